@@ -1,0 +1,45 @@
+# Every target sets up the environment itself when it is missing: Python 3.11 and make are enough.
+PYTHON  ?= $(shell command -v python3.11 || command -v python3)
+PROFILE ?= classroom
+VENV    := .venv
+PY      := $(VENV)/bin/python
+READY   := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help reproduce plan status test test-fast lab check clean notebooks
+
+help:  ## show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "Python 3.11 is needed, found: $$($(PYTHON) --version); say make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+reproduce: $(READY)  ## run the whole study: make reproduce [PROFILE=classroom] [CORES=2] [CLUSTER=slurm]
+	$(PY) -m lib reproduce --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) $(if $(CLUSTER),--cluster $(CLUSTER))
+
+plan: $(READY)  ## say what a run will take before it starts: make plan PROFILE=paper [CALIBRATE=1]
+	@$(PY) -m lib plan --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) $(if $(CALIBRATE),--calibrate)
+
+status: $(READY)  ## show what is done, what failed and why, and the time left
+	@$(PY) -m lib status --profile $(PROFILE)
+
+test: $(READY)  ## run all tests, the fast ones first
+	$(PY) -m pytest -q -m "not slow"
+	$(PY) -m pytest -q -m slow
+
+test-fast: $(READY)  ## run the fast tests only
+	$(PY) -m pytest -q -m "not slow"
+
+lab: $(READY)  ## open the notebooks in JupyterLab
+	$(PY) -m jupyterlab notebooks
+
+check: $(READY)  ## say whether this machine can run the kit, and what to mend
+	$(PY) -m ruff check lib tests
+	$(PY) -m lib check --profile $(PROFILE)
+
+clean:  ## delete runs and caches (not the environment, not the figures)
+	rm -rf runs .snakemake .pytest_cache .ruff_cache .hypothesis

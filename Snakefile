@@ -1,0 +1,95 @@
+# The grid: which notebook runs when. papermill executes, Snakemake decides; `make reproduce` calls it.
+#
+#   01_generate ── 02_inspect
+#        └──────── 03_train[run, seed] ── 04_score[run, seed] ── results.csv ── 05_influence
+#
+# A checkpoint folder is never a declared output: Snakemake deletes the outputs of a failed job, and a killed
+# training is to go on from its checkpoint. One small result file is declared, written last; the executed
+# notebook stands under `log:` so that a failure keeps it.
+import json
+import shlex
+import sys
+
+from lib.designs import design_runs
+from lib.params import load
+
+OVERRIDES = json.loads(bytes.fromhex(config.get("overrides", "7b7d")))  # hex: Snakemake would parse JSON as YAML
+PROFILE = config.get("profile", "classroom")
+P = load(PROFILE, OVERRIDES)
+RUN = str(P.run_dir)
+RUNS = design_runs(P.study.design, P.study.seeds, P.study.categories)
+SCORES = [f"{RUN}/scores/{run.name}/seed{run.seed}.csv" for run in RUNS] + [f"{RUN}/scores/base/seed0.csv"]
+DATA = ("study", "generation", "cleaning", "negatives", "public")
+MODEL = (*DATA, "mixture", "model", "training")
+
+# Snakemake formats shell commands, so the braces of the JSON are doubled.
+OVERRIDES_TEXT = shlex.quote(json.dumps(OVERRIDES)).replace("{", "{{").replace("}", "}}")
+OVERRIDES_YAML = shlex.quote(f"overrides: {json.dumps(OVERRIDES)}").replace("{", "{{").replace("}", "}}")
+PAPERMILL = (f"{sys.executable} -I lib/warm.py papermill --cwd notebooks --kernel python3 --no-progress-bar "
+             f"-p params_file {shlex.quote(PROFILE)} -y {OVERRIDES_YAML} ")
+THREADS = P.grid.threads
+RESOURCES = dict(mem_mb=P.grid.mem_mb, runtime=P.grid.minutes, gpu=P.grid.gpus)
+
+workdir: workflow.basedir
+
+wildcard_constraints:
+    run=r"[a-z+-]+",
+    seed=r"\d+",
+
+localrules: all, collect
+
+rule all:
+    input: f"{RUN}/influence.json", f"{RUN}/inspect.json"
+
+rule generate:
+    output: f"{RUN}/data/manifest.json"
+    log: notebook=f"{RUN}/notebooks/01_generate.ipynb"
+    params: recipe=P.hash(*DATA)
+    threads: THREADS
+    resources: **RESOURCES
+    retries: P.grid.retries
+    shell: PAPERMILL + "notebooks/01_generate.ipynb {log.notebook}"
+
+rule inspect:
+    input: rules.generate.output
+    output: f"{RUN}/inspect.json"
+    log: notebook=f"{RUN}/notebooks/02_inspect.ipynb"
+    threads: THREADS
+    resources: **{**RESOURCES, "gpu": 0}
+    retries: P.grid.retries
+    shell: PAPERMILL + "notebooks/02_inspect.ipynb {log.notebook}"
+
+rule train:
+    input: rules.generate.output
+    output: f"{RUN}/models/{{run}}/seed{{seed}}/train.json"
+    log: notebook=f"{RUN}/notebooks/03_train/{{run}}-seed{{seed}}.ipynb"
+    params: recipe=P.hash(*MODEL)
+    threads: THREADS
+    resources: **RESOURCES
+    retries: P.grid.retries
+    shell: PAPERMILL + "-p subset {wildcards.run} -p seed {wildcards.seed} -p explain False notebooks/03_train.ipynb {log.notebook}"
+
+rule score:
+    input: lambda w: [] if w.run == "base" else rules.train.output[0].format(run=w.run, seed=w.seed)
+    output: f"{RUN}/scores/{{run}}/seed{{seed}}.csv"
+    log: notebook=f"{RUN}/notebooks/04_score/{{run}}-seed{{seed}}.ipynb"
+    params: recipe=P.hash("model", "scoring")
+    threads: THREADS
+    resources: **RESOURCES
+    retries: P.grid.retries
+    shell: PAPERMILL + "-p subset {wildcards.run} -p seed {wildcards.seed} -p explain False notebooks/04_score.ipynb {log.notebook}"
+
+rule collect:
+    input: SCORES
+    output: f"{RUN}/results.csv"
+    params: runs=sorted(f"{run.name}-{run.seed}" for run in RUNS)
+    shell: f"{sys.executable} -m lib collect --profile {shlex.quote(PROFILE)} --overrides {OVERRIDES_TEXT}"
+
+rule influence:
+    input: f"{RUN}/results.csv", f"{RUN}/inspect.json"
+    output: f"{RUN}/influence.json"
+    log: notebook=f"{RUN}/notebooks/05_influence.ipynb"
+    params: recipe=P.hash("influence")
+    threads: THREADS
+    resources: **{**RESOURCES, "gpu": 0}
+    shell: PAPERMILL + "notebooks/05_influence.ipynb {log.notebook}"

@@ -1,0 +1,133 @@
+"""The kit's few commands: ``python -m lib reproduce | plan | status | check | collect | figures``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from lib.files import KitError
+
+
+def _overrides(text: str) -> dict:
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise KitError(f"--overrides is not valid JSON ({error.msg}); "
+                       "write for example '{\"training.steps\": 4}'") from None
+    if not isinstance(values, dict):
+        raise KitError("--overrides must be a JSON object of dotted leaves, for example '{\"training.steps\": 4}'")
+    return values
+
+
+def reproduce(arguments: argparse.Namespace) -> int:
+    """Run the whole grid, print the table, the time and the figures, and name every failure."""
+    from lib import grid, results
+    from lib.params import load
+
+    overrides = _overrides(arguments.overrides)
+    params = load(arguments.profile, overrides)
+    started = time.perf_counter()
+    code = grid.run(params, arguments.profile, overrides, arguments.cores, arguments.snakemake, arguments.cluster)
+    notes = grid.failures(params)
+    print(*notes, sep="\n", end="\n" if notes else "")
+    if any(not path.exists() for path in results.score_files(params).values()):
+        print(*results.collect(params, allow_missing=True)[1],
+              *grid.influence_anyway(params, arguments.profile, overrides), sep="\n")
+    table = results.read_scores(params.run_dir / "results.csv")
+    print(results.type_table(table).to_string())
+    print(*results.mixed(table), sep="\n")
+    cores = arguments.cores or os.cpu_count() or 1
+    print(*grid.time_table(params, time.perf_counter() - started, cores), sep="\n")
+    for figure in sorted(params.figure_dir.glob("*.png")):
+        print(f"  {grid._short(figure)}")
+    return code
+
+
+def collect(arguments: argparse.Namespace) -> int:
+    """Write results.csv from the score files."""
+    from lib import results
+    from lib.params import load
+
+    path, sentences = results.collect(load(arguments.profile, _overrides(arguments.overrides)), arguments.allow_missing)
+    print(path, *sentences, sep="\n")
+    return 0
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    """Say before anything runs what it will take: steps, tokens, hours, disk, price, by stage."""
+    from lib import plan
+    from lib.params import load
+
+    overrides = _overrides(arguments.overrides)
+    print(plan.report(load(arguments.profile, overrides), arguments.profile, overrides, arguments.cores,
+                      arguments.calibrate))
+    return 0
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """Show which jobs are done, which failed and why, and how long the rest will take."""
+    from lib import status
+    from lib.params import load
+
+    print(status.report(load(arguments.profile, _overrides(arguments.overrides))))
+    return 0
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Say [OK] or [FAIL] for everything the profile needs of this machine, with the mend."""
+    from lib import check
+    from lib.params import load
+
+    wrong = 0
+    for finding in check.findings(load(arguments.profile, _overrides(arguments.overrides))):
+        print(finding, flush=True)
+        wrong += not finding.ok
+    return 1 if wrong else 0
+
+
+def figures(arguments: argparse.Namespace) -> int:
+    """Draw every figure from a results table alone."""
+    from lib import report
+
+    for path in report.write_all(Path(arguments.results), Path(arguments.out)):
+        print(path)
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and run one command; a KitError is printed as its one sentence, exit code 2."""
+    parser = argparse.ArgumentParser(prog="python -m lib", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for function in (reproduce, plan, status, check, collect, figures):
+        sub = commands.add_parser(function.__name__, help=function.__doc__.split("\n")[0])
+        sub.set_defaults(function=function)
+        if function is figures:
+            sub.add_argument("--results", required=True, help="a results.csv, ours or your own")
+            sub.add_argument("--out", required=True, help="folder for the figures")
+            continue
+        sub.add_argument("--profile", default="classroom", help="a profile's name or a parameter file")
+        sub.add_argument("--overrides", default="{}", help="JSON object of dotted leaves")
+        if function in (reproduce, plan):
+            sub.add_argument("--cores", type=int, default=0, help="processor cores to use (0: all)")
+        if function is plan:
+            sub.add_argument("--calibrate", action=argparse.BooleanOptionalAction, default=None,
+                             help="measure a short rehearsal on this machine (default: where it takes about a minute)")
+        if function is reproduce:
+            sub.add_argument("--cluster", default="", help="run the jobs through this profile of params/cluster")
+            sub.add_argument("--snakemake", nargs=argparse.REMAINDER, default=[], help="the rest goes to Snakemake")
+        if function is collect:
+            sub.add_argument("--allow-missing", action="store_true", help="write the table although runs are missing")
+    arguments = parser.parse_args(argv)
+    try:
+        return arguments.function(arguments)
+    except KitError as error:
+        print(f"KitError: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

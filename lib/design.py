@@ -1,0 +1,76 @@
+"""The study's design: the four categories, their 16 subsets, and the names they have on disk.
+
+The paper trains one model per subset of {short-short, short-long, long-short, long-long}, always together
+with the public data (Springer et al. 2025, section 3). STS and bitext are generated as well but are not part
+of that factorial.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from itertools import combinations
+
+from lib.files import KitError
+
+CATEGORIES = ("short_short", "short_long", "long_short", "long_long")
+EXTRA = ("sts", "bitext")
+CODES = {
+    "short_short": "ss", "short_long": "sl", "long_short": "ls", "long_long": "ll", "sts": "sts", "bitext": "bt",
+}
+LABELS = {
+    "short_short": "short-short", "short_long": "short-long", "long_short": "long-short", "long_long": "long-long",
+    "sts": "STS", "bitext": "bitext",
+}
+BASE = "base"
+
+
+def subsets(categories: Sequence[str] = CATEGORIES) -> list[tuple[str, ...]]:
+    """Return all 2^k subsets in one fixed order: by size, then by the order of ``categories``; empty first."""
+    return [chosen for size in range(len(categories) + 1) for chosen in combinations(categories, size)]
+
+
+def subset_name(subset: Sequence[str]) -> str:
+    """Return the name on disk: ``none``, ``ss``, ``ss+ll``, ... Raises KitError for an unknown category."""
+    unknown = [category for category in subset if category not in CODES]
+    if unknown:
+        raise KitError(f"unknown category {unknown[0]!r}; the categories are {', '.join(CODES)}")
+    return "+".join(CODES[category] for category in CODES if category in subset) or "none"
+
+
+def parse_subset(name: str) -> tuple[str, ...]:
+    """Return the categories of a subset's name. Raises KitError, with the nearest names, for anything else.
+
+    >>> parse_subset("ss+ll")
+    ('short_short', 'long_long')
+    """
+    known = {code: category for category, code in CODES.items()}
+    parts = [] if name == "none" else str(name).split("+")
+    chosen = tuple(category for code, category in known.items() if code in parts)
+    if any(part not in known for part in parts) or len(parts) != len(chosen):
+        near = difflib.get_close_matches(str(name), [subset_name(s) for s in subsets(tuple(CODES))], n=3)
+        raise KitError(
+            f"unknown subset {name!r}; join codes from {', '.join(known)} with '+', or say none"
+            + (f" (near: {', '.join(near)})" if near else "")
+        )
+    return chosen
+
+
+def run_name(subset: Sequence[str], public: bool = True) -> str:
+    """Return the name of a run: the subset's name, with ``-alone`` when the public data are left out."""
+    if not subset and not public:
+        raise KitError("a run without synthetic and without public data has nothing to train on")
+    return subset_name(subset) + ("" if public else "-alone")
+
+
+def parse_run(name: str) -> tuple[tuple[str, ...], bool]:
+    """Return (subset, public) of a run's name: ``ss+ll`` or ``ss+ll-alone``. Raises KitError for other names."""
+    subset = parse_subset(str(name).removesuffix("-alone"))
+    public = not str(name).endswith("-alone")
+    run_name(subset, public)
+    return subset, public
+
+
+def levels(subset: Sequence[str], categories: Sequence[str] = CATEGORIES) -> dict[str, int]:
+    """Return the 0/1 factor levels of a subset, keyed by code: ``{"ss": 1, "sl": 0, ...}``."""
+    return {CODES[category]: int(category in subset) for category in categories}

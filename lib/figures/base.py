@@ -1,0 +1,145 @@
+"""What all figures share: size, colours, names, and one way to write a figure with its numbers."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from lib.design import CODES, LABELS
+from lib.files import KitError, write_bytes, write_text
+
+# Text width of an A4 page with usual margins, inches: a figure set at this width keeps its 8 pt text.
+WIDTH = 6.3
+NARROW = 3.15
+
+# Okabe and Ito's palette, told apart by readers with any of the common colour vision deficiencies.
+CATEGORY_COLOURS = {
+    "ss": "#E69F00",
+    "sl": "#0072B2",
+    "ls": "#009E73",
+    "ll": "#CC79A7",
+    "sts": "#56B4E9",
+    "bt": "#D55E00",
+    "public": "#000000",
+}
+CATEGORY_NAMES = {CODES[name]: label for name, label in LABELS.items()} | {"public": "public data"}
+CATEGORY_MARKERS = {"ss": "o", "sl": "s", "ls": "D", "ll": "^", "sts": "v", "bt": "P", "public": "X"}
+GAIN, LOSS, NEUTRAL, INK = "#0072B2", "#D55E00", "#8C8C8C", "#222222"
+
+# MTEB's order of task types; a type that MTEB does not know comes after these, in alphabetical order.
+TYPES = ("Classification", "Clustering", "PairClassification", "Reranking", "Retrieval", "STS", "Summarization")
+TYPE_NAMES = {
+    "PairClassification": "Pair classif.",
+    "Classification": "Classification",
+    "Summarization": "Summarization",
+}
+POINTS = 100.0  # scores are on mteb's scale, 0 to 1; figures show points
+
+RC: dict[str, Any] = {
+    "figure.dpi": 110,
+    "savefig.dpi": 200,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#555555",
+    "axes.linewidth": 0.7,
+    "axes.titlelocation": "left",
+    "axes.titley": 1.0,  # else matplotlib measures all ticks at every draw to place a title
+    "axes.axisbelow": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "lines.linewidth": 1.2,
+    # Text stays text in the SVG, and the ids in it come from a fixed salt: same numbers, same file.
+    "svg.fonttype": "none",
+    "svg.hashsalt": "lib.figures",
+}
+
+
+def style():
+    """matplotlib's rc context with the kit's sizes and colours: `with style(): fig, ax = ...`."""
+    import matplotlib as mpl
+
+    return mpl.rc_context(RC)
+
+
+def save(fig, table, name: str, out_dir: str | Path) -> dict[str, Path]:
+    """Write `out_dir/name.{svg,png,csv}` atomically and close the figure.
+
+    `fig` is a matplotlib Figure, `table` the DataFrame of the numbers it shows (a figure without its numbers
+    is refused with KitError). Same figure, same bytes: no date, fixed ids. Returns {"svg", "png", "csv": path}.
+    """
+    import matplotlib.pyplot as plt
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    if table is None or len(table) == 0:
+        raise KitError(f"figure {name!r} has no table of numbers; pass the DataFrame it shows to save()")
+    out = Path(out_dir)
+    paths = {kind: out / f"{name}.{kind}" for kind in ("svg", "png", "csv")}
+    png, svg = io.BytesIO(), io.StringIO()
+    with style():
+        fig.set_dpi(RC["savefig.dpi"])
+        fig.draw_without_rendering()  # solve the layout once; savefig would do it twice more for each file
+        fig.set_layout_engine("none")
+        FigureCanvasAgg(fig).print_png(png, metadata={"Software": None})
+        FigureCanvasSVG(fig).print_svg(svg, metadata={"Date": None})
+    write_bytes(paths["png"], png.getvalue())
+    write_text(paths["svg"], svg.getvalue())
+    write_text(paths["csv"], table.to_csv(index=False, float_format="%.10g", lineterminator="\n"))
+    plt.close(fig)
+    return paths
+
+
+def order_types(types: Iterable[str]) -> list[str]:
+    """Task types in MTEB's order, unknown ones after them by name."""
+    present = set(types)
+    return [t for t in TYPES if t in present] + sorted(present - set(TYPES))
+
+
+def type_name(task_type: str) -> str:
+    """Short label of a task type for an axis."""
+    return TYPE_NAMES.get(task_type, task_type)
+
+
+def category_name(code: str) -> str:
+    """`sl` -> `short-long`; a term of two, `sl:ll` -> `short-long x long-long`; unknown codes as they are."""
+    return " × ".join(CATEGORY_NAMES.get(part, part) for part in code.split(":"))
+
+
+def colour(code: str) -> str:
+    """Colour of a category; grey for one that the kit does not know."""
+    return CATEGORY_COLOURS.get(code, NEUTRAL)
+
+
+def order_factors(codes: Iterable[str]) -> list[str]:
+    """Categories in the design's order (ss, sl, ls, ll, sts, bt), others after them by name."""
+    present = set(codes)
+    return [c for c in CODES.values() if c in present] + sorted(present - set(CODES.values()))
+
+
+def diverging():
+    """Orange (harm) through white to blue (help): safe for colour vision deficiencies; grey where there is no value."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    scale = LinearSegmentedColormap.from_list(
+        "harm_help", ["#8C3D00", LOSS, "#F7D6BF", "#FFFFFF", "#C3DDF0", GAIN, "#00375C"]
+    )
+    return scale.with_extremes(bad="#EEEEEE")
+
+
+def minus(value: float, digits: int) -> str:
+    """A signed number with a true minus sign; a value that rounds to zero has no sign."""
+    text = f"{value:+.{digits}f}"
+    return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", "−")

@@ -1,0 +1,151 @@
+"""The catalogue: every figure of the report, the question it answers, and how it is drawn from a `Report`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from lib import claims, influence, sources
+from lib.design import CODES
+from lib.figures import tables
+from lib.files import KitError, read_json
+
+if TYPE_CHECKING:
+    from lib.report import Report
+
+
+def strongest(effects: pd.DataFrame) -> tuple[str, str]:
+    """The dataset and category with the largest |t| (|effect| where there is no error), as an example."""
+    rows = effects[effects["level"] == "task"]
+    size = rows["t"].abs() if rows["t"].notna().any() else rows["effect"].abs()
+    row = rows.loc[size.idxmax()]
+    return row["task"], row["factor"]
+
+
+def _lattice(r: Report):
+    from lib.figures.lattice import lattice
+
+    task, factor = strongest(r.analysis.effects)
+    return lattice(influence.cells(r.analysis.study, task=task), factor, task)
+
+
+def _heat(r: Report):
+    from lib.figures.heat import heat_map
+
+    a = r.analysis
+    return heat_map(a.effects, a.across, claims.cells(r.claims), a.settings.alpha, a.corrected)
+
+
+def _forest(r: Report):
+    from lib.figures.forest import forest
+
+    return forest(
+        r.analysis.effects, r.analysis.across, alpha=r.analysis.settings.alpha, corrected=r.analysis.corrected
+    )
+
+
+def _main(r: Report):
+    from lib.figures.scores import main_results
+
+    return main_results(r.analysis.tidy)
+
+
+def _counts(r: Report):
+    from lib.figures.scores import counts
+
+    return counts(pd.concat([data_counts(r.data), sources.reference("published_counts")], ignore_index=True))
+
+
+def _published(r: Report):
+    from lib.figures.scores import published
+
+    return published(tables.published_gains(r.reference), "Wang et al. (2024), Table 17")
+
+
+def _sparsity(r: Report):
+    from lib.figures.sparsity import sparsity
+    from lib.gain_verdicts import own_rows
+
+    try:
+        ours = None if "synthetic" in r.analysis.study.factors else tables.gains(own_rows(r.analysis))
+    except KitError:
+        ours = None
+    return sparsity(ours, tables.published_gains(r.reference))
+
+
+def _trade_off(r: Report):
+    from lib.figures.sparsity import trade_off
+
+    if len(set(r.analysis.study.types)) < 2:
+        raise KitError("a trade-off needs two task types")
+    return trade_off(influence.run_means(r.analysis.study), r.level("type"))
+
+
+def _interactions(r: Report):
+    from lib.figures.interactions import matrix
+
+    a = r.analysis
+    if a.interactions["effect"].isna().all():
+        raise KitError("these runs do not determine any interaction")
+    return matrix(a.interactions, a.effects, a.block, a.settings.alpha, a.corrected)
+
+
+def _half_normal(r: Report):
+    from lib.figures.interactions import half_normal
+
+    study = r.analysis.study
+    if len(study.factors) < 2:
+        raise KitError("a half-normal plot needs two categories or more")
+    parts = [influence.half_normal(study, type=kind).assign(type=kind) for kind in dict.fromkeys(study.types)]
+    return half_normal(pd.concat([*parts, influence.half_normal(study).assign(type=tables.OVERALL)], ignore_index=True))
+
+
+def _need_errors(r: Report) -> None:
+    if r.analysis.noise["se_effect"].isna().all():
+        raise KitError("no noise is measured in these results: as many coefficients as runs")
+
+
+def _noise(r: Report):
+    from lib.figures.noise import floor
+
+    _need_errors(r)
+    return floor(r.analysis.noise, r.level("task"))
+
+
+def _power(r: Report):
+    from lib.figures.noise import power
+
+    _need_errors(r)
+    return power(r.analysis.seeds_buy, r.analysis.attainable, r.analysis.settings.alpha)
+
+
+def data_counts(data: Path | None) -> pd.DataFrame:
+    """Valid triplets per category of this run and its public pairs: columns source, category (code), rows."""
+    rows = []
+    if data is not None and (data / "generation.json").is_file():
+        found = read_json(data / "generation.json")["categories"]
+        rows = [("this study", CODES[name], numbers["valid"]) for name, numbers in found.items()]
+    if data is not None and (data / "public.jsonl").is_file():
+        with open(data / "public.jsonl", encoding="utf-8") as lines:
+            rows.append(("this study", "public", sum(1 for line in lines if line.strip())))
+    return pd.DataFrame(rows, columns=["source", "category", "rows"])
+
+
+# name of the files, what the figure answers (and what it corresponds to in the paper), how it is drawn
+FIGURES: tuple[tuple[str, str, Callable], ...] = (
+    ("influence", "Which category helps or harms which task type? (Figure 3)", _heat),
+    ("tasks", "Which datasets move, and how surely? (Figure 4, all types)", _forest),
+    ("lattice", "What are the 16 numbers behind one dataset's effects?", _lattice),
+    ("main_results", "What does synthetic data do to the scores? (Table 1)", _main),
+    ("counts", "How many examples are there of each category? (Table 2)", _counts),
+    ("sparsity", "Who carries the gain?", _sparsity),
+    ("trade_off", "What is paid for a gain?", _trade_off),
+    ("interactions", "Do the categories add up?", _interactions),
+    ("half_normal", "Which contrasts stand out of the noise?", _half_normal),
+    ("noise", "How large must an effect be to be seen?", _noise),
+    ("power", "What can this design show at all?", _power),
+    ("published", "What did synthetic data do in the published scores? (Wang et al. 2024, Table 17)", _published),
+)

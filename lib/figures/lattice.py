@@ -1,0 +1,91 @@
+"""The 16 subsets of one task as a lattice: bottom nothing added, top everything, one edge per added category."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from lib.figures.base import INK, WIDTH, category_name, colour, style
+
+
+def lattice(cells: pd.DataFrame, factor: str | None = None, title: str = ""):
+    """Draw the subsets with their scores (points); the edges that add `factor` are drawn in its colour with the change.
+
+    `cells`: `influence.cells` of one task (columns subset, 0/1 factors, score). Returns (figure, table).
+    """
+    import matplotlib.pyplot as plt
+
+    names = [c for c in cells.columns if c not in ("subset", "score", "sd_seed", "n")]
+    at = _places(cells, names)
+    with style():
+        fig, ax = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
+        for low, high, added in _edges(cells, names):
+            chosen = added == factor
+            xs, ys = zip(at[low], at[high], strict=True)
+            ax.plot(
+                xs,
+                ys,
+                color=colour(added) if chosen else "#DDDDDD",
+                linewidth=1.8 if chosen else 0.6,
+                zorder=2 if chosen else 1,
+            )
+            if chosen:
+                change = cells["score"].iloc[high] - cells["score"].iloc[low]
+                ax.text(
+                    0.64 * xs[0] + 0.36 * xs[1],
+                    0.64 * ys[0] + 0.36 * ys[1],
+                    f"{change:+.1f}".replace("-", "−"),
+                    ha="center",
+                    va="center",
+                    fontsize=7,
+                    color=colour(added),
+                    fontweight="bold",
+                    zorder=5,
+                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
+                )
+        shades = plt.cm.ScalarMappable(plt.Normalize(cells["score"].min(), cells["score"].max()), "cividis")
+        middle = (cells["score"].max() + cells["score"].min()) / 2
+        for (x, y), row in zip(at, cells.itertuples(), strict=True):
+            ax.text(
+                x,
+                y,
+                f"{row.subset.replace('none', '∅')}\n{row.score:.1f}",
+                ha="center",
+                va="center",
+                fontsize=6.3,
+                color="white" if row.score < middle else INK,
+                zorder=4,
+                linespacing=1.15,
+                bbox={"boxstyle": "round,pad=0.35", "facecolor": shades.to_rgba(row.score), "edgecolor": "white"},
+            )
+        bar = fig.colorbar(shades, ax=ax, fraction=0.03, pad=0.01)
+        bar.set_label("score (points)")
+        bar.outline.set_visible(False)
+        ax.set_axis_off()
+        wide, high = (max(place[i] for place in at) for i in (0, 1))
+        ax.set(xlim=(-wide - 0.6, wide + 0.6), ylim=(-0.35, high + 0.35))
+        ax.set_title(title + (f"; coloured edges add {category_name(factor)}" if factor else ""))
+    return fig, cells.reset_index(drop=True)
+
+
+def _places(cells: pd.DataFrame, names: list[str]) -> list[tuple[float, float]]:
+    """x, y of every subset: one row per size, centred, in the order of the table."""
+    size = cells[names].sum(axis=1).to_numpy()
+    places = [(0.0, 0.0)] * len(cells)
+    for count in np.unique(size):
+        row = np.flatnonzero(size == count)
+        for i, where in enumerate(row):
+            places[where] = (float(i - (len(row) - 1) / 2), float(count))
+    return places
+
+
+def _edges(cells: pd.DataFrame, names: list[str]) -> list[tuple[int, int, str]]:
+    """(row without, row with, category) of every pair of subsets that differ in one category."""
+    rows = {tuple(levels): i for i, levels in enumerate(cells[names].to_numpy().tolist())}
+    edges = []
+    for levels, low in rows.items():
+        for place, name in enumerate(names):
+            higher = tuple(1 if i == place else v for i, v in enumerate(levels))
+            if levels[place] == 0 and higher in rows:
+                edges.append((low, rows[higher], name))
+    return edges

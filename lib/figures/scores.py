@@ -1,0 +1,176 @@
+"""Figures of plain scores: main results by type (Table 1), data counts (Table 2), the published table."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from lib.figures.base import GAIN, INK, LOSS, NEUTRAL, WIDTH, category_name, colour, order_types, style, type_name
+from lib.figures.tables import LABEL_WITH, LABEL_WITHOUT, OVERALL
+from lib.figures.tables import main_results as main_table
+
+_MARK = {"untrained base": ("|", NEUTRAL), LABEL_WITHOUT: ("o", INK), LABEL_WITH: ("D", GAIN)}
+
+
+def main_results(results: pd.DataFrame):
+    """Scores by task type of the base, without and with synthetic data, one panel per generator (Table 1).
+
+    Returns (figure, table); the table is `tables.main_results`, in points.
+    """
+    import matplotlib.pyplot as plt
+
+    table = main_table(results)
+    generators = list(dict.fromkeys(table["generator"]))
+    kinds = order_types(set(table["type"]) - {OVERALL}) + [OVERALL]
+    with style():
+        fig, axes = plt.subplots(
+            1,
+            len(generators),
+            figsize=(WIDTH, 0.28 * len(kinds) + 1.0),
+            sharey=True,
+            squeeze=False,
+            layout="constrained",
+        )
+        for ax, generator in zip(axes[0], generators, strict=True):
+            _levels(ax, table[table["generator"] == generator], kinds)
+            ax.set(
+                xlabel="score (points; bars: sd over seeds)",
+                title=generator if len(generators) > 1 or generator else None,
+            )
+        axes[0, 0].set_yticks(range(len(kinds)), [_counted(kind, table) for kind in kinds])
+        axes[0, 0].invert_yaxis()
+        handles, labels = axes[0, -1].get_legend_handles_labels()
+        fig.legend(handles, labels, loc="outside upper center", ncols=3)
+    return fig, table
+
+
+def _counted(kind: str, table: pd.DataFrame) -> str:
+    return f"{type_name(kind)} ({table.loc[table['type'] == kind, 'tasks'].max()})"
+
+
+def _levels(ax, table: pd.DataFrame, kinds: list[str]) -> None:
+    at = {kind: i for i, kind in enumerate(kinds)}
+    for mixture, (marker, shade) in _MARK.items():
+        rows = table[table["mixture"] == mixture]
+        if rows.empty:
+            continue
+        y = rows["type"].map(at)
+        spread = rows["sd_seeds"].fillna(0.0)
+        ax.errorbar(
+            rows["points"],
+            y,
+            xerr=spread,
+            fmt=marker,
+            color=shade,
+            markersize=9 if marker == "|" else 4.5,
+            elinewidth=0.8,
+            markeredgewidth=1.4 if marker == "|" else 0.5,
+            label=mixture,
+            zorder=3,
+        )
+    sides = table.pivot(index="type", columns="mixture", values="points")
+    if {LABEL_WITHOUT, LABEL_WITH} <= set(sides):
+        for kind, row in sides.iterrows():
+            gain = row[LABEL_WITH] - row[LABEL_WITHOUT]
+            ax.plot([row[LABEL_WITHOUT], row[LABEL_WITH]], [at[kind]] * 2, color=GAIN if gain >= 0 else LOSS, zorder=2)
+            ax.annotate(
+                f"{gain:+.1f}".replace("-", "−"),
+                (1.0, at[kind]),
+                xycoords=("axes fraction", "data"),
+                ha="right",
+                va="center",
+                color=GAIN if gain >= 0 else LOSS,
+                fontsize=7.5,
+            )
+    spread = table["sd_seeds"].fillna(0.0)
+    low, high = (table["points"] - spread).min(), (table["points"] + spread).max()
+    ax.set_xlim(low - 0.06 * (high - low) - 1, high + 0.2 * (high - low) + 1)
+    ax.axhline(len(kinds) - 1.5, color="#555555", linewidth=0.7)
+    ax.grid(axis="x")
+    ax.tick_params(axis="y", length=0)
+
+
+def counts(table: pd.DataFrame):
+    """Examples per category (Table 2), one marker per source. `table` has columns source, category (code), rows.
+
+    The axis is logarithmic, so counts are drawn as points and not as bars. Returns (figure, table).
+    """
+    import matplotlib.pyplot as plt
+
+    table = table.reset_index(drop=True)
+    sources, codes = (list(dict.fromkeys(table[name])) for name in ("source", "category"))
+    with style():
+        fig, ax = plt.subplots(figsize=(WIDTH, 0.3 * len(codes) + 0.95), layout="constrained")
+        for i, source in enumerate(sources):
+            rows = table[table["source"] == source]
+            y = rows["category"].map({code: j for j, code in enumerate(codes)})
+            shades = [colour(code) for code in rows["category"]]
+            ax.scatter(
+                rows["rows"],
+                y,
+                s=34,
+                marker="osD^v"[i % 5],
+                c=shades if i == 0 else "white",
+                edgecolor=shades,
+                zorder=3,
+            )
+            ax.scatter([], [], s=34, marker="osD^v"[i % 5], c=INK if i == 0 else "white", edgecolor=INK, label=source)
+            for where, n in zip(y, rows["rows"], strict=True):
+                ax.annotate(f"{n:,.0f}", (n, where), xytext=(6, 0), textcoords="offset points", va="center", fontsize=7)
+        ax.set_yticks(range(len(codes)), [category_name(code) for code in codes])
+        ax.set(xscale="log", xlabel="examples (log scale)", ylim=(len(codes) - 0.5, -0.5))
+        ax.set_xlim(max(0.8, table["rows"].min() / 2), table["rows"].max() * 4)
+        ax.grid(axis="x")
+        ax.tick_params(axis="y", length=0)
+        fig.legend(loc="outside upper center", ncols=3)
+    return fig, table
+
+
+def published(table: pd.DataFrame, source: str):
+    """Every task's published score without and with synthetic data, grouped by type, in points.
+
+    `table` is `tables.published_gains(reference)`. Returns (figure, table sorted as drawn).
+    """
+    import matplotlib.pyplot as plt
+
+    order = {kind: i for i, kind in enumerate(order_types(table["type"]))}
+    table = table.assign(_o=table["type"].map(order)).sort_values(
+        ["_o", "gain"], ascending=[True, False], kind="stable"
+    )
+    table = table.drop(columns="_o").reset_index(drop=True)
+    y = np.arange(len(table)) + table["type"].map(order) * 1.3
+    shade = np.where(table["gain"] > 0, GAIN, np.where(table["gain"] < 0, LOSS, NEUTRAL))
+    with style():
+        fig, (left, right) = plt.subplots(
+            1, 2, figsize=(WIDTH, 0.118 * (y.max() + 1) + 0.8), sharey=True, width_ratios=(3, 2), layout="constrained"
+        )
+        left.hlines(y, table["without"], table["with"], color=shade, linewidth=1.4)
+        left.plot(
+            table["without"], y, "o", color="white", markeredgecolor=INK, markersize=3.2, label="without synthetic data"
+        )
+        left.scatter(table["with"], y, marker="D", c=shade, s=10, zorder=3, label="with")
+        right.barh(y, table["gain"], color=shade, height=0.75)
+        right.axvline(0, color=INK, linewidth=0.7)
+        left.set_yticks(y, table["task"], fontsize=5.8)
+        left.set(xlabel="score (points)", ylim=(y.max() + 1, -2.2))
+        right.set(
+            xlabel="gain (points)",
+            title=f"mean {table['gain'].mean():+.2f}; {(table['gain'] < 0).sum()} of {len(table)} fall",
+        )
+        for kind in order:
+            left.annotate(
+                type_name(kind),
+                (0, y[table["type"] == kind].min() - 0.95),
+                xycoords=("axes fraction", "data"),
+                fontsize=6.5,
+                fontweight="bold",
+                va="center",
+                xytext=(3, 0),
+                textcoords="offset points",
+            )
+        left.set_title(source)
+        left.legend(loc="lower right", handletextpad=0.2, fontsize=6.5)
+        for ax in (left, right):
+            ax.grid(axis="x")
+            ax.tick_params(axis="y", length=0)
+    return fig, table

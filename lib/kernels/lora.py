@@ -1,0 +1,76 @@
+"""LoRA linears as one operation: the low-rank part is added inside the base product's output.
+
+peft computes base(x), casts x to the adapter's fp32, multiplies twice, scales and adds: four passes over
+activations where one is enough, and an fp32 copy of every input kept for the backward pass. Here the output is
+written once, added to in place, and no copy is kept. peft's modules, parameter names and files do not change.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.autograd.function import once_differentiable
+
+
+class LoraLinear(torch.autograd.Function):
+    """x W^T + bias + scaling * dropped A^T B^T with W and bias frozen; ``dropped`` is x after LoRA dropout."""
+
+    @staticmethod
+    def forward(ctx, x, dropped, weight, bias, lora_a, lora_b, scaling):
+        """x, dropped (..., in); weight (out, in); lora_a (r, in); lora_b (out, r); returns (..., out) in x's dtype."""
+        flat = x.reshape(-1, x.shape[-1])
+        source = flat if dropped is None else dropped.reshape(-1, x.shape[-1])
+        a, b = lora_a.to(x.dtype), lora_b.to(x.dtype)
+        low = source @ a.T
+        out = flat @ weight.T if bias is None else torch.addmm(bias, flat, weight.T)
+        out.addmm_(low, b.T, alpha=scaling)
+        ctx.save_for_backward(source, weight, a, b, low)
+        ctx.scaling, ctx.shape, ctx.separate = scaling, x.shape, dropped is not None
+        ctx.dtypes = lora_a.dtype, lora_b.dtype
+        return out.view(*x.shape[:-1], len(weight))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        """Gradients of x, dropped x, A and B; none for the frozen weight and bias."""
+        source, weight, a, b, low = ctx.saved_tensors
+        grad = grad.reshape(-1, len(weight))
+        grad_low = grad @ b
+        grad_a = (grad_low.T @ source).to(ctx.dtypes[0]).mul_(ctx.scaling) if ctx.needs_input_grad[4] else None
+        grad_b = (grad.T @ low).to(ctx.dtypes[1]).mul_(ctx.scaling) if ctx.needs_input_grad[5] else None
+        grad_x = grad_dropped = None
+        if ctx.needs_input_grad[0]:
+            grad_x = grad @ weight
+            if not ctx.separate:
+                grad_x.addmm_(grad_low, a, alpha=ctx.scaling)
+            grad_x = grad_x.view(ctx.shape)
+        if ctx.separate and ctx.needs_input_grad[1]:
+            grad_dropped = (grad_low @ a).mul_(ctx.scaling).view(ctx.shape)
+        return grad_x, grad_dropped, None, None, grad_a, grad_b, None
+
+
+def fuse_lora(model: torch.nn.Module) -> int:
+    """Switch every plain peft LoRA linear of ``model`` to the fused forward, in place; return how many.
+
+    Only a module's class changes, so state_dict, save_pretrained, set_adapter and merging work as before. Layers
+    that are not plain LoRA (DoRA and other variants, a LoRA bias, quantised or Conv1D bases) stay peft's, and a
+    fused layer calls peft's own forward whenever adapters are disabled, merged, mixed, or more than one is active,
+    under autocast, and where the base weight is trained.
+    """
+    from lib.kernels.lora_layer import FusedLinear, fusable
+
+    layers = [module for module in model.modules() if fusable(module)]
+    for layer in layers:
+        layer.__class__ = FusedLinear
+    return len(layers)
+
+
+def unfuse_lora(model: torch.nn.Module) -> int:
+    """Give every fused layer of ``model`` peft's own forward back; return how many."""
+    from peft.tuners.lora.layer import Linear
+
+    from lib.kernels.lora_layer import FusedLinear
+
+    layers = [module for module in model.modules() if type(module) is FusedLinear]
+    for layer in layers:
+        layer.__class__ = Linear
+    return len(layers)

@@ -1,0 +1,67 @@
+"""Hidden states to one unit vector per text: mean, CLS or last token, right-padded or ragged."""
+
+from __future__ import annotations
+
+import torch
+
+from lib.kernels.checks import require
+
+MODES = ("mean", "cls", "last")
+
+
+def pool(hidden: torch.Tensor, lengths: torch.Tensor, mode: str, normalize: bool = True) -> torch.Tensor:
+    """Return (n, h) fp32 embeddings of right-padded hidden states.
+
+    hidden (n, t, h); lengths (n,) real tokens per row, 1 to t; mode "mean", "cls" (first token) or "last".
+    normalize divides by the length of the vector (never by less than 1e-12). Raises InputError for an unknown mode
+    or lengths that do not fit.
+    """
+    require(mode in MODES, f'pooling is {mode!r}; choose "mean", "cls" or "last"')
+    require(hidden.dim() == 3 and lengths.shape == hidden.shape[:1],
+            f"hidden states {tuple(hidden.shape)} and lengths {tuple(lengths.shape)} do not fit; "
+            "they must be (texts, tokens, dimension) and (texts,)")
+    if mode == "cls":
+        pooled = hidden[:, 0]
+    elif mode == "last":
+        pooled = hidden[torch.arange(len(hidden), device=hidden.device), lengths.to(hidden.device) - 1]
+    else:
+        positions = torch.arange(hidden.shape[1], device=hidden.device)
+        lengths = lengths.to(hidden.device)
+        real = positions < lengths[:, None]
+        if hidden.dtype in (torch.float32, torch.float64):
+            total = torch.bmm(real[:, None].to(hidden.dtype), hidden).squeeze(1)    # no masked copy of the states
+        else:
+            total = torch.where(real[..., None], hidden, 0).sum(1, dtype=torch.float32)
+        pooled = total / lengths[:, None]
+    return _finish(pooled, normalize)
+
+
+def pool_ragged(hidden: torch.Tensor, offsets: torch.Tensor, mode: str, normalize: bool = True) -> torch.Tensor:
+    """Return (n, h) fp32 embeddings of texts laid end to end.
+
+    hidden (total, h) or (1, total, h); offsets (n + 1,) starts of the texts and the end, 0 first and total last;
+    the rest as in ``pool``.
+    """
+    require(mode in MODES, f'pooling is {mode!r}; choose "mean", "cls" or "last"')
+    hidden = hidden.reshape(-1, hidden.shape[-1])
+    offsets = offsets.to(device=hidden.device, dtype=torch.int64)
+    require(offsets.dim() == 1 and len(offsets) > 1, "offsets must hold the start of every text and the end of the last")
+    if mode == "cls":
+        pooled = hidden[offsets[:-1]]
+    elif mode == "last":
+        pooled = hidden[offsets[1:] - 1]
+    else:
+        lengths = offsets.diff()
+        owner = torch.repeat_interleave(torch.arange(len(lengths), device=hidden.device), lengths)
+        sums = torch.zeros(len(lengths), hidden.shape[1], device=hidden.device, dtype=_wide(hidden.dtype))
+        pooled = sums.index_add(0, owner, hidden.to(sums.dtype)) / lengths[:, None]
+    return _finish(pooled, normalize)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _finish(pooled: torch.Tensor, normalize: bool) -> torch.Tensor:
+    pooled = pooled.to(_wide(pooled.dtype))
+    return torch.nn.functional.normalize(pooled, dim=1, eps=1e-12) if normalize else pooled

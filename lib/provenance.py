@@ -1,0 +1,80 @@
+"""Where a number comes from: digests of parameters, data and code, versions, and the device.
+
+Every adapter and every result row carries these columns, so that rows of different origin can be told apart
+before they are put into one regression.
+"""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from lib.files import KitError, digest, digest_file, read_json, write_json
+from lib.params import ROOT, Params
+
+COLUMNS = ("params_hash", "data_hash", "code", "versions", "device", "world_size", "effective_batch", "steps", "seconds")
+PACKAGES = ("torch", "transformers", "peft", "mteb", "numpy", "scikit-learn", "scipy")
+_TRAINED_BY = ("study", "generation", "cleaning", "negatives", "public", "mixture", "model", "training")
+
+
+@cache
+def code_version() -> str:
+    """Digest of the kit's own Python files: two runs agree on it exactly when they ran the same code."""
+    folder = ROOT / "lib"
+    return digest([[p.relative_to(folder).as_posix(), digest_file(p)] for p in sorted(folder.rglob("*.py"))])
+
+
+@cache
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that can move a score, and of Python."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def device_name(device: str | None = None) -> str:
+    """Readable name of the device: the GPU's product name, or the processor's architecture."""
+    import torch
+
+    if (device or "").startswith("cuda") or (device is None and torch.cuda.is_available()):
+        return torch.cuda.get_device_name(0)
+    return f"cpu {platform.machine()}"
+
+
+def provenance(params: Params, device: str | None = None) -> dict[str, object]:
+    """Return the columns that training and scoring share; each adds its own steps, batch and seconds."""
+    return {
+        "params_hash": params.hash(*_TRAINED_BY),
+        "data_hash": data_hash(params.run_dir / "data"),
+        "code": code_version(),
+        "versions": " ".join(f"{name}={number}" for name, number in package_versions().items()),
+        "device": device_name(device),
+    }
+
+
+def write_manifest(folder: str | Path) -> Path:
+    """Write ``manifest.json``: the digest of every triplet file, so that later stages notice a changed byte."""
+    folder = Path(folder)
+    files = sorted(folder.glob("triplets/*.jsonl")) + sorted(folder.glob("public*.jsonl"))
+    return write_json(folder / "manifest.json", {p.relative_to(folder).as_posix(): digest_file(p) for p in files})
+
+
+def check_manifest(folder: str | Path) -> None:
+    """Raise KitError naming the first data file whose bytes are not those that notebook 01 wrote."""
+    folder = Path(folder)
+    for name, expected in read_json(folder / "manifest.json").items():
+        if digest_file(folder / name) != expected:
+            raise KitError(f"{folder / name} is not what notebook 01 wrote (its digest differs); delete "
+                           f"{folder / 'manifest.json'} and run again to have the data made anew")
+
+
+def data_hash(folder: str | Path) -> str:
+    """Digest of all training data of a run folder, from its manifest; "none" when there is none yet."""
+    manifest = Path(folder) / "manifest.json"
+    return digest(read_json(manifest)) if manifest.exists() else "none"

@@ -1,0 +1,177 @@
+"""The report: every figure with its numbers, the claims with their verdicts, and an index, from a results table alone.
+
+`write_all("runs/classroom/results.csv", "figures/classroom")` is what `python -m lib figures` and notebook 05 call. It
+needs neither torch nor mteb.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from lib import claims, sources
+from lib.analysis import Analysis, analyse, published
+from lib.figures import tables
+from lib.figures.base import category_name, minus, save
+from lib.figures.catalogue import FIGURES
+from lib.files import KitError, digest, digest_file, write_text
+from lib.params import ROOT, InfluenceParams
+from lib.verdicts import Evidence
+
+NOTEBOOK = "notebooks/05_influence.ipynb"
+PUBLISHED = "published"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the figures are drawn from: the analysis, the published scores, counts, and the judged claims."""
+
+    analysis: Analysis
+    inputs: dict[str, str]  # file -> 16 hex digits of its content
+    data: Path | None = None  # the run's data folder, for counts and costs
+
+    @cached_property
+    def reference(self) -> pd.DataFrame:
+        """Published scores per data set."""
+        return sources.reference("published_mteb_scores")
+
+    @cached_property
+    def claims(self) -> pd.DataFrame:
+        """The claims with verdicts, see `lib.claims.evaluate`."""
+        return claims.evaluate(Evidence(self.analysis, self.reference, costs(self.data)))
+
+    def level(self, name: str) -> pd.DataFrame:
+        """The effects of one level: task, type or overall."""
+        return self.analysis.effects[self.analysis.effects["level"] == name]
+
+
+def build(
+    results: str | Path,
+    settings: InfluenceParams | None = None,
+    draws: str | Path | None = None,
+    data: str | Path | None = None,
+) -> Report:
+    """Analyse a results file, or the bundled published scores when `results` is "published".
+
+    `draws` and `data` default to `draws.csv` and `data/` beside the results, where they exist. A relative path
+    is looked for here and then in the kit's root. Raises KitError as `analyse` does.
+    """
+    if str(results) == PUBLISHED:
+        file = sources.data_path("reference/published_mteb_scores.csv")
+        analysis = analyse(published(), settings)
+    else:
+        file = Path(results)
+        file = file if file.is_file() or file.is_absolute() else ROOT / file
+        draws = Path(draws) if draws else file.parent / "draws.csv"
+        draws = draws if draws.is_file() else None
+        data = Path(data) if data else file.parent / "data"
+        analysis = analyse(file, settings, draws)
+    folder = data if data is not None and data.is_dir() else None
+    used = [file, draws, *([folder / "generation.json", folder / "public.jsonl"] if folder else [])]
+    inputs = {path.name: digest_file(path) for path in used if path is not None and path.is_file()}
+    inputs["settings"] = digest(analysis.settings.model_dump(mode="json"))
+    return Report(analysis, inputs, folder)
+
+
+def write_all(
+    results: str | Path | Report,
+    out_dir: str | Path,
+    settings: InfluenceParams | None = None,
+    draws: str | Path | None = None,
+    data: str | Path | None = None,
+) -> list[Path]:
+    """Draw every figure, judge every claim and write INDEX.md into `out_dir`; return the paths written.
+
+    `results` is a results.csv or a `Report`. A figure that these results cannot give is named in INDEX.md with the
+    reason, not drawn. Raises KitError for results that cannot be analysed.
+    """
+    report = results if isinstance(results, Report) else build(results, settings, draws, data)
+    out, paths, missing = Path(out_dir), [], {}
+    for name, _, draw in FIGURES:
+        try:
+            paths += save(*draw(report), name, out).values()
+        except KitError as error:
+            missing[name] = str(error)
+            for kind in ("svg", "png", "csv"):
+                (out / f"{name}.{kind}").unlink(missing_ok=True)  # a figure of earlier results would mislead
+    paths.append(write_text(out / "claims.csv", report.claims.to_csv(index=False, lineterminator="\n")))
+    paths.append(write_text(out / "claims.md", claims_markdown(report.claims)))
+    paths.append(write_text(out / "INDEX.md", index(report, out, missing)))
+    return paths
+
+
+def index(report: Report, out: Path, missing: dict[str, str]) -> str:
+    """The text of INDEX.md: figure, question, notebook, hash of the inputs; then what must be read beside them."""
+    stamp = digest(report.inputs)
+    lines = [
+        "# Figures",
+        "",
+        f"Inputs {stamp}: " + ", ".join(f"{k} {v}" for k, v in report.inputs.items()) + ".",
+        "",
+        "| figure | answers | numbers | notebook | inputs |",
+        "|---|---|---|---|---|",
+    ]
+    for name, title, _ in FIGURES:
+        if name in missing:
+            lines.append(f"| {name} | {title} | not drawn: {missing[name]} | {NOTEBOOK} | {stamp} |")
+        else:
+            lines.append(
+                f"| [{name}]({name}.png) ([svg]({name}.svg)) | {title} | [{name}.csv]({name}.csv) "
+                f"| {NOTEBOOK} | {stamp} |"
+            )
+    known = {name for name, _, _ in FIGURES} | {"claims"}
+    for extra in sorted(path.stem for path in out.glob("*.svg") if path.stem not in known):
+        lines.append(
+            f"| [{extra}]({extra}.png) ([svg]({extra}.svg)) | see the notebook | [{extra}.csv]({extra}.csv) "
+            "| notebooks/02_inspect.ipynb | the run's data |"
+        )
+    counts = report.claims["verdict"].value_counts()
+    lines += [
+        "",
+        "Claims: " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) + " ([claims.md](claims.md)).",
+    ]
+    if report.analysis.notes:
+        lines += ["", "To be read beside the figures:", "", *(f"- {note}" for note in report.analysis.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def claims_markdown(judged: pd.DataFrame) -> str:
+    """The claims as a table a person can read, with the rule that decided each."""
+    lines = ["# Claims", "", "| claim | verdict | numbers | published | source |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {r.claim} | **{r.verdict}** | {r.numbers} | {r.published} | {r.source} |" for r in judged.itertuples()
+    ]
+    rules = dict(zip(judged["test"], judged["rule"], strict=True))
+    return (
+        "\n".join([*lines, "", "How each was decided:", "", *(f"- {kind}: {rule}" for kind, rule in rules.items())])
+        + "\n"
+    )
+
+
+def costs(data: Path | None) -> pd.DataFrame | None:
+    """Costs of the run's generation, or None without a data folder."""
+    if data is None or not (data / "generation.json").is_file():
+        return None
+    from lib.costs import cost_table
+
+    return cost_table(data)
+
+
+def effect_table(a: Analysis, level: str = "type") -> pd.DataFrame:
+    """Main effects as text, one row per type (or task) and a column per category: `+1.2 ± 0.3*` (points, se)."""
+    rows = a.effects[a.effects["level"].isin([level, "overall"])]
+    index = (
+        rows["type"].where(rows["level"] == "type", tables.OVERALL)
+        if level == "type"
+        else rows["task"].where(rows["level"] == "task", tables.OVERALL)
+    )
+    text = [
+        minus(e, 2) + (f" ± {se:.2f}" if se >= 0 else "") + ("*" if p < a.settings.alpha else "")
+        for e, se, p in zip(rows["effect"], rows["se"], rows[a.corrected], strict=True)
+    ]
+    wide = rows.assign(row=index, text=text).pivot(index="row", columns="factor", values="text")
+    wide = wide.reindex(index=list(dict.fromkeys(index)), columns=list(dict.fromkeys(rows["factor"])))
+    return wide.rename(columns=category_name).rename_axis(index=None, columns=None)

@@ -1,0 +1,88 @@
+"""The results table: every run's scores in one tidy file, with what is missing or mixed said aloud."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from lib.design import BASE
+from lib.files import KitError, write_text
+from lib.params import Params
+
+# Times differ from run to run, so they are kept in timing.csv: results.csv is the same bytes for the same study.
+_TIMES = {"seconds": "first", "score_seconds": "sum"}
+_SAME_EVERYWHERE = ("params_hash", "data_hash", "code", "versions", "device", "world_size")
+
+
+def score_files(params: Params) -> dict[tuple[str, int], Path]:
+    """Return {(run name, seed): score file} of every run of the design, and of the untrained base, in order."""
+    from lib.designs import design_runs
+
+    folder = params.run_dir / "scores"
+    runs = design_runs(params.study.design, params.study.seeds, params.study.categories)
+    wanted = [(run.name, run.seed) for run in runs] + [(BASE, 0)]
+    return {(name, seed): folder / name / f"seed{seed}.csv" for name, seed in wanted}
+
+
+def read_scores(path: Path) -> pd.DataFrame:
+    """Read one run's score file. Raises KitError when it is broken or holds a score that is not a number."""
+    try:
+        table = pd.read_csv(path, dtype={"subset": str}, keep_default_na=False, na_values=["", "nan", "NaN"])
+    except (OSError, ValueError) as error:
+        raise KitError(f"{path} cannot be read ({error}); delete it and run again to have it scored anew") from None
+    missing = {"subset", "seed", "task", "type", "score"} - set(table.columns)
+    if missing or table.empty:
+        what = f"lacks the column {sorted(missing)[0]!r}" if missing else "is empty"
+        raise KitError(f"{path} {what}; delete it and run again to have it scored anew")
+    bad = table[pd.to_numeric(table["score"], errors="coerce").isna()]
+    if len(bad):
+        raise KitError(f"{path} has no number as the score of {bad['task'].iloc[0]}; delete it and run again")
+    return table
+
+
+def collect(params: Params, allow_missing: bool = False) -> tuple[Path, list[str]]:
+    """Write ``results.csv`` (with ``draws.csv`` and ``timing.csv``) from the score files.
+
+    Returns its path and sentences to print.
+
+    Raises KitError naming the missing runs unless ``allow_missing``; then they are named in the sentences.
+    """
+    files = score_files(params)
+    missing = [f"{name} seed {seed}" for (name, seed), path in files.items() if not path.exists()]
+    present = [path for path in files.values() if path.exists()]
+    if missing and not (allow_missing and present):
+        raise KitError(f"{len(missing)} of {len(files)} runs have no scores yet ({', '.join(missing[:3])}"
+                       f"{', ...' if len(missing) > 3 else ''}); run `make reproduce` to make them")
+    table = pd.concat([read_scores(path) for path in present], ignore_index=True)
+    times = [name for name in _TIMES if name in table]
+    timing = table.groupby(["subset", "seed"], sort=False)[times].agg({n: _TIMES[n] for n in times}).reset_index()
+    write_text(params.run_dir / "timing.csv", timing.to_csv(index=False, lineterminator="\n"))
+    table = table.drop(columns=times)
+    draws = [p.with_suffix(".draws.csv") for p in present if p.with_suffix(".draws.csv").exists()]
+    if draws:
+        both = pd.concat([pd.read_csv(p, keep_default_na=False) for p in draws], ignore_index=True)
+        write_text(params.run_dir / "draws.csv", both.to_csv(index=False, lineterminator="\n"))
+    path = write_text(params.run_dir / "results.csv", table.to_csv(index=False, lineterminator="\n"))
+    return path, [f"Missing from this table: {', '.join(missing)}."] if missing else []
+
+
+def mixed(table: pd.DataFrame) -> list[str]:
+    """Return one sentence per provenance column in which the trained runs differ."""
+    trained = table[table["subset"] != BASE]
+    return [
+        f"Warning: results of different {column} are mixed in one table ({trained[column].nunique()} values); "
+        "delete the older runs' folders and run again before comparing them."
+        for column in _SAME_EVERYWHERE
+        if column in trained and trained[column].nunique(dropna=False) > 1
+    ]
+
+
+def type_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Return mean score in points (0 to 100) per run name and task type, averaged over seeds, plus the mean."""
+    wide = table.pivot_table(index="subset", columns="type", values="score", aggfunc="mean", sort=False) * 100
+    order = [name for name in dict.fromkeys(table["subset"]) if name != BASE]
+    wide = wide.loc[([BASE] if BASE in wide.index else []) + order]
+    tasks = table.groupby(["subset", "task"])["score"].mean().groupby("subset").mean() * 100
+    wide["all tasks"] = tasks.reindex(wide.index)
+    return wide.round(1)

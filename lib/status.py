@@ -1,0 +1,152 @@
+"""How far a grid has come: the done-mask as a table, what failed and why, and when the rest will be finished.
+
+Everything is read from files: a job is done when its small result file exists, it failed when its executed
+notebook holds an error, and durations are those that papermill wrote into the finished notebooks.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from lib import grid
+from lib.params import Params
+
+DONE, RUNNING, FAILED, WAITING = "done", "running", "FAILED", "-"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell of the grid: its state, and when it ran (UNIX seconds) if its notebook says so."""
+
+    stage: str
+    name: str
+    state: str
+    start: float | None = None
+    end: float | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """Wall time of the finished notebook, or None."""
+        return None if self.start is None or self.end is None else self.end - self.start
+
+
+def at_work(params: Params) -> bool:
+    """Is a grid running on this run folder right now (does somebody hold its lock)?"""
+    try:
+        with open(params.run_dir / ".lock") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def jobs(params: Params) -> list[Job]:
+    """Return every job of the design with its state, in the order of the stages."""
+    busy = at_work(params)
+    return [_job(stage, name, path, grid.notebook_of(params, stage, name), busy)
+            for stage, files in grid.stage_files(params).items() for name, path in files.items()]
+
+
+def _job(stage: str, name: str, result: Path, notebook: Path, busy: bool) -> Job:
+    ran = _notebook(notebook)
+    times = ran.get("metadata", {}).get("papermill", {})
+    if result.exists():
+        return Job(stage, name, DONE, _seconds(times.get("start_time")), _seconds(times.get("end_time")))
+    if not notebook.exists():
+        return Job(stage, name, WAITING)
+    outputs = [output for cell in ran.get("cells", []) for output in cell.get("outputs", [])]
+    broken = any(output.get("output_type") == "error" for output in outputs)
+    return Job(stage, name, RUNNING if busy and not broken else FAILED, _seconds(times.get("start_time")))
+
+
+def _notebook(path: Path) -> dict:
+    """Return an executed notebook, or {} when there is none or it is being written just now."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _seconds(stamp: str | None) -> float | None:
+    return datetime.fromisoformat(stamp).timestamp() if stamp else None
+
+
+def concurrency(done: Iterable[Job]) -> float:
+    """Return how many finished jobs ran at the same time on average: job time over the time anything ran."""
+    spans = sorted((job.start, job.end) for job in done if job.seconds)
+    busy, reached = 0.0, float("-inf")
+    for start, end in spans:
+        busy += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return sum(end - start for start, end in spans) / busy if busy else 1.0
+
+
+def remaining(everything: list[Job]) -> tuple[float, list[str]]:
+    """Return (seconds of wall time left, stages that cannot be judged because none of their jobs has finished)."""
+    total, unknown = 0.0, []
+    at_once = concurrency(job for job in everything if job.state == DONE and "/seed" in job.name)
+    for stage in dict.fromkeys(job.stage for job in everything):
+        mine = [job for job in everything if job.stage == stage]
+        left = sum(job.state != DONE for job in mine)
+        finished = [job for job in mine if job.state == DONE and job.seconds]
+        if not left:
+            continue
+        if not finished:
+            unknown.append(stage)
+            continue
+        each = sum(job.seconds for job in finished) / len(finished)
+        total += left * each / min(left, at_once)
+    return total, unknown
+
+
+def table(everything: list[Job]) -> str:
+    """Return the done-mask: one row per run, one column per stage and seed."""
+    import pandas as pd
+
+    rows = [{"run": job.name.rsplit("/seed", 1)[0], "stage": job.stage, "seed": job.name.rsplit("/seed", 1)[1],
+             "state": job.state} for job in everything if "/seed" in job.name]
+    frame = pd.DataFrame(rows)
+    order = dict.fromkeys(frame["run"])
+    columns = sorted({(row["stage"], int(row["seed"])) for row in rows}, key=lambda c: (c[0] != "train", c[1]))
+    frame["seed"] = frame["seed"].astype(int)
+    wide = frame.pivot(index="run", columns=["stage", "seed"], values="state")
+    wide = wide.reindex(index=list(order), columns=columns)
+    wide.columns = [f"{stage} {seed}" for stage, seed in columns]
+    return wide.fillna("").rename_axis(None).to_string()
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as people say it: ``45 s``, ``2.5 min``, ``12 min``, ``3.5 h``, ``6.2 days``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 100 * 60:
+        return f"{seconds / 60:.{1 if seconds < 600 else 0}f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
+
+
+def report(params: Params) -> str:
+    """Return the whole status as text: table, single jobs, failures with reasons, durations and time left."""
+    everything = jobs(params)
+    done = sum(job.state == DONE for job in everything)
+    lines = [table(everything), ""]
+    lines += [f"{job.name:<10} {job.state}" for job in everything if "/seed" not in job.name]
+    lines += ["", f"{done} of {len(everything)} jobs done; "
+              + ("a grid is at work now" if at_work(params) else "no grid is at work now")]
+    for stage in dict.fromkeys(job.stage for job in everything):
+        times = [job.seconds for job in everything if job.stage == stage and job.state == DONE and job.seconds]
+        if times:
+            lines.append(f"  {stage:<10} {duration(sum(times) / len(times)):>8} per job ({len(times)} measured)")
+    if done < len(everything):
+        seconds, unknown = remaining(everything)
+        lines += [f"about {duration(seconds)} left"] if seconds else []
+        lines += [f"no job of {', '.join(unknown)} has finished yet, so that part is not counted"] if unknown else []
+    failed = tuple(f"{job.stage} {job.name} failed: " for job in everything if job.state == FAILED)
+    sentences = [sentence for sentence in grid.failures(params) if sentence.startswith(failed)]
+    return "\n".join(lines + ([""] + sentences if sentences else []))

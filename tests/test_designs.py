@@ -1,0 +1,93 @@
+"""Designs list their runs before anything is trained, and say what those runs can tell apart."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib import designs, simulate
+from lib import influence as inf
+from lib.design import CATEGORIES, EXTRA, subsets
+from lib.files import KitError
+
+
+def test_factorial_is_the_papers_sixteen_subsets():
+    runs = designs.design_runs("factorial", 2)
+    assert len(runs) == 32 == len(set(runs)) and all(run.public for run in runs)
+    assert [run.subset for run in runs[::2]] == subsets(CATEGORIES) and [run.seed for run in runs[:2]] == [0, 1]
+
+
+def test_isolation_has_each_category_with_and_without_public_data():
+    runs = designs.design_runs("isolation", [3])
+    assert len(runs) == 13 and {run.seed for run in runs} == {3}
+    for public in (True, False):
+        assert {run.subset[0] for run in runs if run.public == public and run.subset} == {*CATEGORIES, *EXTRA}
+    assert [run.name for run in runs if not run.subset] == ["none"]
+
+
+def test_crossed_identifies_everything_with_eight_degrees_of_freedom():
+    runs = designs.design_runs("crossed")
+    off = [run for run in runs if not run.public]
+    codes = ["".join(str(int(c in run.subset)) for c in CATEGORIES) for run in off]
+    assert len(runs) == 24 and codes == ["0001", "0010", "0100", "0111", "1000", "1011", "1101", "1110"]
+    found = designs.identified(designs.design_table("crossed"), "two_way")
+    assert len(found) == 16 and found["se_per_noise"].notna().all() and found.attrs["df"] == 8
+    assert found["inflation"].max() < 1.07
+    blind = designs.identified(designs.design_table("factorial"), "two_way")
+    assert "public" not in set(blind["term"]) and len(blind) == 11
+
+
+def test_no_run_without_any_data():
+    for name in designs.DESIGNS:
+        assert all(run.subset or run.public for run in designs.design_runs(name))
+        assert len({(run.name, run.seed) for run in designs.design_runs(name, 3)}) == len(designs.design_runs(name, 3))
+
+
+@pytest.mark.parametrize(("arguments", "words"), [(("fractional",), "fractional"), (("factorial", 0), "seed"),
+                                                  (("factorial", [1, 1]), "once"), (("crossed", 1, ("sts",)), "four categories")])
+def test_bad_designs_are_refused(arguments, words):
+    with pytest.raises(KitError, match=words):
+        designs.design_runs(*arguments)
+
+
+def test_done_mask_sees_finished_scores_only(tmp_path):
+    runs = designs.design_runs("crossed", 2)
+    assert not any(designs.done_mask(runs, tmp_path))
+    for run in (runs[3], runs[-1]):
+        path = tmp_path / "scores" / run.name / f"seed{run.seed}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("task,score\n")
+    mask = designs.done_mask(runs, tmp_path)
+    assert [i for i, done in enumerate(mask) if done] == [3, 47]
+    assert designs.design_table("crossed", 2, tmp_path)["done"].tolist() == mask
+
+
+def test_crossed_recovers_a_planted_public_interaction():
+    random = np.random.default_rng(0)
+    table = designs.design_table("crossed", 3).rename(columns={"name": "subset"}).drop(columns="done")
+    x = table[["ss", "sl", "ls", "ll", "public"]].to_numpy() - 0.5
+    points = 50 + x @ [1, 2, -1, 0, 6] + 4 * x[:, 1] * x[:, 4] + random.normal(0, 0.2, len(table))
+    table = table.assign(task="T", type="Retrieval", score=points / 100)
+    effect = inf.effects(table, terms="two_way").set_index("factor")["effect"]
+    assert effect.to_dict() == pytest.approx({"ss": 1, "sl": 2, "ls": -1, "ll": 0, "public": 6}, abs=0.3)
+    terms = inf.interactions(table).set_index("term")
+    assert terms.loc["sl:public", "effect"] == pytest.approx(4, abs=0.6) and terms.loc["sl:public", "p"] < 1e-6
+    assert (terms.drop("sl:public")["effect"].abs() < 0.8).all()
+
+
+def test_isolation_fits_additively_and_alone():
+    table = designs.design_table("isolation", 2).rename(columns={"name": "subset"}).drop(columns="done")
+    gains = {"ss": 1, "sl": 3, "ls": 0, "ll": 2, "sts": -1, "bt": 0}
+    points = 40 + 5 * table["public"] + sum(gain * table[code] for code, gain in gains.items())
+    base = pd.DataFrame([{"subset": "base", "public": 0, "seed": 0, **dict.fromkeys(gains, 0)}])
+    scores = pd.concat([table.assign(score=points / 100), base.assign(score=0.40)]).assign(task="T", type="STS")
+    for public in (0, 1):
+        result = inf.alone(scores, public=public).set_index("factor")["effect"]
+        assert result.to_dict() == pytest.approx(gains)
+    result = inf.effects(scores)
+    assert result.set_index("factor")["effect"].to_dict() == pytest.approx({**gains, "public": 5})
+    assert any("13 of the 128" in note for note in result.attrs["notes"])
+
+
+def test_simulated_runs_are_the_factorial():
+    names = [run.name for run in designs.design_runs("factorial", 2)]
+    assert simulate.factorial_runs(2)["subset"].tolist() == names

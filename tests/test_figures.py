@@ -1,0 +1,305 @@
+"""Figures: deterministic files, text that is text, and tables that equal a recomputation from the results."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib import sources
+from lib.design import subset_name, subsets
+from lib.figures import base, tables
+from lib.figures.base import save, style
+from lib.files import KitError
+
+ROOT = Path(__file__).resolve().parent.parent
+CODES = ("ss", "sl", "ls", "ll")
+SUITE = {"Reranking": 2, "STS": 2, "Clustering": 3, "Summarization": 1}
+# Runs the command with every heavy package made unimportable: figures come from results.csv alone.
+BLOCKED = """
+import sys, resource
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "mteb", "transformers", "sentence_transformers", "peft", "datasets"):
+            raise ImportError(f"{name} must not be needed for figures")
+sys.meta_path.insert(0, Blocker())
+from lib.__main__ import main
+code = main(sys.argv[1:])
+print("cpu", resource.getrusage(resource.RUSAGE_SELF).ru_utime)
+raise SystemExit(code)
+"""
+
+
+def study(sizes=SUITE, seeds=2, seed=0, effects=None, noise=0.5, base_rows=True):
+    """A results table with planted main effects in points: {(category, type): effect}; nothing else moves."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for kind, count in sizes.items():
+        for i in range(count):
+            task, level = f"{kind}{i}", rng.uniform(45, 75)
+            if base_rows:
+                rows.append(["base", 0, 0, 0, 0, 0, 0, task, kind, level - 3])
+            for chosen, k in product(subsets(), range(seeds)):
+                name = subset_name(chosen)
+                on = [int(code in name.split("+")) for code in CODES]
+                mean = level + sum(f * (effects or {}).get((c, kind), 0.0) for c, f in zip(CODES, on, strict=True))
+                rows.append([name, 1, *on, k, task, kind, mean + rng.normal(0, noise)])
+    table = pd.DataFrame(rows, columns=["subset", "public", *CODES, "seed", "task", "type", "score"])
+    return table.assign(score=table["score"] / 100, metric="main_score")
+
+
+PLANTED = {("sl", "Reranking"): 3.0, ("sl", "STS"): -3.0, ("ll", "Clustering"): 2.0}
+
+
+def command(results: Path, out: Path) -> subprocess.CompletedProcess:
+    """Run `python -m lib figures` with the heavy packages blocked."""
+    arguments = [sys.executable, "-c", BLOCKED, "figures", "--results", str(results), "--out", str(out)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """The figures of a planted study, drawn by the command without torch or mteb: (results table, folder, output)."""
+    folder = tmp_path_factory.mktemp("study")
+    table = study(effects=PLANTED)
+    table.to_csv(folder / "results.csv", index=False)
+    done = command(folder / "results.csv", folder / "figures")
+    assert done.returncode == 0, done.stderr
+    return table, folder / "figures", done.stdout
+
+
+def trained(table):
+    return table[table["subset"] != "base"].assign(score=lambda t: 100 * t["score"])
+
+
+def present_minus_absent(rows, factor):
+    return rows.loc[rows[factor] == 1, "score"].mean() - rows.loc[rows[factor] == 0, "score"].mean()
+
+
+def test_save_gives_the_same_bytes_and_text_stays_text(tmp_path):
+    import matplotlib.pyplot as plt
+
+    hashes = []
+    for folder in ("a", "b"):
+        with style():
+            fig, ax = plt.subplots(figsize=(2, 1.5), layout="constrained")
+            ax.plot([0, 1], [1, 0])
+            ax.set_xlabel("a label of words")
+        paths = save(fig, pd.DataFrame({"x": [0.1, 1 / 3]}), "name", tmp_path / folder)
+        hashes.append([hashlib.sha256(paths[kind].read_bytes()).hexdigest() for kind in ("svg", "png", "csv")])
+        assert not plt.fignum_exists(fig.number)
+    assert hashes[0] == hashes[1]
+    svg = (tmp_path / "a" / "name.svg").read_text()
+    assert "<text" in svg and "a label of words" in svg and "<dc:date>" not in svg
+    assert pd.read_csv(tmp_path / "a" / "name.csv")["x"].tolist() == pytest.approx([0.1, 1 / 3], abs=1e-9)
+
+
+def test_save_refuses_a_figure_without_its_numbers(tmp_path):
+    import matplotlib.pyplot as plt
+
+    fig, _ = plt.subplots()
+    with pytest.raises(KitError, match="no table"):
+        save(fig, pd.DataFrame(), "empty", tmp_path)
+    plt.close(fig)
+
+
+def test_command_needs_no_torch_and_is_quick(drawn):
+    _, folder, output = drawn
+    from lib.figures.catalogue import FIGURES
+
+    for name, *_ in FIGURES:
+        for kind in ("svg", "png", "csv"):
+            assert (folder / f"{name}.{kind}").stat().st_size > 100, name
+            assert f"{name}.{kind}" in output
+    assert float(output.split("cpu")[1]) < 30
+
+
+def test_import_of_the_package_is_light():
+    code = (
+        "import sys, lib.figures; print([m for m in ('matplotlib', 'torch', 'scipy', 'seaborn') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_svgs_hold_words_and_pictures_are_not_cut(drawn):
+    import matplotlib.image as image
+
+    _, folder, _ = drawn
+    for path in sorted(folder.glob("*.svg")):
+        text = path.read_text()
+        assert text.count("<text") > 5, path.name
+        assert "<dc:date>" not in text
+        pixels = image.imread(path.with_suffix(".png"))[..., :3]
+        edges = [pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]
+        assert all((edge > 0.98).all() for edge in edges), f"{path.name} touches its border"
+    assert "short-long" in (folder / "influence.svg").read_text()
+
+
+def test_heat_map_table_is_the_mean_difference(drawn):
+    table, folder, _ = drawn
+    shown = pd.read_csv(folder / "influence.csv")
+    rows = trained(table)
+    for cell in shown.itertuples():
+        own = rows if cell.type == tables.OVERALL else rows[rows["type"] == cell.type]
+        assert cell.effect == pytest.approx(present_minus_absent(own, cell.factor), abs=1e-8)
+        means = own.groupby(["subset", "seed"])["score"].mean().reset_index()
+        z = (means["score"] - means["score"].mean()) / means["score"].std(ddof=0)
+        on = means["subset"].str.split("+").map(lambda parts, code=cell.factor: code in parts)
+        assert cell.normalized == pytest.approx(z[on].mean() - z[~on].mean(), abs=1e-8)
+    assert set(shown["type"]) == {*SUITE, tables.OVERALL}
+
+
+def test_forest_table_has_two_intervals_recomputed(drawn):
+    from scipy import stats
+
+    table, folder, _ = drawn
+    shown = pd.read_csv(folder / "tasks.csv", keep_default_na=True)
+    tasks = shown[shown["level"] == "task"]
+    rows = trained(table)
+    assert len(tasks) == 4 * sum(SUITE.values())
+    for row in tasks.itertuples():
+        own = rows[rows["task"] == row.task]
+        x = np.column_stack([np.ones(len(own)), own[list(CODES)] - 0.5])
+        beta, rss, *_ = np.linalg.lstsq(x, own["score"], rcond=None)
+        se = np.sqrt(rss[0] / (len(own) - 5) * np.linalg.inv(x.T @ x)[1, 1])
+        assert row.effect == pytest.approx(beta[1 + CODES.index(row.factor)], abs=1e-8)
+        for low, level in ((row.ci_low, 0.05), (row.all_low, 0.05 / len(tasks))):
+            assert low == pytest.approx(row.effect - stats.t.isf(level / 2, len(own) - 5) * se, abs=1e-7)
+    means = shown[shown["level"] == "type"].set_index(["type", "factor"])
+    per_task = tasks.groupby(["type", "factor"])["effect"]
+    half = stats.t.isf(0.025, per_task.size() - 1) * per_task.std() / np.sqrt(per_task.size())
+    expected = (per_task.mean() - half).reindex(means.index)
+    np.testing.assert_allclose(means["datasets_low"], expected, atol=1e-7)
+
+
+def test_score_tables_are_recomputed(drawn):
+    table, folder, _ = drawn
+    shown = pd.read_csv(folder / "main_results.csv").set_index(["mixture", "type"])
+    corner = {"untrained base": "base", tables.LABEL_WITHOUT: "none", tables.LABEL_WITH: "ss+sl+ls+ll"}
+    for (mixture, kind), row in shown.iterrows():
+        own = table[table["subset"] == corner[mixture]]
+        own = own if kind == tables.OVERALL else own[own["type"] == kind]
+        assert row["points"] == pytest.approx(100 * own["score"].mean(), abs=1e-8)
+        per_seed = 100 * own.groupby("seed")["score"].mean()
+        assert row["sd_seeds"] == pytest.approx(per_seed.std(), abs=1e-8, nan_ok=True)
+    gains = trained(table).pivot_table(index="task", columns="subset", values="score")
+    gain = (gains["ss+sl+ls+ll"] - gains["none"]).sort_values(ascending=False)
+    ours = pd.read_csv(folder / "sparsity.csv").query("source == 'this study' and ranking == 'same seeds'")
+    np.testing.assert_allclose(ours["cumulated"], gain.cumsum(), atol=1e-7)
+    assert ours["task"].tolist() == gain.index.tolist()
+    runs = pd.read_csv(folder / "trade_off.csv", keep_default_na=False).set_index(["subset", "seed"])
+    wide = trained(table).pivot_table(index=["subset", "seed"], columns="type", values="score")
+    np.testing.assert_allclose(runs.loc[wide.index, list(SUITE)].astype(float), wide[list(SUITE)], atol=1e-7)
+
+
+def test_noise_and_interaction_tables_are_recomputed(drawn):
+    table, folder, _ = drawn
+    rows = trained(table)
+    noise = pd.read_csv(folder / "noise.csv").set_index("task")
+    for task, own in rows.groupby("task"):
+        pooled = np.sqrt(own.groupby("subset")["score"].var().mean())
+        assert noise.loc[task, "sd_seed"] == pytest.approx(pooled, abs=1e-8)
+    shown = pd.read_csv(folder / "interactions.csv")
+    for row in shown[shown["term"].str.contains(":")].itertuples():
+        own = rows if row.type == tables.OVERALL else rows[rows["type"] == row.type]
+        one, two = row.term.split(":")
+        change = present_minus_absent(own[own[two] == 1], one) - present_minus_absent(own[own[two] == 0], one)
+        assert row.effect == pytest.approx(change, abs=1e-7)
+    contrasts = pd.read_csv(folder / "half_normal.csv").query("term == 'sl' and type == 'STS'")
+    expected = abs(present_minus_absent(rows[rows["type"] == "STS"], "sl"))
+    assert contrasts["magnitude"].item() == pytest.approx(expected, abs=1e-7)
+
+
+def test_lattice_shows_the_most_moved_task(drawn):
+    table, folder, _ = drawn
+    shown = pd.read_csv(folder / "lattice.csv", keep_default_na=False).set_index("subset")["score"]
+    rows = trained(table)
+    matching = [
+        task
+        for task, own in rows.groupby("task")
+        if np.allclose(own.groupby("subset")["score"].mean().reindex(shown.index), shown, atol=1e-7)
+    ]
+    assert len(shown) == 16 and len(matching) == 1
+    assert matching[0].startswith(("STS", "Reranking", "Clustering"))  # where effects were planted
+
+
+def test_published_scores_give_the_published_arithmetic():
+    reference = sources.reference("published_mteb_scores")
+    assert reference["wang2024_full"].mean() == pytest.approx(66.63, abs=0.005)
+    assert reference["wang2024_without_synthetic"].mean() == pytest.approx(64.56, abs=0.005)
+    gain = tables.published_gains(reference).set_index("task")["gain"]
+    found = tables.top(gain, 8)
+    assert found["tasks"] == 56 and found["fall"] == 14 and found["within_one"] == 26
+    assert found["mean"] == pytest.approx(2.07, abs=0.005) and found["share"] == pytest.approx(0.72, abs=0.005)
+    assert tables.curve(gain)["task"].head(3).tolist() == ["TRECCOVID", "FEVER", "ClimateFEVER"]
+
+
+def test_curve_by_hand_and_no_share_of_a_loss():
+    ranked = tables.curve(pd.Series({"a": 1.0, "b": 4.0, "c": -1.0}))
+    assert ranked["task"].tolist() == ["b", "a", "c"]
+    assert ranked["cumulated"].tolist() == [4, 5, 4] and ranked["share"].tolist() == [1, 1.25, 1]
+    assert tables.curve(pd.Series({"a": 1.0, "b": -4.0}))["share"].isna().all()
+
+
+def test_ranking_by_other_seeds_takes_the_bend_of_noise_away():
+    rng = np.random.default_rng(3)
+    noise = pd.DataFrame(
+        [{"task": f"t{i}", "seed": s, "gain": 1 + rng.normal(0, 3)} for i in range(400) for s in (0, 1)]
+    )
+    plain = tables.curve(noise.groupby("task")["gain"].mean())
+    honest = tables.honest_curve(noise)
+    assert plain["share"].iloc[56] > 0.35  # every task gains 1 point, yet a seventh seems to carry a third and more
+    assert honest["share"].iloc[56] == pytest.approx(1 / 7, abs=0.12)
+    assert tables.honest_curve(noise[noise["seed"] == 0]) is None
+
+
+def test_counts_and_published_figures_keep_their_tables(tmp_path):
+    from lib.figures.scores import counts, published
+
+    table = pd.DataFrame({"source": ["this study", "other"], "category": ["sl", "sl"], "rows": [195, 167000]})
+    paths = save(*counts(table), "counts", tmp_path)
+    assert pd.read_csv(paths["csv"]).equals(table)
+    assert "167,000" in paths["svg"].read_text()
+    gains = tables.published_gains(sources.reference("published_mteb_scores"))
+    paths = save(*published(gains, "a source"), "published", tmp_path)
+    shown = pd.read_csv(paths["csv"]).set_index("task")["gain"]
+    assert shown.loc["FEVER"] == pytest.approx(14.7) and len(shown) == 56
+
+
+def test_many_tasks_draw_the_strongest_and_keep_all_in_the_table():
+    from lib.analysis import analyse
+    from lib.figures.forest import forest
+    from lib.params import InfluenceParams
+
+    a = analyse(study({"STS": 60, "Retrieval": 60}, seeds=1, noise=0.5), InfluenceParams(bootstrap=200))
+    fig, table = forest(a.effects, a.across, limit=30)
+    labels = [label.get_text() for label in fig.axes[0].get_yticklabels()]
+    assert sum(label.startswith(("STS", "Retrieval")) for label in labels) == 30
+    assert (table["level"] == "task").sum() == 480
+
+
+def test_small_things():
+    assert base.minus(-1.234, 1) == "−1.2" and base.minus(-0.04, 1) == "0.0" and base.minus(2, 0) == "+2"
+    assert base.order_types(["Zebra", "STS", "Classification"]) == ["Classification", "STS", "Zebra"]
+    assert base.order_factors(["ll", "mine", "ss"]) == ["ss", "ll", "mine"]
+    assert base.category_name("ss:ll") == "short-short × long-long"
+
+
+@pytest.mark.slow
+def test_fifty_six_tasks_in_time_and_uncut(tmp_path):
+    kinds = sources.reference("mteb_eng_v1_tasks")["type"].value_counts().to_dict()
+    study(kinds, seeds=2, effects=PLANTED, noise=0.8).to_csv(tmp_path / "results.csv", index=False)
+    started = time.perf_counter()
+    done = command(tmp_path / "results.csv", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split("cpu")[1]) < 30, f"{time.perf_counter() - started:.0f} s on the clock"
+    test_svgs_hold_words_and_pictures_are_not_cut((None, tmp_path / "out", ""))
+    assert (pd.read_csv(tmp_path / "out" / "tasks.csv")["level"] == "task").sum() == 224

@@ -1,0 +1,188 @@
+"""The foundations: parameters refuse what they do not know, files are atomic, names round-trip, pins agree."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lib import design, params
+from lib.files import KitError, append_jsonl, digest, read_json, read_jsonl, write_bytes, write_json, write_jsonl
+from lib.notebook import start
+from lib.triplets import Triplet, read_triplets, write_triplets
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+# ── design ───────────────────────────────────────────────────────────────────────────────────────────────
+def test_sixteen_subsets_in_one_fixed_order():
+    names = [design.subset_name(s) for s in design.subsets()]
+    assert len(set(names)) == 16
+    assert names[0] == "none" and names[1:5] == ["ss", "sl", "ls", "ll"] and names[-1] == "ss+sl+ls+ll"
+
+
+def test_run_names_round_trip():
+    for size in range(len(design.CODES) + 1):
+        for subset in combinations(design.CODES, size):
+            for public in (True, False):
+                if subset or public:
+                    assert design.parse_run(design.run_name(subset, public)) == (subset, public)
+
+
+@pytest.mark.parametrize("name", ["sss", "ss+", "ss+ss", "", "none+ss", "SS", "ss ll", "none-alone"])
+def test_unknown_subset_is_one_sentence(name):
+    with pytest.raises(KitError) as caught:
+        design.parse_run(name)
+    assert "\n" not in str(caught.value)
+
+
+# ── parameters ───────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("profile", ["classroom", "laptop", "paper"])
+def test_profiles_load_and_every_leaf_is_described(profile):
+    assert params.load(profile).profile == profile
+    assert all(text for _, _, text in params.describe())
+
+
+@pytest.mark.parametrize("overrides, named", [
+    ({"study.seed": [0]}, "study.seeds"),
+    ({"trainin.steps": 3}, "trainin"),
+    ({"study.seeds": ["one"]}, "study.seeds"),
+    ({"study.seeds": []}, "study.seeds"),
+    ({"profile.name": 1}, "profile"),
+    ({"profile": "a/b"}, "profile"),
+])
+def test_bad_parameters_name_the_leaf(overrides, named):
+    with pytest.raises(KitError, match=re.escape(named)) as caught:
+        params.load("classroom", overrides)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_parameter_files(tmp_path):
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("profile: [unclosed\n")
+    with pytest.raises(KitError, match="line 2"):
+        params.load(broken)
+    broken.write_text("just words")
+    with pytest.raises(KitError, match="mapping"):
+        params.load(broken)
+    with pytest.raises(KitError, match="did you mean classroom"):
+        params.load("clasroom")
+
+
+def test_hash_follows_values_and_not_paths():
+    one = params.load("classroom")
+    assert one.hash() == params.load("classroom", {"paths.runs": "elsewhere"}).hash()
+    assert one.hash() != params.load("classroom", {"study.seeds": [0, 1, 2]}).hash()
+    assert one.hash("model") == params.load("classroom", {"study.seeds": [7]}).hash("model")
+
+
+def test_notebook_start_refuses_what_papermill_only_warns_about():
+    good = {"params_file": "classroom", "subset": "ss+ll", "seed": 0, "explain": False, "overrides": {}}
+    assert start(dict(good), "03_train").profile == "classroom"
+    for change, named in [({"sedd": 1}, "'seed'"), ({"seed": "1"}, "of type int"), ({"subset": "xx"}, "unknown subset"),
+                          ({"seed": True}, "of type int")]:
+        with pytest.raises(KitError, match=named):
+            start({**good, **change}, "03_train")
+    with pytest.raises(KitError, match="unknown subset"):
+        start({**good, "subset": "base"}, "03_train")
+    assert start({**good, "subset": "base"}, "04_score")
+
+
+# ── files ────────────────────────────────────────────────────────────────────────────────────────────────
+def test_write_is_atomic_under_sigkill(tmp_path):
+    """A writer killed at random moments leaves the old file or the new one, never a mixture."""
+    target = tmp_path / "file"
+    code = ("import sys\nfrom lib.files import write_bytes\ni = 0\nwrite_bytes(sys.argv[1], b'0' * 3_000_000)\n"
+            "print('ready', flush=True)\n"
+            "while True:\n    i += 1\n    write_bytes(sys.argv[1], bytes([48 + i % 10]) * 3_000_000)\n")
+    for pause in (0.011, 0.037, 0.053):
+        process = subprocess.Popen([sys.executable, "-c", code, str(target)], stdout=subprocess.PIPE)
+        process.stdout.readline()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(pause)
+        process.kill()
+        process.wait()
+        content = target.read_bytes()
+        assert len(content) == 3_000_000 and len(set(content)) == 1
+
+
+def test_json_lines_name_file_and_line(tmp_path):
+    path = write_jsonl(tmp_path / "rows.jsonl", [{"a": "ü"}, {"a": 2}])
+    append_jsonl(path, {"a": 3})
+    assert [row["a"] for row in read_jsonl(path)] == ["ü", 2, 3]
+    with open(path, "a") as handle:
+        handle.write('{"a": 4\n')
+    with pytest.raises(KitError, match=r"rows.jsonl, line 4"):
+        read_jsonl(path)
+    path.write_text('{"a": 1}\n[1]\n')
+    with pytest.raises(KitError, match="line 2 holds list"):
+        read_jsonl(path)
+    with pytest.raises(KitError, match="does not exist"):
+        read_jsonl(tmp_path / "absent")
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(KitError, match="not valid JSON"):
+        read_json(tmp_path / "bad.json")
+    with pytest.raises(ValueError):
+        write_json(tmp_path / "nan.json", {"a": float("nan")})
+
+
+def test_unwritable_folder_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(KitError, match="cannot write"):
+        write_bytes(tmp_path / "file" / "below", b"x")
+
+
+def test_digest_does_not_depend_on_hash_seed():
+    code = "from lib.files import digest; print(digest({'b': [1, 2.5], 'a': {'y': None, 'x': 'ü'}}))"
+    seen = {subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, check=True,
+                           capture_output=True, text=True).stdout for seed in ("0", "1")}
+    assert seen == {digest({"a": {"x": "ü", "y": None}, "b": [1, 2.5]}) + "\n"}
+
+
+def test_triplets_round_trip_and_refuse_empty_text(tmp_path):
+    triplets = [Triplet("find it", "q", "p", "n", "short_short", "English", "1"), Triplet("", "q2", "p2")]
+    path = write_triplets(tmp_path / "t.jsonl", triplets)
+    assert read_triplets(path) == triplets
+    write_jsonl(path, [{"query": "q", "positive": "p", "negative": None, "extra": 1}])
+    assert read_triplets(path) == [Triplet("", "q", "p")]
+    for row in ({"query": "q"}, {"query": " ", "positive": "p"}, {"query": "q", "positive": "p", "negative": ["n"]}):
+        write_jsonl(path, [{"query": "q", "positive": "p"}, row])
+        with pytest.raises(KitError, match="row 2"):
+            read_triplets(path)
+
+
+# ── packaging ────────────────────────────────────────────────────────────────────────────────────────────
+def test_environment_yml_repeats_the_pins():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())
+    pip = next(item["pip"] for item in conda["dependencies"] if isinstance(item, dict))
+    extras = project["optional-dependencies"]
+    wanted = {line.split(";")[0].strip() for line in project["dependencies"] + extras["dev"] + extras["vllm"]}
+    assert set(pip) == wanted | {"--editable ."}
+    assert all("==" in line for line in wanted), "every dependency is pinned exactly"
+
+
+def test_lib_imports_from_the_notebooks_folder():
+    code = "import lib, json; print(json.dumps(lib.__file__))"
+    for folder in (ROOT, ROOT / "notebooks"):
+        done = subprocess.run([sys.executable, "-c", code], cwd=folder, check=True, capture_output=True, text=True)
+        assert Path(json.loads(done.stdout)) == ROOT / "lib" / "__init__.py"
+
+
+def test_make_help_lists_every_target():
+    text = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for target in ("reproduce", "test", "lab", "check", "clean"):
+        assert re.search(rf"^{target}\s+\S", text, re.M), target
+
+
+def test_commands_say_what_is_wrong_in_one_line():
+    for arguments in (["--profile", "nowhere"], ["--overrides", "{"], ["--overrides", "[]"]):
+        command = [sys.executable, "-m", "lib", "collect", *arguments]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 2 and done.stderr.startswith("KitError: ") and done.stderr.count("\n") == 1

@@ -1,0 +1,334 @@
+"""Generation: replay, the store, the OpenAI-compatible backend, local transformers, cost, and being killed."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from fake_llm import FakeLLM
+
+from lib import generation
+from lib.answers import AnswerStore
+from lib.backends import Answer, close_backends
+from lib.design import CODES
+from lib.files import KitError, digest_tree, read_json, read_jsonl
+from lib.params import load
+
+
+@pytest.fixture(autouse=True)
+def fresh_backend():
+    yield
+    close_backends()
+
+
+def served(server, **leaves):
+    return load("classroom", {
+        "generation.backend": "openai", "generation.base_url": server.url, "generation.model": "fake", "generation.brainstorms": 4,
+        "generation.n": dict.fromkeys(CODES, 20), "generation.concurrency": 8,
+        **{f"generation.{name}": value for name, value in leaves.items()}})
+
+
+@pytest.mark.parametrize("category", list(CODES))
+def test_replay(category, tmp_path):
+    params = load("classroom")
+    rows = generation.generate(params, category, out_dir=tmp_path, progress=False)
+    triplets, rejected = generation.to_triplets(category, rows)
+    assert not rejected and len(triplets) == len(rows) == {"short_short": 320, "long_long": 160, "sts": 150, "bitext": 120}.get(category, 200)
+    assert rows == read_jsonl(tmp_path / "responses" / f"{category}.jsonl")
+    fixed = {"sts": "Retrieve semantically similar text.", "bitext": "Retrieve parallel sentences."}
+    assert all(t.instruction == fixed.get(category, r["slots"].get("task")) for t, r in zip(triplets, rows, strict=True))
+    assert len({t.id for t in triplets}) == len(triplets) and all(t.category == category and t.language for t in triplets)
+    assert all(bool(t.negative) == (category not in ("short_short", "long_long")) for t in triplets)
+    assert generation.generate(params, category, 7, tmp_path / "part", progress=False) == rows[:7]
+    if category in generation.BRAINSTORMED:
+        tasks = generation.brainstorm(params, category, tmp_path, progress=False)
+        assert {row["slots"]["task"] for row in rows} <= set(tasks) and len(tasks) == (32 if category == "long_long" else 40)
+
+
+def test_replay_refuses_what_it_does_not_have(tmp_path):
+    with pytest.raises(KitError, match="120 are bundled"):
+        generation.generate(load("classroom"), "bitext", 121, tmp_path, progress=False)
+
+
+def test_all_categories_through_a_server(tmp_path):
+    with FakeLLM() as server:
+        params = served(server, price_in=0.1, price_out=0.4)
+        counts = {}
+        for category in CODES:
+            rows = generation.generate(params, category, out_dir=tmp_path, progress=False)
+            triplets, rejected = generation.to_triplets(category, rows)
+            counts[category] = {"asked": 20, "parsed": len(triplets), "rejected": rejected, "duplicates": 1, "valid": len(triplets) - 1}
+            assert [row["id"] for row in rows] == [f"{CODES[category]}-{i:06d}" for i in range(20)]
+            assert len(triplets) + sum(rejected.values()) == 20 and set(rejected) <= {"truncated"}
+            assert {row["finish"] for row in rows} <= {"stop", "length"}
+        asked = server.count
+        assert server.most <= 8 and asked == 6 * 20 + 4 * 4
+        seeds = [body["seed"] for body in server.bodies]
+        assert len(set(seeds)) == asked and all(body["model"] == "fake" for body in server.bodies)
+        schema = [body["response_format"]["json_schema"]["schema"] for body in server.bodies if "response_format" in body]
+        assert len(schema) == 120 and all(s["additionalProperties"] is False for s in schema)
+        before = digest_tree(tmp_path)
+        for category in CODES:
+            generation.generate(params, category, out_dir=tmp_path, progress=False)
+        assert server.count == asked and digest_tree(tmp_path) == before  # nothing is asked twice
+    check_costs(params, counts, tmp_path)
+
+
+def check_costs(params, counts, out):
+    generation.write_report(params, counts, out)
+    table = generation.cost_table(out).set_index("category")
+    rows = read_jsonl(out / "responses" / "short_long.jsonl") + read_jsonl(out / "brainstorm" / "short_long.jsonl")
+    tokens_in, tokens_out = (sum(row[name] for row in rows) for name in ("tokens_in", "tokens_out"))
+    row = table.loc["short-long"]
+    assert (row.tokens_in, row.tokens_out, row.asked, row.duplicates) == (tokens_in, tokens_out, 20, 1)
+    assert row.cost == pytest.approx((0.1 * tokens_in + 0.4 * tokens_out) / 1e6)
+    assert row.cost_per_1000 == pytest.approx(1000 * row.cost / row.valid) and row.seconds > 0
+    assert len(generation.cost_table([out, out])) == 12
+
+
+def test_cost_by_gpu_seconds_and_without_a_price():
+    assert generation.money(load("classroom").generation, 10, 10, 10.0) is None
+    params = load("classroom", {"generation.gpu_price": 2.0, "generation.gpus": 4})
+    assert generation.money(params.generation, 10, 10, 1800.0) == pytest.approx(4.0)
+
+
+def test_row_i_and_its_answer_do_not_depend_on_n(tmp_path):
+    with FakeLLM() as server:
+        params = served(server)
+        some = generation.generate(params, "sts", 5, tmp_path, progress=False)
+        count = server.count
+        more = generation.generate(params, "sts", 12, tmp_path, progress=False)
+        assert more[:5] == some and server.count == count + 7  # the first five were kept
+        one_by_one = generation.generate(served(server, concurrency=1), "sts", 12, tmp_path / "b", progress=False)
+        assert one_by_one == more
+
+
+def test_a_patient_client(tmp_path):
+    """Errors of every kind are asked again; a rate limit stops all workers for as long as the server says."""
+    def faults(k):
+        return {0: (429, {"Retry-After": "0.5"}, {}), 3: (500, {}, {}), 5: "cut", 7: (200, {}, {"choices": []}), 9: (503, {}, {}),
+                11: (200, {}, [1]), 13: (429, {"x-ratelimit-reset-requests": "120ms"}, {})}.get(k)
+    with FakeLLM(faults=faults) as server:
+        rows = generation.generate(served(server, concurrency=4), "sts", 25, tmp_path, progress=False)
+        assert len(rows) == 25 and server.count == 25 + 7
+        first = server.times[0]
+        assert all(t - first > 0.45 for t in server.times[4:])  # the three others were already under way
+    with FakeLLM() as server:
+        assert generation.generate(served(server), "sts", 25, tmp_path / "calm", progress=False) == rows
+
+
+def test_a_server_that_announces_its_limit_is_not_pushed(tmp_path):
+    headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "300ms"}
+    with FakeLLM(headers=headers) as server:
+        generation.generate(served(server, concurrency=2), "sts", 4, tmp_path, progress=False)
+        assert server.times[2] - server.times[0] > 0.28
+
+
+@pytest.mark.parametrize(("status", "words"), [(401, "refuses the key"), (404, "does not know model"), (400, "refuses the request")])
+def test_what_no_retry_can_mend_is_said_at_once(tmp_path, status, words):
+    with FakeLLM(faults=lambda k: (status, {}, {"error": {"message": "no\nway"}}) if k >= 3 else None) as server:
+        with pytest.raises(KitError, match=words) as error:
+            generation.generate(served(server, concurrency=1), "sts", 10, tmp_path, progress=False)
+        assert "no way" in str(error.value).replace("\\n", " ") and "\n" not in str(error.value) and server.count == 4
+    with FakeLLM() as server:  # the three answers that came were kept
+        generation.generate(served(server), "sts", 10, tmp_path, progress=False)
+        assert server.count == 7
+
+
+def test_one_prompt_that_is_too_long_does_not_stop_the_others(tmp_path):
+    message = {"error": {"message": "This model's maximum context length is 1024 tokens."}}
+    with FakeLLM(faults=lambda k: (400, {}, message) if k == 2 else None) as server:
+        rows = generation.generate(served(server), "sts", 10, tmp_path, progress=False)
+        triplets, rejected = generation.to_triplets("sts", rows)
+        assert rejected["no_answer"] == 1 and len(rows) == 10 and len(triplets) == 9 - rejected["truncated"]
+
+
+def test_a_server_that_is_not_there(tmp_path):
+    with FakeLLM() as server:
+        params = served(server, retries=0)
+    with pytest.raises(KitError, match="no longer answers"):
+        generation.generate(params, "sts", 20, tmp_path, progress=False)
+    with FakeLLM(faults=lambda k: (500, {}, {}) if k == 1 else None) as server:
+        with pytest.raises(KitError, match="1 of 5 sts answers did not come"):
+            generation.generate(served(server, retries=0, concurrency=1), "sts", 5, tmp_path, progress=False)
+        assert len(generation.generate(served(server), "sts", 5, tmp_path, progress=False)) == 5 and server.count == 6
+
+
+def test_the_key_comes_from_the_environment_and_stays_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOME_KEY", "sk-very-secret")
+    with FakeLLM() as server:
+        generation.generate(served(server, api_key_env="SOME_KEY"), "sts", 2, tmp_path, progress=False)
+        assert server.auth == ["Bearer sk-very-secret"] * 2
+    assert not any(b"sk-very-secret" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_asking_works_inside_a_running_event_loop(tmp_path):
+    import asyncio
+
+    async def notebook():
+        with FakeLLM() as server:
+            return generation.generate(served(server), "sts", 3, tmp_path, progress=False)
+    assert len(asyncio.run(notebook())) == 3
+
+
+def test_stopping_in_the_middle_keeps_what_came_and_leaves_no_thread(tmp_path, monkeypatch):
+    import threading
+
+    with FakeLLM() as server:
+        params, append, before = served(server), AnswerStore.append, threading.active_count()
+
+        def interrupted(self, answer):
+            if len(self.answers) == 6:
+                raise KeyboardInterrupt
+            return append(self, answer)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(AnswerStore, "append", interrupted)
+            generation.generate(params, "sts", 20, tmp_path, progress=False)
+        time.sleep(0.2)
+        assert not [t for t in threading.enumerate() if t.name.startswith("answers")] and before <= threading.active_count()
+        count = server.count
+        generation.generate(params, "sts", 20, tmp_path, progress=False)
+        assert server.count - count == 14
+
+
+def test_the_store_survives_a_torn_line_and_names_a_broken_one(tmp_path):
+    path = tmp_path / "a.jsonl"
+    with AnswerStore(path) as store:
+        store.append(Answer("k1", "one \ud83d\ude00 \ud83d"))
+        with pytest.raises(KitError, match="another process"), AnswerStore(path):
+            pass
+    whole = path.read_bytes()
+    for cut in range(1, len(whole)):
+        path.write_bytes(whole + whole[:cut].replace(b"\n", b""))
+        with AnswerStore(path) as store:
+            assert list(store.answers) == ["k1"] and store.answers["k1"]["response"] == "one 😀 \ufffd"
+        assert path.read_bytes() == whole
+    path.write_bytes(whole + b"nonsense\n" + whole)
+    with pytest.raises(KitError, match="line 2"), AnswerStore(path):
+        pass
+
+
+def test_another_model_or_temperature_is_another_answer(tmp_path):
+    with FakeLLM() as server:
+        for leaves in ({}, {"temperature": 0.1}, {"model": "other"}, {"top_p": 0.5}, {"max_tokens": 9}, {"seed": 1}, {"structured": "off"}):
+            count = server.count
+            generation.generate(served(server, **leaves), "sts", 3, tmp_path, progress=False)
+            assert server.count == count + 3
+
+
+RUN = """
+import sys
+from lib import generation
+from lib.params import load
+params = load("classroom", {"generation.backend": "openai", "generation.base_url": sys.argv[1], "generation.model": "fake",
+    "generation.brainstorms": 6, "generation.concurrency": 6, "generation.n": {"short_long": 110, "bitext": 90}})
+counts = {}
+for category in ("short_long", "bitext"):
+    rows = generation.generate(params, category, out_dir=sys.argv[2], progress=len(sys.argv) > 3)
+    triplets, rejected = generation.to_triplets(category, rows)
+    counts[category] = {"asked": len(rows), "parsed": len(triplets), "rejected": rejected, "duplicates": 0, "valid": len(triplets)}
+generation.write_report(params, counts, sys.argv[2])
+"""
+
+
+def final_files(out):
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(Path(out).rglob("*"))
+            if path.is_file() and path.relative_to(out).parts[0] not in ("answers", "timing")}
+
+
+@pytest.mark.slow
+def test_killed_thirty_times(tmp_path):
+    """30 SIGKILLs at random moments, then one clean run: the files of an uninterrupted run, no answer asked in vain."""
+    rng = random.Random(20)
+    with FakeLLM(delay=(0.05, 0.25)) as server:
+        command = [sys.executable, "-c", RUN, server.url]
+        start = time.monotonic()
+        subprocess.run([*command, str(tmp_path / "whole")], check=True, env={**os.environ, "PYTHONHASHSEED": "1"})
+        whole_time, whole_count = time.monotonic() - start, server.count
+        out, kept = tmp_path / "killed", []
+        for _ in range(30):
+            process = subprocess.Popen([*command, str(out)], stderr=subprocess.DEVNULL)
+            time.sleep(rng.uniform(0.1, min(whole_time, 3.0)))
+            process.send_signal(signal.SIGKILL)
+            assert process.wait() in (-signal.SIGKILL, 0)
+            kept.append(sum(path.read_bytes().count(b"\n") for path in (out / "answers").glob("*.jsonl")) if out.exists() else 0)
+        subprocess.run([*command, str(out)], check=True, env={**os.environ, "PYTHONHASHSEED": "2"})
+    assert kept == sorted(kept) and len(set(kept)) > 5  # every life got further, and none lost an answer
+    assert final_files(out) == final_files(tmp_path / "whole") and len(final_files(out)) == 4
+    assert server.count - whole_count <= whole_count + 31 * 6  # at most the requests under way were asked again
+    report = read_json(out / "generation.json")
+    assert report["categories"]["short_long"]["asked"] == 110 and report["categories"]["short_long"]["tokens_out"] > 0
+
+
+def test_the_bar_shows_valid_and_cost(tmp_path, capsys):
+    with FakeLLM() as server:
+        generation.generate(served(server, price_out=5.0), "sts", 10, tmp_path)
+    shown = capsys.readouterr().err
+    assert "10/10" in shown and "valid=" in shown and "cost=" in shown and "USD" in shown
+
+
+@pytest.fixture(scope="module")
+def tiny_llama(tmp_path_factory):
+    """A Llama with random weights and a byte-level tokenizer, made here."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("llama")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    tokenizer.train_from_iterator(["a small text"], trainers.BpeTrainer(
+        vocab_size=300, special_tokens=["<s>", "</s>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>").save_pretrained(folder)
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer.get_vocab()), hidden_size=32, intermediate_size=64, num_hidden_layers=1,
+                                 num_attention_heads=2, bos_token_id=0, eos_token_id=1)).save_pretrained(folder)
+    return folder
+
+
+def test_local_transformers(tiny_llama, tmp_path):
+    leaves = {"generation.backend": "transformers", "generation.model": str(tiny_llama), "generation.max_tokens": 12,
+              "generation.dtype": "float32", "generation.n": {"sts": 9}}
+    params = load("classroom", {**leaves, "generation.batch_size": 4})
+    rows = generation.generate(params, "sts", out_dir=tmp_path, progress=False)
+    assert len({row["response"] for row in rows}) == 9 and all(0 < row["tokens_out"] <= 12 < row["tokens_in"] for row in rows)
+    assert generation.to_triplets("sts", rows)[0] == []
+    alone = generation.generate(load("classroom", {**leaves, "generation.batch_size": 1}), "sts", out_dir=tmp_path / "b", progress=False)
+    assert [row["response"] for row in alone] == [row["response"] for row in rows]  # an answer is its seed's, not its batch's
+
+
+def test_gumbel_noise_samples_from_temperature_and_nucleus():
+    import torch
+    from scipy.stats import chisquare
+
+    from lib.backends import Request
+    from lib.backends.transformers_local import _seeded
+
+    logits = torch.tensor([2.0, 1.0, 0.5, 0.0, -1.0])
+    chances = (logits / 0.7).softmax(-1)
+    inside = chances.cumsum(-1) - chances < 0.9
+    expected = torch.where(inside, chances, 0.0) / chances[inside].sum()
+    n = 4000
+    draws = _seeded([Request("", "", "m", seed, 0.7, 0.9, 1) for seed in range(n)])(None, logits.repeat(n, 1)).argmax(-1)
+    seen = torch.bincount(draws, minlength=5).double()
+    assert seen[~inside].sum() == 0
+    assert chisquare(seen[inside].numpy(), (expected[inside].double() / expected[inside].double().sum() * n).numpy()).pvalue > 1e-3
+    greedy = _seeded([Request("", "", "m", 0, 0.0, 0.9, 1)])(None, logits[None])
+    assert greedy.argmax() == 0
+
+
+@pytest.mark.parametrize(("backend", "words"), [("openai", "generation.model"), ("vllm", "generation.model"), ("transformers", "generation.model")])
+def test_a_backend_without_a_model_says_so(tmp_path, backend, words):
+    with pytest.raises(KitError, match=words):
+        generation.generate(load("classroom", {"generation.backend": backend, "generation.n": {"sts": 1}}), "sts", out_dir=tmp_path)
+
+
+def test_asking_for_nothing_is_refused(tmp_path):
+    with FakeLLM() as server, pytest.raises(KitError, match="generation.n.sts"):
+        generation.generate(served(server, n={}), "sts", out_dir=tmp_path)
+    assert json.dumps(load("paper").generation.n)

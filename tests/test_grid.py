@@ -1,0 +1,96 @@
+"""The grid: the whole chain through Snakemake and papermill on a cut, killed, resumed, damaged and mended."""
+
+import json
+import random
+import re
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from grids import KEEP, ROOT, cut, kill_somewhere, reproduce, start
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run of the cut: (folder, overrides, finished process)."""
+    folder = tmp_path_factory.mktemp("whole")
+    overrides = cut(folder)
+    return folder, overrides, reproduce(overrides)
+
+
+def results(folder):
+    return (folder / "runs" / "classroom" / "results.csv").read_bytes()
+
+
+def adapters(folder):
+    return {path.relative_to(folder): path.read_bytes()
+            for path in sorted(folder.rglob("seed*/adapter_model.safetensors"))}
+
+
+def test_one_command_makes_everything(whole):
+    folder, _, done = whole
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = pd.read_csv(folder / "runs/classroom/results.csv", keep_default_na=False)
+    assert set(table["subset"]) == {"base", "none", "ss", "ls", "ss+ls"}
+    assert set(table["task"]) == set(KEEP) and table["score"].between(0, 1).all()
+    assert len(table) == (4 * 2 + 1) * len(KEEP)
+    assert re.search(r"^ss\+ls\s+\d", done.stdout, re.M), "the printed table"
+    assert "score" in done.stdout and "job time" in done.stdout
+    assert "influence.png" in done.stdout
+    assert (folder / "figures/classroom/INDEX.md").exists()
+
+
+def test_again_there_is_nothing_to_do(whole):
+    folder, overrides, _ = whole
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    done = reproduce(overrides)
+    assert done.returncode == 0
+    after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    changed = {path.name for path in after if after[path] != before.get(path)}
+    assert changed <= {"snakemake.log", ".lock"}
+
+
+def test_killed_at_random_moments_the_result_is_the_same(whole, tmp_path):
+    folder, _, _ = whole
+    overrides, rng = cut(tmp_path), random.Random(20)
+    for _ in range(4):
+        kill_somewhere(start(overrides), rng.uniform(4, 22), rng)
+    done = reproduce(overrides)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert results(tmp_path) == results(folder)
+    assert list(adapters(tmp_path).values()) == list(adapters(folder).values())
+
+
+def test_a_failing_cell_stops_nothing_else(whole, tmp_path):
+    """One run's training cannot start (a file stands where its folder must go): it is named, the rest finishes."""
+    folder, _, _ = whole
+    overrides = cut(tmp_path, **{"grid.retries": 0})
+    blocked = tmp_path / "runs/classroom/models/ss/seed0"
+    blocked.parent.mkdir(parents=True)
+    blocked.write_text("in the way")
+    done = reproduce(overrides)
+    assert done.returncode != 0
+    assert re.search(r"train ss/seed0 failed: .*seed0", done.stdout), done.stdout
+    assert "Missing from this table: ss seed 0" in done.stdout
+    table = pd.read_csv(tmp_path / "runs/classroom/results.csv", keep_default_na=False)
+    assert set(table["subset"]) == {"base", "none", "ls", "ss+ls"}
+    assert (tmp_path / "figures/classroom/influence.csv").exists()
+    blocked.unlink()
+    assert reproduce(overrides).returncode == 0
+    assert results(tmp_path) == results(folder)
+
+
+def test_papermill_names_an_unknown_parameter(tmp_path):
+    for arguments, sentence in [(["-p", "sedd", "3"], "03_train has no parameter 'sedd'; did you mean 'seed'?"),
+                                (["-p", "subset", "sss"], "unknown subset 'sss'"),
+                                (["-p", "seed", "one"], "must be of type int")]:
+        done = subprocess.run(
+            [sys.executable, "-m", "papermill", "--cwd", "notebooks", "--no-progress-bar", *arguments,
+             "notebooks/03_train.ipynb", str(tmp_path / "out.ipynb")], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode != 0 and f"KitError: {sentence}"[:40] in done.stderr
+        shown = [output for cell in json.loads((tmp_path / "out.ipynb").read_text())["cells"]
+                 for output in cell.get("outputs", []) if output["output_type"] == "error"]
+        assert sentence in shown[0]["evalue"] and len(shown[0]["traceback"]) == 1

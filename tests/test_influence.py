@@ -1,0 +1,478 @@
+"""Main effects, interactions and Shapley values: held against independent computations, and bad tables."""
+
+import itertools
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from lib import influence as inf
+from lib import simulate
+from lib.files import KitError
+from lib.simulate import FACTORS, World
+
+
+@pytest.fixture(scope="module")
+def table():
+    """Twelve tasks, two seeds, real effects, interactions and noise."""
+    return simulate.study(12, 2, World(mean=(0, 1.0, 0, 0.5), interaction=0.6, shared=0.2), seed=5)
+
+
+@pytest.fixture(scope="module")
+def single():
+    """One seed, as in the paper."""
+    return simulate.study(12, 1, World(mean=(0, 1.0, 0, 0.5), interaction=0.6), seed=6)
+
+
+def of(result, task, factor):
+    """The one row of a task and factor."""
+    return result[(result["task"] == task) & (result["factor"] == factor)].iloc[0]
+
+
+# ---- identities ---------------------------------------------------------------------------------
+
+
+def test_main_effect_is_the_mean_difference_and_the_banzhaf_value(single):
+    result = inf.effects(single, permutations=False)
+    cell = {(r.task, r.ss, r.sl, r.ls, r.ll): 100 * r.score for r in single.itertuples()}
+    for row in result.itertuples():
+        place = FACTORS.index(row.factor)
+        mine = single[single["task"] == row.task]
+        difference = 100 * (mine.loc[mine[row.factor] == 1, "score"].mean() - mine.loc[mine[row.factor] == 0, "score"].mean())
+        steps = []
+        for others in itertools.product((0, 1), repeat=3):
+            without, present = list(others), list(others)
+            without.insert(place, 0)
+            present.insert(place, 1)
+            steps.append(cell[(row.task, *present)] - cell[(row.task, *without)])
+        assert abs(row.effect - difference) < 1e-12
+        assert abs(row.effect - math.fsum(steps) / 8) < 1e-12
+
+
+@pytest.mark.parametrize("terms", ["main", "two_way", "saturated"])
+@pytest.mark.parametrize("gaps", [False, True])
+def test_closed_form_equals_numpy_and_statsmodels(table, terms, gaps):
+    if gaps:  # one run of one task is missing: no longer orthogonal
+        first = table["task"].iloc[0]
+        table = table[~((table["task"] == first) & (table["subset"] == "ss+sl") & (table["seed"] == 1))]
+    result = inf.effects(table, terms=terms, permutations=False)
+    for task in list(dict.fromkeys(table["task"]))[:3]:
+        mine = table[table["task"] == task]
+        reference = inf.detail(table, task=task, terms=terms)
+        x = reference.model.exog
+        numpy_beta = np.linalg.lstsq(x, reference.model.endog, rcond=None)[0]
+        for factor in FACTORS:
+            row = of(result, task, factor)
+            place = list(reference.params.index).index(factor)
+            assert row.n == len(mine) and row.df == reference.df_resid
+            assert abs(row.effect - reference.params[factor]) < 1e-10
+            assert abs(row.effect - numpy_beta[place]) < 1e-10
+            assert row.se == pytest.approx(reference.bse[factor], rel=1e-9)
+            assert row.p == pytest.approx(reference.pvalues[factor], rel=1e-7)
+            assert row.p == pytest.approx(2 * stats.t.sf(abs(row.t), reference.df_resid), rel=1e-9)
+            assert [row.ci_low, row.ci_high] == pytest.approx(list(reference.conf_int().loc[factor]), rel=1e-9)
+
+
+def test_two_sample_t_is_the_one_factor_case():
+    random = np.random.default_rng(0)
+    table = pd.DataFrame({"A": [0, 1] * 6, "seed": np.repeat(range(6), 2), "task": "T", "type": "STS",
+                          "score": random.uniform(0.4, 0.6, 12)})
+    row = inf.effects(table).iloc[0]
+    a, b = (table.loc[table["A"] == v, "score"] for v in (1, 0))
+    assert row.p == pytest.approx(stats.ttest_ind(a, b).pvalue, rel=1e-9)
+
+
+def test_normalisations(single):
+    z, std, t = (inf.effects(single, normalize=kind, permutations=False) for kind in ("z", "std", "t"))
+    assert np.allclose(std["normalized"], z["normalized"] / 2)  # a balanced 0/1 column has standard deviation 1/2
+    assert np.allclose(t["normalized"], t["t"])
+    assert (z["normalized"].abs() <= 2).all()
+    for row in z.head(8).itertuples():
+        mine = single[single["task"] == row.task]
+        scores = stats.zscore(mine["score"].to_numpy())
+        on = mine[row.factor].to_numpy() == 1
+        assert row.normalized == pytest.approx(scores[on].mean() - scores[~on].mean(), abs=1e-10)
+    assert inf.effects(single, normalize=None, permutations=False)["normalized"].isna().all()
+    assert "z-scored" in z.attrs["normalization"]
+
+
+def test_normalised_influence_reaches_two_when_one_category_explains_everything(single):
+    only = single.assign(score=0.5 + 0.1 * single["sl"])
+    row = of(inf.effects(only), only["task"].iloc[0], "sl")
+    assert row.normalized == pytest.approx(2.0) and row.effect == pytest.approx(10.0)
+    assert row.status == "exact fit" and row.p == 0
+    assert of(inf.effects(only), only["task"].iloc[0], "ss").p == 1
+
+
+def test_corrections_cover_the_whole_level(table):
+    for level, rows in (("task", 48), ("type", None), ("overall", 4)):
+        result = inf.effects(table, level=level)
+        p = result["p"].to_numpy()
+        order, m = np.argsort(p), len(p)
+        assert rows in (None, m)
+        holm = np.minimum.accumulate((np.sort(p) * (m - np.arange(m)))[::-1])[::-1]  # a lower bound, made monotone below
+        holm = np.minimum(1, np.maximum.accumulate(np.sort(p) * (m - np.arange(m))))
+        bh = np.minimum(1, np.minimum.accumulate((np.sort(p) * m / (np.arange(m) + 1))[::-1])[::-1])
+        assert np.allclose(result["p_holm"].to_numpy()[order], holm) and np.allclose(result["p_bh"].to_numpy()[order], bh)
+
+
+def test_levels_average_per_run_first(table):
+    by_type = inf.effects(table, level="type")
+    name = by_type["type"].iloc[0]
+    mean = table[table["type"] == name].groupby(["subset", "seed", *FACTORS], sort=False)["score"].mean().reset_index()
+    mean = mean.assign(task="mean", type=name)
+    direct = inf.effects(mean)
+    mine = by_type[by_type["type"] == name]
+    for column in ("effect", "se", "p", "p_perm", "normalized"):
+        assert np.allclose(mine[column], direct[column])
+    everything = inf.effects(table, level="all")
+    assert list(dict.fromkeys(everything["level"])) == ["task", "type", "overall"]
+    assert len(everything) == 48 + len(by_type) + 4
+
+
+# ---- permutations, interactions, Shapley ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_toggle_permutation_equals_enumeration(seeds):
+    table = simulate.study(3, seeds, World(mean=(0, 1.0, 0, 0)), seed=8)
+    result = inf.effects(table)
+    pairs = 8 * seeds
+    patterns = np.array(list(itertools.product((-1, 1), repeat=pairs)))
+    assert (result["p_perm_min"] == 2 / 2**pairs).all()
+    for row in result.itertuples():
+        steps = inf.toggles(table, row.factor, task=row.task)["difference"].to_numpy()
+        assert len(steps) == pairs and steps.mean() == pytest.approx(row.effect, abs=1e-10)
+        sums = np.abs(patterns @ steps)
+        assert row.p_perm == pytest.approx((sums >= abs(steps.sum()) - 1e-9).mean(), abs=1e-12)
+
+
+def test_interactions_are_differences_of_effects(table):
+    result = inf.interactions(table, level="task")
+    assert len(result) == 12 * 6
+    row = result[result["term"] == "sl:ll"].iloc[0]
+    mine = table[table["task"] == row.task]
+    mean = 100 * mine.groupby(["sl", "ll"])["score"].mean()
+    assert row.effect == pytest.approx((mean[1, 1] - mean[0, 1]) - (mean[1, 0] - mean[0, 0]), abs=1e-10)
+    reference = inf.detail(table, task=row.task, terms="two_way")
+    assert row.se == pytest.approx(reference.bse["sl:ll"]) and row.p == pytest.approx(reference.pvalues["sl:ll"])
+    assert row.contrast == row.effect / 2
+
+
+def test_block_f_equals_anova(table, single):
+    for scores in (table, single):
+        block = inf.interaction_block(scores, level="all").set_index(["level", "task", "type"])
+        task = scores["task"].iloc[0]
+        kind = scores["type"].iloc[0]
+        for key, where in {("task", task, kind): {"task": task}, ("type", "", kind): {"type": kind}, ("overall", "", ""): {}}.items():
+            reference = inf.anova(scores, **where).iloc[1]
+            row = block.loc[key]
+            assert row["F"] == pytest.approx(reference["F"]) and row["p"] == pytest.approx(reference["Pr(>F)"])
+            assert row["df_num"] == reference["df_diff"] and row["df_den"] == reference["df_resid"]
+
+
+def test_shapley_equals_all_orders_of_arrival(table):
+    result = inf.shapley(table)
+    for task in list(dict.fromkeys(table["task"]))[:3]:
+        worth = (100 * table[table["task"] == task].groupby(list(FACTORS))["score"].mean()).to_dict()
+        value = dict.fromkeys(FACTORS, 0.0)
+        for order in itertools.permutations(range(4)):
+            state = [0, 0, 0, 0]
+            for place in order:
+                before = worth[tuple(state)]
+                state[place] = 1
+                value[FACTORS[place]] += (worth[tuple(state)] - before) / 24
+        for factor in FACTORS:
+            row = of(result, task, factor)
+            assert row.shapley == pytest.approx(value[factor], abs=1e-11)
+            assert row.gap == pytest.approx(row.shapley - row.main_effect, abs=1e-12)
+        assert sum(value.values()) == pytest.approx(worth[1, 1, 1, 1] - worth[0, 0, 0, 0], abs=1e-10)
+
+
+def test_without_interactions_shapley_is_the_main_effect():
+    x = np.array(list(itertools.product((0, 1), repeat=4)))
+    table = pd.DataFrame(x, columns=list(FACTORS)).assign(seed=0, task="T", type="STS", score=0.5 + x @ [0.01, -0.02, 0.03, 0.0])
+    assert np.allclose(inf.shapley(table)["gap"], 0, atol=1e-12)
+    assert np.allclose(inf.shapley(table)["shapley"], [1, -2, 3, 0], atol=1e-12)
+
+
+def test_half_normal_contrasts(single):
+    task = single["task"].iloc[0]
+    result = inf.half_normal(single, task=task).set_index("term")
+    mine = single[single["task"] == task]
+    sign = {f: 2 * mine[f].to_numpy() - 1 for f in FACTORS}
+    for term in ("ss", "sl:ll", "ss:sl:ls", "ss:sl:ls:ll"):
+        product = np.prod([sign[f] for f in term.split(":")], axis=0)
+        assert result.loc[term, "contrast"] == pytest.approx(100 * (product * mine["score"]).sum() / 8, abs=1e-10)
+    assert len(result) == 15 and result["magnitude"].is_monotonic_increasing and result["quantile"].is_monotonic_increasing
+    assert (result["beyond"] == (result["magnitude"] > result["margin"])).all()
+    with pytest.raises(KitError, match="16 subsets"):
+        inf.half_normal(single[single["subset"] != "ll"], task=task)
+
+
+# ---- tables from anywhere -------------------------------------------------------------------------
+
+
+def test_a_csv_with_subset_names_only_gives_the_same(table, tmp_path):
+    reference = inf.effects(table)
+    table[["subset", "seed", "task", "type", "score"]].to_csv(tmp_path / "scores.csv", index=False)
+    result = inf.effects(tmp_path / "scores.csv")
+    assert np.allclose(result["effect"], reference["effect"]) and list(result["factor"]) == list(reference["factor"])
+    long = table.rename(columns={"ss": "short-short", "sl": "short-long", "ls": "long-short", "ll": "long-long"})
+    assert np.allclose(inf.effects(long)["effect"], reference["effect"])
+    other = table.rename(columns=dict(zip(FACTORS, "ABCD", strict=True))).drop(columns=["subset"])
+    result = inf.effects(other)
+    assert np.allclose(result["effect"], reference["effect"]) and "A, B, C, D" in result.attrs["notes"][0]
+
+
+def test_row_order_does_not_matter(table):
+    mixed_up = table.sample(frac=1, random_state=1)
+    reference = inf.effects(table)
+    joined = reference.merge(inf.effects(mixed_up), on=["task", "type", "factor"])
+    assert len(joined) == len(reference)
+    for column in ("effect", "p", "p_perm", "p_bh"):
+        assert np.allclose(joined[f"{column}_x"], joined[f"{column}_y"])
+
+
+def test_base_rows_take_no_part_and_are_announced(table):
+    base = table[table["subset"] == "none"].query("seed == 0").assign(subset="base", public=0, score=0.1)
+    both = pd.concat([base, table])
+    result = inf.effects(both)
+    assert np.allclose(result["effect"], inf.effects(table)["effect"])
+    assert "base" in result.attrs["notes"][0] and set(inf.study(both).base.values()) == {0.1}
+
+
+@pytest.mark.parametrize(("damage", "words"), [
+    (lambda t: t.assign(score=t["score"].where(t.index != 5)), "NaN"),
+    (lambda t: t.assign(score=t["score"].astype(object).where(t.index != 5, "broken")), "'broken'"),
+    (lambda t: t.assign(score=t["score"].where(t.index != 5, np.inf)), "inf"),
+    (lambda t: t.assign(score=t["score"].where(t.index != 5, 1.7)), "0 to 1"),
+    (lambda t: pd.concat([t, t.iloc[:1].assign(score=0.123)]), "twice"),
+    (lambda t: t.drop(columns="score"), "'score'"),
+    (lambda t: t.drop(columns="task"), "'task'"),
+    (lambda t: t.iloc[:0], "no rows"),
+    (lambda t: t.assign(ss=t["ss"] * 2), "0 or 1"),
+    (lambda t: t.assign(ss=1 - t["ss"]), "mend the name or the column"),
+    (lambda t: t.drop(columns=["subset", "public", *FACTORS]), "no 0/1 column"),
+    (lambda t: t[t["subset"] == "ss+sl"], "nothing can be compared"),
+    (lambda t: t.assign(type=["STS", *t["type"].iloc[1:]]).iloc[[*range(0, 24)]].assign(task="T0"), "two types"),
+    (lambda t: t.assign(metric=["accuracy", *t["metric"].iloc[1:]]), "metrics"),
+    (lambda t: t.assign(seed="first"), "whole numbers"),
+    (lambda t: t.assign(task=t["task"].where(t.index != 0, "")), "no task"),
+])
+def test_refused_in_one_sentence(table, damage, words):
+    with pytest.raises(KitError, match=words) as caught:
+        inf.effects(damage(table.copy()))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("wrong", [{"level": "set"}, {"normalize": "zz"}, {"terms": "three"}, {"alpha": 5}, {"nan": "x"},
+                                   {"factors": ["nope"]}])
+def test_wrong_arguments_are_refused(table, wrong):
+    with pytest.raises(KitError, match=str(next(iter(wrong.values())) if "factors" not in wrong else "nope")):
+        inf.effects(table, **wrong)
+
+
+def test_missing_file_is_one_sentence(tmp_path):
+    with pytest.raises(KitError, match="does not exist"):
+        inf.effects(tmp_path / "none.csv")
+
+
+def test_nan_can_be_dropped_with_its_consequence(table):
+    holes = table.copy()
+    holes.loc[(holes["task"] == holes["task"].iloc[0]) & (holes["subset"] == "ss") & (holes["seed"] == 0), "score"] = np.nan
+    result = inf.effects(holes, nan="drop")
+    assert any("1 of 32 runs are missing" in note for note in result.attrs["notes"])
+    first = result[result["task"] == holes["task"].iloc[0]]
+    assert (first["n"] == 31).all() and (result[result["task"] != holes["task"].iloc[0]]["n"] == 32).all()
+
+
+def test_points_are_recognised(table):
+    result = inf.effects(table.assign(score=100 * table["score"]))
+    assert np.allclose(result["effect"], inf.effects(table)["effect"]) and "divided by 100" in result.attrs["notes"][0]
+
+
+def test_repeated_rows_count_once(table):
+    result = inf.effects(pd.concat([table, table.iloc[:7]]))
+    assert np.allclose(result["effect"], inf.effects(table)["effect"]) and "7 rows repeat" in result.attrs["notes"][0]
+
+
+def test_without_seed_column_rows_are_replicates(table):
+    result = inf.effects(table.drop(columns="seed"))
+    assert np.allclose(result["effect"], inf.effects(table)["effect"]) and "replicates" in result.attrs["notes"][0]
+
+
+def test_types_unknown_or_silent(table):
+    strange = table.assign(type=table["type"].replace({"STS": "Poetry"}))
+    notes = inf.effects(strange, level="type").attrs["notes"]
+    assert any("Poetry" in note for note in notes)
+    silent = inf.effects(table.drop(columns="type"), level="type")  # MTEB's own names: the type is looked up
+    assert np.allclose(silent["effect"], inf.effects(table, level="type")["effect"])
+    nameless = table.assign(task="mine " + table["task"]).drop(columns="type")
+    assert set(inf.effects(nameless, level="type")["type"]) == {"unknown"}
+
+
+# ---- incomplete and unbalanced designs --------------------------------------------------------------
+
+
+def test_fifteen_of_sixteen_runs(single):
+    missing = single[single["subset"] != "ls+ll"]
+    result = inf.effects(missing)
+    assert any("15 of the 16" in note for note in result.attrs["notes"])
+    assert (result["n"] == 15).all() and (result["df"] == 10).all()
+    affected, untouched = (result[result["factor"] == f].iloc[0] for f in ("ls", "ss"))
+    assert affected["p_perm_min"] == untouched["p_perm_min"] == 2 / 2**7  # the missing run breaks one pair of every category
+    reference = inf.detail(missing, task=affected["task"])
+    assert affected["effect"] == pytest.approx(reference.params["ls"], abs=1e-10)
+    shapley = inf.shapley(missing)
+    assert shapley["shapley"].isna().all() and any("not all 16" in note for note in shapley.attrs["notes"])
+
+
+def test_one_seed_for_some_subsets(table):
+    short = table[~(table["subset"].isin(["sl", "ss+ll"]) & (table["seed"] == 1))]
+    result = inf.effects(short)
+    assert any("Between 1 and 2 seeds" in note for note in result.attrs["notes"])
+    row = result.iloc[0]
+    assert row["n"] == 30 and row["effect"] == pytest.approx(inf.detail(short, task=row["task"]).params[row["factor"]], abs=1e-10)
+
+
+def test_one_task_missing_in_one_run_leaves_type_means_comparable(table):
+    sts = table[table["type"] == "STS"]["task"].iloc[0]
+    hole = table[~((table["task"] == sts) & (table["subset"] == "none") & (table["seed"] == 0))]
+    result = inf.effects(hole, level="type")
+    without = inf.effects(table[table["task"] != sts], level="type")
+    mine, reference = (r[r["type"] == "STS"]["effect"].to_numpy() for r in (result, without))
+    if len(reference):
+        assert np.allclose(mine, reference)
+    assert any("not every run has" in note and sts in note for note in result.attrs["notes"]) or (result["status"] == "lost").any()
+
+
+def test_aliased_effects_are_lost_and_named(single):
+    together = single[single["ss"] == single["sl"]]
+    result = inf.effects(together)
+    assert any("ss and sl are aliased" in note for note in result.attrs["notes"])
+    lost = result["factor"].isin(["ss", "sl"])
+    assert result.loc[lost, "effect"].isna().all() and (result.loc[lost, "status"] == "lost").all()
+    kept = result[~lost].iloc[0]
+    mine = together[together["task"] == kept["task"]]
+    difference = mine.groupby(kept["factor"])["score"].mean()
+    assert kept["effect"] == pytest.approx(100 * (difference[1] - difference[0]), abs=1e-10)
+    with pytest.raises(KitError, match="do not determine"):
+        inf.detail(together, task=kept["task"])
+
+
+def test_a_category_that_never_varies_is_lost(single):
+    result = inf.effects(single[single["ss"] == 0])
+    assert any("ss is lost" in note for note in result.attrs["notes"])
+    assert (result.loc[result["factor"] == "ss", "status"] == "lost").all()
+    assert (result.loc[result["factor"] == "sl", "status"] == "ok").all()
+
+
+def test_as_many_coefficients_as_runs(single):
+    five = single[single["subset"].isin(["none", "ss", "sl", "ls", "ll"])]
+    result = inf.effects(five)
+    assert (result["status"] == "no error").all() and result["se"].isna().all() and result["p"].isna().all()
+    assert result["effect"].notna().all() and any("without standard error" in note for note in result.attrs["notes"])
+
+
+def test_a_constant_task_is_not_tested(table):
+    task = table["task"].iloc[0]
+    result = inf.effects(table.assign(score=table["score"].where(table["task"] != task, 0.37)))
+    mine, others = result[result["task"] == task], result[result["task"] != task]
+    assert (mine["effect"] == 0).all() and mine[["p", "p_bh", "p_perm", "normalized"]].isna().all().all()
+    assert (mine["status"] == "constant").all() and (others["status"] == "ok").all()
+    reference = inf.effects(table[table["task"] != task])
+    assert np.allclose(others["p_bh"], reference["p_bh"])  # the family is smaller by four
+    assert any("same score in every run" in note for note in result.attrs["notes"])
+
+
+def test_public_becomes_a_factor_when_it_varies(single):
+    off = single[single["subset"].isin(["ss", "sl", "ls", "ll"])].assign(public=0)
+    off = off.assign(subset=off["subset"] + "-alone", score=off["score"] - 0.1)
+    result = inf.effects(pd.concat([single, off]))
+    assert list(result["factor"].iloc[:5]) == [*FACTORS, "public"]
+    assert result.loc[result["factor"] == "public", "effect"].mean() > 5
+
+
+# ---- views, noise, imports --------------------------------------------------------------------------
+
+
+def test_cells_and_run_means(table):
+    task = table["task"].iloc[0]
+    cells = inf.cells(table, task=task)
+    assert len(cells) == 16 and (cells["n"] == 2).all()
+    mine = table[(table["task"] == task) & (table["subset"] == "ss+ll")]["score"]
+    row = cells[cells["subset"] == "ss+ll"].iloc[0]
+    assert row["score"] == pytest.approx(100 * mine.mean()) and row["sd_seed"] == pytest.approx(100 * mine.std())
+    wide = inf.run_means(table, "overall")
+    assert len(wide) == 32 and wide["overall"].mean() == pytest.approx(100 * table["score"].mean())
+    with pytest.raises(KitError, match="no task 'Nope'"):
+        inf.cells(table, task="Nope")
+
+
+def test_alone_is_the_difference_to_the_reference(table):
+    task = table["task"].iloc[0]
+    row = of(inf.alone(table), task, "ll")
+    mine = table[table["task"] == task]
+    difference = mine[mine["subset"] == "ll"]["score"].mean() - mine[mine["subset"] == "none"]["score"].mean()
+    assert row["effect"] == pytest.approx(100 * difference, abs=1e-10) and row["df"] == 5
+    groups = [mine[mine["subset"] == s]["score"] * 100 for s in ("ll", "none", "ss", "sl", "ls")]
+    pooled = math.sqrt(sum(g.var() for g in groups) / 5)
+    assert row["se"] == pytest.approx(pooled)
+    with pytest.raises(KitError, match="public=0"):
+        inf.alone(pd.concat([table, mine[mine["subset"] == "none"].assign(subset="base")]), public=0)
+    off = mine[mine["subset"].isin(["ss", "sl"])]
+    off = off.assign(subset=off["subset"] + "-alone", public=0)
+    base = mine[mine["subset"] == "none"].query("seed == 0").assign(subset="base", public=0, score=0.2)
+    result = inf.alone(pd.concat([mine, off, base]), public=0)
+    expected = 100 * (off[off["subset"] == "ss-alone"]["score"].mean() - 0.2)
+    assert of(result, task, "ss")["effect"] == pytest.approx(expected, abs=1e-10)
+
+
+def test_noise_floor_recovers_what_was_planted():
+    table = simulate.study(40, 4, World(noise=0.8, noise_spread=0.0), seed=2)
+    noise = inf.noise(table)
+    assert noise["sd_seed"].pow(2).mean() ** 0.5 == pytest.approx(0.8, rel=0.08)
+    assert (noise["df_seed"] == 48).all() and (noise["n"] == 64).all()
+    effects = inf.effects(table, permutations=False)
+    assert np.allclose(noise.set_index("task").loc[effects["task"], "se_effect"], effects["se"])
+
+
+def test_draws_are_compared_run_against_run():
+    table = simulate.study(6, 1, World(), seed=3)
+    draws = simulate.draw_table(table, spread=2.0, common=0.75, draws=400, seed=1)
+    noise = inf.noise(table, draws)
+    assert noise["se_score_draws"].mean() == pytest.approx(2.0 / 20, rel=0.05)
+    # three quarters of the variance is common to all runs and cancels in a difference of two
+    assert noise["se_difference_draws"].mean() == pytest.approx(math.sqrt(2 * 0.25) * 2.0 / 20, rel=0.05)
+    assert noise["se_effect_draws"].mean() == pytest.approx(math.sqrt(0.25) * 2.0 / 20 * 2 / math.sqrt(16), rel=0.06)
+    result = inf.effects(table, draws=draws)
+    assert len(result) == 24 and result["se_draw"].notna().all()
+    some = inf.effects(table, draws=draws[draws["task"] == table["task"].iloc[0]])
+    assert some["se_draw"].notna().sum() == 4
+    with pytest.raises(KitError, match="draws has no column 'draw'"):
+        inf.effects(table, draws=draws.drop(columns="draw"))
+
+
+def test_import_is_light():
+    code = "import sys; import lib.influence; print([m for m in ('torch','mteb','statsmodels','transformers') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_a_thousand_tasks_and_five_seeds_in_a_minute():
+    import time
+
+    table = simulate.study(1000, 5, World(mean=(0, 1, 0, 0)), seed=1)
+    started = time.process_time()
+    result = inf.effects(table, level="all")
+    inf.across_tasks(inf.study(table))
+    inf.interaction_block(inf.study(table))
+    inf.shapley(inf.study(table))
+    assert len(result) == 4000 + 28 + 4
+    assert time.process_time() - started < 60

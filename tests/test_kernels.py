@@ -1,0 +1,297 @@
+"""The loss and the fused layers against plain float64 versions, and against peft."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from lib.files import KitError
+from lib.kernels import InputError, fuse_lora, infonce, infonce_torch, pool, pool_ragged, reference, unfuse_lora
+
+
+def unit(rows, dim, seed, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.nn.functional.normalize(torch.randn(rows, dim, generator=generator, dtype=torch.float64), dim=1).to(dtype)
+
+
+def gradients(function, query, texts, **settings):
+    """Loss and both gradients of ``function`` (a vector of losses is weighted by 1, 2, 3, ...)."""
+    query, texts = query.clone().requires_grad_(), texts.clone().requires_grad_()
+    loss = function(query, texts, **settings)
+    weights = torch.arange(1, loss.numel() + 1, dtype=loss.dtype).view(loss.shape)
+    (loss * weights).sum().backward()
+    return loss.detach(), query.grad, texts.grad
+
+
+def close(got, want, tolerance):
+    """Every tensor of ``got`` is within ``tolerance`` of ``want``'s, relative to the largest entry."""
+    for one, other in zip(got, want, strict=True):
+        error = (one.double() - other.double()).abs().max() / other.double().abs().max().clamp_min(1e-12)
+        assert torch.isfinite(one).all() and error <= tolerance, f"relative error {error:.2e}"
+
+
+SIZES = [(1, 1, 1), (1, 5, 3), (2, 2, 7), (7, 21, 13), (33, 67, 48), (64, 64, 384)]
+
+
+@pytest.mark.parametrize("rows, columns, dim", SIZES)
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_loss_equals_reference(rows, columns, dim, reduction, monkeypatch):
+    monkeypatch.setattr(infonce_torch, "STRIP", 3 * columns)        # several strips, the last one shorter
+    query, texts = unit(rows, dim, 1), unit(columns, dim, 2)
+    settings = dict(temperature=0.05, reduction=reduction)
+    want = gradients(reference.infonce, query, texts, **settings)
+    close(gradients(infonce, query, texts, **settings), want, 1e-12)
+    close(gradients(infonce, query.float(), texts.float(), **settings), want, 2e-5)
+
+
+def test_bfloat16_input_sums_in_fp32():
+    query, texts = unit(50, 64, 3, torch.bfloat16), unit(150, 64, 4, torch.bfloat16)
+    want = gradients(reference.infonce, query.double(), texts.double())
+    loss, left, right = gradients(infonce, query, texts)
+    assert loss.dtype == torch.float32 and left.dtype == right.dtype == torch.bfloat16
+    close([loss], want[:1], 1e-6)
+    close([left, right], want[1:], 2 ** -8)                          # one rounding of the result, no more
+
+
+IDS = {
+    "copies of the positive": dict(candidate_ids=True),
+    "same query": dict(candidate_ids=True, query_ids=True),
+    "known": dict(candidate_ids=True, known_ids=True),
+    "all": dict(candidate_ids=True, query_ids=True, known_ids=True),
+}
+
+
+@pytest.mark.parametrize("name", IDS)
+@pytest.mark.parametrize("in_batch", [True, False])
+def test_masks_equal_reference(name, in_batch):
+    generator = torch.Generator().manual_seed(5)
+    query, texts = unit(12, 9, 6), unit(36, 9, 7)
+    every = dict(candidate_ids=torch.randint(0, 15, (36,), generator=generator),
+                 query_ids=torch.randint(10, 16, (12,), generator=generator),
+                 known_ids=torch.randint(0, 15, (12, 2), generator=generator))
+    settings = {key: every[key] for key in IDS[name]} | dict(in_batch=in_batch, temperature=0.5)
+    want = gradients(reference.infonce, query, texts, **settings)
+    close(gradients(infonce, query, texts, **settings), want, 1e-12)
+    free = gradients(reference.infonce, query, texts, in_batch=in_batch, temperature=0.5)
+    assert abs(want[0] - free[0]) > 1e-6                             # the mask changed something
+
+
+def test_targets_may_repeat_and_candidates_be_shared():
+    query, texts = unit(6, 5, 8), unit(4, 5, 9)
+    targets = torch.tensor([3, 0, 0, 2, 1, 3])
+    settings = dict(targets=targets, temperature=0.1)
+    close(gradients(infonce, query, texts, **settings), gradients(reference.infonce, query, texts, **settings), 1e-12)
+
+
+@pytest.mark.parametrize("negatives", [None, torch.tensor([[4, 5], [6, -1], [-1, -1], [7, 4]])])
+def test_without_in_batch_negatives(negatives):
+    query, texts = unit(4, 6, 10), unit(8, 6, 11)
+    settings = dict(in_batch=False, negatives=negatives, reduction="none")
+    want = gradients(reference.infonce, query, texts, **settings)
+    close(gradients(infonce, query, texts, **settings), want, 1e-12)
+    if negatives is None:
+        by_hand = torch.log1p(torch.exp((query * (texts[4:] - texts[:4])).sum(1) / 0.02))
+        close([infonce(query, texts, **settings)], [by_hand], 1e-12)
+    else:
+        assert infonce(query, texts, **settings)[2] == 0             # no negative: nothing to learn
+
+
+def test_gradcheck():
+    query, texts = unit(5, 4, 12).requires_grad_(), unit(11, 4, 13).requires_grad_()
+    ids = torch.tensor([0, 1, 2, 3, 4, 0, 1, 5, 5, 6, 7])
+    for reduction in ("mean", "none"):
+        assert torch.autograd.gradcheck(
+            lambda q, c, how=reduction: infonce(q, c, temperature=0.3, candidate_ids=ids, reduction=how), (query, texts))
+
+
+def test_only_one_side_needs_a_gradient_and_large_scores_stay_finite():
+    query, texts = 100 * unit(6, 8, 14), 100 * unit(18, 8, 15)
+    query.requires_grad_()
+    loss = infonce(query, texts)
+    loss.backward()
+    assert torch.isfinite(loss) and torch.isfinite(query.grad).all() and texts.grad is None
+    with torch.no_grad():
+        assert infonce(query, texts) == loss
+
+
+@pytest.mark.parametrize("change, word", [
+    (dict(temperature=0), "temperature"), (dict(temperature=-1.0), "temperature"), (dict(temperature=True), "temperature"),
+    (dict(targets=torch.tensor([0, 1, 9])), "targets"), (dict(targets=torch.tensor([0, 1])), "targets"),
+    (dict(targets=torch.tensor([0.0, 1.0, 2.0])), "targets"), (dict(targets=torch.tensor([-1, 1, 2])), "targets"),
+    (dict(candidates=unit(6, 5, 1)), "dimensions"), (dict(candidates=unit(6, 4, 1).float()), "cast"),
+    (dict(candidates=unit(2, 4, 1)), "positives first"), (dict(query=unit(3, 4, 1)[0]), "query"),
+    (dict(query=unit(3, 4, 1)[:0]), "query"), (dict(reduction="avg"), "reduction"), (dict(backend="cuda"), "backend"),
+    (dict(query_ids=torch.arange(3)), "candidate_ids"), (dict(candidate_ids=torch.arange(5)), "candidate_ids"),
+    (dict(negatives=torch.zeros(3, 1, dtype=torch.int64)), "in_batch"),
+    (dict(in_batch=False, candidates=unit(5, 4, 1)), "negatives"),
+    (dict(in_batch=False, negatives=torch.full((3, 1), 6)), "negatives"),
+])
+def test_bad_input_is_one_sentence(change, word):
+    arguments = dict(query=unit(3, 4, 1), candidates=unit(6, 4, 2)) | change
+    with pytest.raises(InputError, match=word) as caught:
+        infonce(**arguments)
+    assert isinstance(caught.value, KitError) and isinstance(caught.value, ValueError)
+    assert "\n" not in str(caught.value)
+
+
+# LoRA
+
+def lora_model(dtype=torch.float32, **settings):
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(0)
+    stack = torch.nn.Sequential(torch.nn.Linear(24, 40), torch.nn.GELU(), torch.nn.Linear(40, 24, bias=False)).to(dtype)
+    config = LoraConfig(target_modules=["0", "2"], r=4, lora_alpha=8, **settings)
+    model = get_peft_model(stack, config)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.1)                  # peft starts at 0, where A gets no gradient
+    return model
+
+
+def outcome(model, x, seed=0):
+    """Output, gradient of the input, and gradients of all trained weights."""
+    torch.manual_seed(seed)
+    model.zero_grad()
+    x = x.clone().requires_grad_()
+    out = model(x)
+    (out * torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view(out.shape)).sum().backward()
+    return [out.detach(), x.grad] + [p.grad.clone() for p in model.parameters() if p.requires_grad]
+
+
+@pytest.mark.parametrize("settings", [{}, dict(use_rslora=True), dict(lora_dropout=0.3)])
+@pytest.mark.parametrize("shape", [(24,), (5, 24), (2, 3, 24)])
+def test_fused_lora_equals_peft(settings, shape):
+    model = lora_model(**settings)
+    x = torch.randn(*shape)
+    for training in (True, False):
+        model.train(training)
+        want = outcome(model, x)
+        assert fuse_lora(model) == 2 and fuse_lora(model) == 0
+        close(outcome(model, x), want, 1e-6)
+        assert unfuse_lora(model) == 2
+        close(outcome(model, x), want, 0)
+
+
+def test_fused_lora_formula():
+    x, weight, bias = torch.randn(3, 6), torch.randn(5, 6), torch.randn(5)
+    a, b = torch.randn(2, 6), torch.randn(5, 2)
+    from lib.kernels.lora import LoraLinear
+
+    for offset in (bias, None):
+        want = reference.lora_linear(x.double(), weight.double(), None if offset is None else offset.double(),
+                                     a.double(), b.double(), 0.5)
+        close([LoraLinear.apply(x, None, weight, offset, a, b, 0.5)], [want], 1e-6)
+
+
+def test_fused_lora_gradcheck():
+    from lib.kernels.lora import LoraLinear
+
+    x, a, b = (torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((3, 4), (2, 4), (5, 2)))
+    dropped = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    weight, bias = torch.randn(5, 4, dtype=torch.float64), torch.randn(5, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x, a, b: LoraLinear.apply(x, None, weight, bias, a, b, 0.7), (x, a, b))
+    assert torch.autograd.gradcheck(lambda x, d, a, b: LoraLinear.apply(x, d, weight, bias, a, b, 0.7), (x, dropped, a, b))
+
+
+def test_fused_lora_keeps_peft_files(tmp_path):
+    from peft import PeftModel
+    from safetensors.torch import load_file
+
+    model = lora_model()
+    names = list(model.state_dict())
+    model.save_pretrained(tmp_path / "peft")
+    fuse_lora(model)
+    model.save_pretrained(tmp_path / "fused")
+    assert list(model.state_dict()) == names
+    plain, fused = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("peft", "fused"))
+    assert plain.keys() == fused.keys() and all(torch.equal(plain[key], fused[key]) for key in plain)
+    again = PeftModel.from_pretrained(copy.deepcopy(model.unload()), tmp_path / "fused")
+    fuse_lora(model := again)
+    assert torch.isfinite(model(torch.randn(2, 24))).all()
+
+
+def test_fused_lora_falls_back_where_peft_must_decide():
+    x = torch.randn(4, 24)
+    model = lora_model()
+    from peft import LoraConfig
+
+    model.add_adapter("second", LoraConfig(target_modules=["0", "2"], r=2, init_lora_weights=False))
+    plain = copy.deepcopy(model)
+    fuse_lora(model)
+    for prepare in (lambda m: m.set_adapter("second"), lambda m: m.base_model.set_adapter(["default", "second"]),
+                    lambda m: m.base_model.disable_adapter_layers(), lambda m: m.base_model.enable_adapter_layers(),
+                    lambda m: m.merge_adapter(), lambda m: m.unmerge_adapter()):
+        prepare(model), prepare(plain)
+        close([model(x)], [plain(x)], 1e-6)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(model(x), plain(x))
+
+
+def test_dora_and_trained_base_stay_with_peft():
+    assert fuse_lora(lora_model()) == 2
+    model = lora_model(use_dora=True)
+    fuse_lora(model)
+    plain = lora_model(use_dora=True)
+    x = torch.randn(3, 24)
+    close(outcome(model, x), outcome(plain, x), 1e-6)
+    trained, plain = lora_model(bias="all"), lora_model(bias="all")
+    fuse_lora(trained)
+    close(outcome(trained, x), outcome(plain, x), 1e-6)
+
+
+def test_bf16_base_keeps_no_fp32_copy_of_inputs():
+    saved = []
+    model = lora_model(torch.bfloat16)
+    x = torch.randn(64, 24, dtype=torch.bfloat16, requires_grad=True)
+    want = [g.float() for g in outcome(model, x.detach())]
+
+    def keep(tensor):
+        saved.append(tensor)
+        return tensor
+
+    def fp32_inputs():
+        saved.clear()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+            model(x)
+        return [t for t in saved if t.dtype == torch.float32 and t.shape[0] == 64 and t.shape[-1] in (24, 40)]
+
+    assert fp32_inputs()                                             # peft keeps them
+    fuse_lora(model)
+    assert not fp32_inputs()
+    close(outcome(model, x.detach()), want, 0.03)
+
+
+# pooling
+
+@pytest.mark.parametrize("mode", ["mean", "cls", "last"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_pooling_padded_and_ragged(mode, normalize):
+    lengths = torch.tensor([1, 7, 4, 7, 2])
+    hidden = torch.randn(5, 7, 10, dtype=torch.float64)
+    ragged = torch.cat([row[:n] for row, n in zip(hidden, lengths.tolist(), strict=True)])
+    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
+    results = []
+    for function, states, where in ((reference.pool, hidden, lengths), (pool, hidden, lengths),
+                                    (pool_ragged, ragged, offsets), (pool_ragged, ragged[None], offsets)):
+        states = states.clone().requires_grad_()
+        pooled = function(states, where, mode, normalize)
+        (pooled * torch.arange(50).view(5, 10)).sum().backward()
+        grad = states.grad if states.dim() == 3 and len(states) == 5 else None
+        real = states.grad.view(-1, 10) if grad is None else torch.cat(
+            [row[:n] for row, n in zip(grad, lengths.tolist(), strict=True)])
+        results.append((pooled.detach(), real))
+    for got in results[1:]:
+        close(got, results[0], 1e-12)
+    low = pool(hidden.bfloat16(), lengths, mode, normalize)
+    assert low.dtype == torch.float32
+    close([low], [reference.pool(hidden.bfloat16().double(), lengths, mode, normalize)], 1e-6)
+
+
+def test_pooling_refuses_nonsense():
+    with pytest.raises(InputError, match="pooling"):
+        pool(torch.zeros(1, 2, 3), torch.tensor([1]), "max")
+    with pytest.raises(InputError, match="lengths"):
+        pool(torch.zeros(2, 2, 3), torch.tensor([1]), "mean")

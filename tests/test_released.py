@@ -1,0 +1,192 @@
+"""Data in and out: every layout others use is read, ours comes back equal, and offline is said at once."""
+
+import json
+import time
+
+import pytest
+
+from lib import released
+from lib.design import CODES
+from lib.export import export
+from lib.files import KitError
+from lib.params import PublicParams
+from lib.released import config_name, fetch, load_e5, load_folder, load_released
+from lib.sources import public_pairs
+from lib.triplets import Triplet
+
+GENERATOR = "LLaMA-3.1-8B-Instruct"
+
+
+def made(category, n=7):
+    return [Triplet(f"Find it, {category}.", f'query {i} "quoted" é漢', f"positive\n{i}",
+                    f"negative {i}" if i % 2 else "", category, "English", f"{category}-{i}") for i in range(n)]
+
+
+def bare(triplets):
+    return [(t.instruction, t.query, t.positive, t.negative, t.category) for t in triplets]
+
+
+def write(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_what_goes_out_comes_back(tmp_path, form):
+    data = {category: made(category) for category in CODES}
+    export(tmp_path, data, f"meta-llama/{GENERATOR}", form, {"parameters": "0123"})
+    for category in CODES:
+        assert load_released(tmp_path, GENERATOR, category) == data[category]
+        assert load_folder(tmp_path / config_name(GENERATOR, category), category) == data[category]
+    assert released.released(tmp_path) == sorted((GENERATOR, category) for category in CODES)
+    sample = load_released(tmp_path, GENERATOR, "sts", n=3, seed=1)
+    assert len(sample) == 3 and sample == load_released(tmp_path, GENERATOR, "sts", n=3, seed=1)
+    assert [t for t in data["sts"] if t in sample] == sample  # in file order
+    assert any(load_released(tmp_path, GENERATOR, "sts", 3, seed) != sample for seed in range(2, 6))
+
+
+def test_the_data_card_is_counted_from_the_rows(tmp_path):
+    import yaml
+
+    export(tmp_path, {"sts": made("sts", 5), "short_long": made("short_long", 4), "bitext": []}, GENERATOR)
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    front = yaml.safe_load(text.split("---\n")[1])
+    names = [config_name(GENERATOR, category) for category in ("short_long", "sts")]
+    assert [entry["config_name"] for entry in front["configs"]] == names
+    assert front["size_categories"] == ["n<1K"] and front["license"] == "mit"
+    assert "9 rows" in text and "| STS | 5 | 1 | 1 | 2 |" in text and "| short-long | 4 | 1 | 1 | 2 |" in text
+    assert "Languages: English 9." in text and "bitext |" not in text
+
+
+@pytest.mark.slow
+def test_the_export_opens_in_datasets(tmp_path):
+    from datasets import load_dataset
+
+    export(tmp_path / "ours", {"sts": made("sts"), "long_long": made("long_long", 3)}, GENERATOR)
+    table = load_dataset(str(tmp_path / "ours"), config_name(GENERATOR, "sts"), split="train",
+                         cache_dir=str(tmp_path / "cache"))
+    assert [row["query"] for row in table] == [t.query for t in made("sts")]
+
+
+@pytest.mark.parametrize("layout", ["file", "json list", "json lines", "shards", "readme", "hyphens", "inside"])
+def test_every_layout_of_the_released_form_is_read(tmp_path, layout):
+    rows = [{"instruction": "i", "query": f"q{i}", "positive": f"p{i}", "negative": "" if i else None}
+            for i in range(5)]
+    name, place = config_name(GENERATOR, "short_long"), tmp_path
+    if layout == "file":
+        write(tmp_path / f"{name}.jsonl", rows)
+    elif layout == "json list":
+        (tmp_path / f"{name}.json").write_text(json.dumps(rows), encoding="utf-8")
+    elif layout == "json lines":
+        write(tmp_path / f"{name}.json", rows)
+    elif layout == "shards":
+        write(tmp_path / name / "train-00000.jsonl", rows[:3])
+        write(tmp_path / name / "train-00001.jsonl", rows[3:])
+    elif layout == "hyphens":
+        write(tmp_path / config_name(GENERATOR, "short-long") / "train.jsonl", rows)
+    elif layout == "inside":
+        write(tmp_path / name / "train.jsonl", rows)
+        place = tmp_path / name
+    else:
+        write(tmp_path / "data" / "eight" / "a.jsonl", rows)
+        (tmp_path / "README.md").write_text(
+            f"---\nconfigs:\n- config_name: {name}\n  data_files:\n"
+            "  - split: train\n    path: data/eight/*.jsonl\n---\n")
+    found = load_released(place, GENERATOR, "short_long")
+    assert bare(found) == [("i", f"q{i}", f"p{i}", "", "short_long") for i in range(5)]
+    assert [t.id for t in found] == [f"sl-{i:06d}" for i in range(5)]
+
+
+def test_what_is_not_there_is_said_with_what_is(tmp_path):
+    export(tmp_path, {"sts": made("sts")}, GENERATOR)
+    with pytest.raises(KitError, match="holds no synthetic_GPT_sts; it holds synthetic_LLaMA-3.1-8B-Instruct_sts"):
+        load_released(tmp_path, "GPT", "sts")
+    with pytest.raises(KitError, match="cannot export"):
+        export(tmp_path, {"shorts": made("sts")}, GENERATOR)
+    with pytest.raises(KitError, match="no triplet to export"):
+        export(tmp_path, {"sts": []}, GENERATOR)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(KitError, match="holds no .jsonl"):
+        load_folder(tmp_path / "empty")
+
+
+def e5(folder):
+    write(folder / "nq.jsonl", [{"query": f"nq{i}", "positive": [f"pos{i}", "more"], "negative": [f"neg{i}", "x"]}
+                                for i in range(60)])
+    write(folder / "fever.jsonl", [{"query": f"fever{i}", "positive": f"p{i}", "negative": f"n{i}"}
+                                   for i in range(30)])
+    write(folder / "own.jsonl", [{"query": ["Do this.", f"own{i}"], "positive": f"p{i}", "negative": []}
+                                 for i in range(10)])
+    write(folder / "sharded" / "part.jsonl", [{"query": "s", "positive": "p", "instruction": "Say so."}])
+    return folder
+
+
+def test_e5_data_sets_are_read_mixed_and_sampled_in_proportion(tmp_path):
+    everything = load_e5(e5(tmp_path))
+    assert len(everything) == 101 and {t.category for t in everything} == {"public"}
+    by_id = {t.id: t for t in everything}
+    assert (by_id["nq-000003"].positive, by_id["nq-000003"].negative) == ("pos3", "neg3")
+    assert by_id["nq-000000"].instruction.startswith("Given a question")
+    assert by_id["own-000001"].instruction == "Do this."
+    assert by_id["own-000001"].negative == "" and by_id["sharded-000000"].instruction == "Say so."
+    sample = load_e5(tmp_path, ("nq", "fever"), n=30, seed=4)
+    assert sum(t.id.startswith("nq") for t in sample) == 20 and len(sample) == 30
+    assert sample == load_e5(tmp_path, ("nq", "fever"), n=30, seed=4)
+    assert len({t.id.split("-")[0] for t in sample[:8]}) == 2  # mixed, not one set after the other
+    (tmp_path / "instructions.json").write_text('{"fever": "Mine."}')
+    assert {t.instruction for t in load_e5(tmp_path, ("fever",))} == {"Mine."}
+    given = PublicParams(source="e5", location=str(tmp_path), datasets=("fever",), n=5)
+    assert len(public_pairs(given)) == 5
+    with pytest.raises(KitError, match="holds no data set squad; it holds fever, nq, own, sharded"):
+        load_e5(tmp_path, ("squad",))
+    with pytest.raises(KitError, match="public.location is empty"):
+        public_pairs(PublicParams(source="e5"))
+
+
+@pytest.mark.parametrize(("line", "complaint"), [
+    ('{"query": "q", "positive": ', r"nq\.jsonl, line 3 is not valid JSON"),
+    ('["q", "p"]', r"nq\.jsonl, line 3 holds list, not an object"),
+    ('{"query": "q", "positive": " "}', r"nq\.jsonl, line 3 has no text under 'positive'"),
+    ('{"query": 4, "positive": "p"}', r"nq\.jsonl, line 3 has no text under 'query'"),
+    ('{"query": "q", "positive": []}', r"nq\.jsonl, line 3 has no text under 'positive'"),
+])
+def test_a_malformed_line_names_file_and_line(tmp_path, line, complaint):
+    good = '{"query": "q", "positive": "p"}'
+    (tmp_path / "nq.jsonl").write_text(f"{good}\n\n{line}\n{good}\n")
+    with pytest.raises(KitError, match=complaint):
+        load_e5(tmp_path)
+
+
+def test_a_broken_parquet_file_is_named(tmp_path):
+    (tmp_path / "nq.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(KitError, match=r"nq\.parquet is not a readable Parquet file"):
+        load_e5(tmp_path)
+
+
+def test_offline_is_said_at_once(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    start = time.monotonic()
+    with pytest.raises(KitError, match="neither a folder nor in the hub's cache, and https://.* does not answer"):
+        load_released("jspringer/open-synthetic-embeddings", GENERATOR, "sts")
+    assert time.monotonic() - start < 5  # not the 23 s of retries a file costs otherwise
+    with pytest.raises(KitError, match="there is no folder .*, and it is no name of a hub data set"):
+        fetch("no/such/folder/here")
+
+
+def test_the_hub_is_asked_for_one_configuration_only(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    import lib.check
+
+    export(tmp_path, {"sts": made("sts")}, GENERATOR)
+    asked = {}
+
+    def download(name, **options):
+        asked.update(options, name=name)
+        return str(tmp_path)
+
+    monkeypatch.setattr(lib.check, "hub_reachable", lambda: True)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert load_released("owner/data", GENERATOR, "sts") == made("sts")
+    assert asked["name"] == "owner/data" and asked["repo_type"] == "dataset" and not asked["local_files_only"]
+    assert any(config_name(GENERATOR, "sts") in pattern for pattern in asked["allow_patterns"])

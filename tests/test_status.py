@@ -1,0 +1,91 @@
+"""The status of a grid is read from its files alone: done, failed, running, and when the rest will be finished."""
+
+import fcntl
+import json
+
+import pytest
+
+from lib import grid, status
+from lib.params import load
+
+ERROR = [{"output_type": "error", "ename": "KitError", "evalue": "disk full; free some space", "traceback": []}]
+
+
+@pytest.fixture
+def params(tmp_path):
+    return load("classroom", {"paths.runs": str(tmp_path), "study.categories": ["short_short", "long_long"],
+                              "study.seeds": [0, 1]})
+
+
+def leave(params, stage, job, start=None, seconds=None, done=True, outputs=()):
+    """Leave behind what a job leaves: its executed notebook and, when it finished, its result file."""
+    stamps = {"start_time": f"2026-01-05T10:{start // 60:02}:{start % 60:02}+00:00"} if start is not None else {}
+    if seconds:
+        end = start + seconds
+        stamps["end_time"] = f"2026-01-05T10:{end // 60:02}:{end % 60:02}+00:00"
+    path = grid.notebook_of(params, stage, job)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"metadata": {"papermill": stamps}, "cells": [{"outputs": list(outputs)}]}))
+    if done:
+        result = grid.stage_files(params)[stage][job]
+        result.parent.mkdir(parents=True, exist_ok=True)
+        result.write_text("{}")
+
+
+def test_an_untouched_grid_is_all_waiting(params):
+    everything = status.jobs(params)
+    assert {job.state for job in everything} == {"-"}
+    assert "0 of" in status.report(params) and "no grid is at work" in status.report(params)
+
+
+def test_table_failures_and_time_left(params):
+    trains = [job for job in grid.stage_files(params)["train"]]
+    assert len(trains) == 8  # 4 subsets of 2 categories x 2 seeds
+    leave(params, "generate", "generate", start=0, seconds=10)
+    for i, job in enumerate(trains[:4]):  # two at a time, a minute each
+        leave(params, "train", job, start=10 + 60 * (i // 2), seconds=60)
+    leave(params, "train", trains[4], start=130, done=False, outputs=ERROR)
+    leave(params, "train", trains[5], start=130, done=False)
+
+    states = {(job.stage, job.name): job.state for job in status.jobs(params)}
+    assert states["train", trains[0]] == "done"
+    assert states["train", trains[4]] == states["train", trains[5]] == "FAILED"
+    assert states["train", trains[6]] == "-"
+
+    finished = [job for job in status.jobs(params) if job.stage == "train" and job.state == "done"]
+    assert status.concurrency(finished) == pytest.approx(2)
+    seconds, unknown = status.remaining([job for job in status.jobs(params) if job.stage in ("train", "score")])
+    assert seconds == pytest.approx(4 * 60 / 2)  # four trainings left, two at a time
+    assert unknown == ["score"]
+
+    text = status.report(params)
+    row = next(line.split() for line in text.splitlines() if line.startswith("none"))
+    assert row == ["none", "done", "done", "-", "-"]  # train 0, train 1, score 0, score 1
+    assert f"train {trains[4]} failed: KitError: disk full; free some space" in text
+    assert f"train {trains[5]} failed: it was killed or ran out of memory" in text
+    assert "about 2.0 min left" in text
+    assert "no job of inspect, score, influence has finished yet" in text
+
+
+def test_a_job_without_result_is_running_while_the_grid_is_at_work(params):
+    job = next(iter(grid.stage_files(params)["train"]))
+    leave(params, "train", job, start=0, done=False)
+    with open(params.run_dir / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        states = {(j.stage, j.name): j.state for j in status.jobs(params)}
+        assert states["train", job] == "running"
+        assert "failed" not in status.report(params)
+    assert not status.at_work(params)
+    assert {(j.stage, j.name): j.state for j in status.jobs(params)}["train", job] == "FAILED"
+
+
+def test_a_notebook_that_is_being_written_does_not_break_the_status(params):
+    job = next(iter(grid.stage_files(params)["train"]))
+    leave(params, "train", job, start=0, done=True)
+    grid.notebook_of(params, "train", job).write_text('{"cells": [')
+    assert [j.state for j in status.jobs(params) if j.name == job and j.stage == "train"] == ["done"]
+
+
+@pytest.mark.parametrize("seconds, text", [(7, "7 s"), (600, "10 min"), (20000, "5.6 h"), (10 * 86400, "10.0 days")])
+def test_durations_are_said_as_people_say_them(seconds, text):
+    assert status.duration(seconds) == text

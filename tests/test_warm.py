@@ -1,0 +1,71 @@
+"""The warm server: the same results as an ordinary papermill run, and nothing left behind by a killed one."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import psutil
+import pytest
+
+from lib import warm
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="forking is only safe on Linux")]
+
+
+@pytest.fixture(scope="module")
+def environment():
+    with warm.server(dict(os.environ), modules=("papermill.cli", "ipykernel.kernelapp")) as environment:
+        yield environment
+
+
+def notebook(folder, source):
+    book = nbformat.v4.new_notebook(cells=[
+        nbformat.v4.new_code_cell("value = 1", metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell(source)])
+    book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(book, folder / "in.ipynb")
+
+
+def command(folder, *arguments):
+    return [sys.executable, "-I", warm.__file__, "papermill", "--no-progress-bar", *arguments,
+            str(folder / "in.ipynb"), str(folder / "out.ipynb")]
+
+
+def text(folder):
+    cell = nbformat.read(folder / "out.ipynb", 4).cells[-1]
+    return "".join(output.get("text", "") for output in cell.outputs)
+
+
+def test_runs_parameters_environment_and_folder(tmp_path, environment):
+    notebook(tmp_path, "import os; print(value, os.environ['MARK'], os.getcwd())")
+    cold = {k: v for k, v in environment.items() if k not in (warm.VARIABLE, "JUPYTER_PATH")}
+    for mode in (environment, cold):
+        run = command(tmp_path, "-p", "value", "7", "--cwd", str(tmp_path))
+        done = subprocess.run(run, env={**mode, "MARK": "here"})
+        assert done.returncode == 0
+        assert text(tmp_path).strip() == f"7 here {tmp_path}"
+
+
+def test_a_failing_cell_fails_the_command(tmp_path, environment):
+    notebook(tmp_path, "raise ValueError('planted')")
+    done = subprocess.run(command(tmp_path), env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and "planted" in done.stderr
+
+
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_run_leaves_no_kernel(tmp_path, environment, number):
+    note = f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))"
+    notebook(tmp_path, f"import os, pathlib, time\n{note}\ntime.sleep(600)")
+    process = subprocess.Popen(command(tmp_path), env=environment)
+    deadline = time.time() + 60
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        assert time.time() < deadline, "the kernel never started"
+        time.sleep(0.1)
+    kernel = psutil.Process(int((tmp_path / "pid").read_text()))
+    process.send_signal(number)
+    process.wait(30)
+    kernel.wait(30)
