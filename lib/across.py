@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lib.effects import outcomes
 from lib.files import KitError
 from lib.inference import adjust, margin, sign_flip, t_test
 from lib.ols import fit, model_matrix
+from lib.outcomes import outcomes
 from lib.scores import Study, study
 
 
@@ -30,11 +30,15 @@ def across_tasks(scores, by: str = "type", alpha: float = 0.05, bootstrap: int =
     rows = []
     for name, members in groups.items():
         part = effect[:, members]
-        part = part[:, ~np.isnan(part).any(axis=0)]
-        n = part.shape[1]
+        n = int((~np.isnan(part)).any(axis=0).sum())
         if n < 2:
-            notes.append(f"{name or 'overall'} has {n} task{'' if n == 1 else 's'} with effects: no error across tasks.")
-        rows += _rows(name, data.factors, part, alpha, bootstrap, seed)
+            notes.append(
+                f"{name or 'overall'} has {n} task{'' if n == 1 else 's'} with effects: no error across tasks."
+            )
+        rows += [
+            {"type": name, "factor": factor, **_row(part[i][~np.isnan(part[i])], alpha, bootstrap, seed)}
+            for i, factor in enumerate(data.factors)
+        ]
     table = pd.DataFrame(rows)
     place = table.columns.get_loc("ci_low")
     table.insert(place, "p_holm", adjust(table["p_t"], "holm"))
@@ -57,18 +61,20 @@ def _task_effects(data: Study, by: str) -> tuple[np.ndarray, dict[str, np.ndarra
     return result.beta[result.rows(data.factors)], groups, [f"{text}." for text in result.lost]
 
 
-def _rows(name: str, factors, part: np.ndarray, alpha: float, bootstrap: int, seed: int) -> list[dict]:
-    """The rows of one group; ``part`` is (factors, tasks) without gaps."""
-    n = part.shape[1]
-    mean, sd, se, df = summary(part)
+def _row(effect: np.ndarray, alpha: float, bootstrap: int, seed: int) -> dict:
+    """The numbers of one type and category; ``effect`` is (tasks,) without gaps."""
+    n = len(effect)
+    mean, sd, se, df = summary(effect)
     t, p = t_test(mean, se, df)
     half = margin(se, df, alpha)
-    flip, floor = sign_flip(part.T, seed) if n > 1 else (np.full(len(factors), np.nan),) * 2
-    low, high = resampled(part, alpha, bootstrap, seed)
-    return [{"type": name, "factor": factor, "n_tasks": n, "effect": mean[i], "sd_tasks": sd[i], "se": se[i], "t": t[i],
-             "df": df, "p_t": p[i], "p_signflip": flip[i], "p_signflip_min": floor[i], "ci_low": mean[i] - half[i],
-             "ci_high": mean[i] + half[i], "boot_low": low[i], "boot_high": high[i],
-             "share_up": float((part[i] > 0).mean()) if n else np.nan} for i, factor in enumerate(factors)]
+    flip, floor = sign_flip(effect[:, None], seed) if n > 1 else ([np.nan], [np.nan])
+    low, high = resampled(effect, alpha, bootstrap, seed)
+    return {
+        "n_tasks": n, "effect": float(mean), "sd_tasks": float(sd), "se": float(se), "t": float(t), "df": df,
+        "p_t": float(p), "p_signflip": float(flip[0]), "p_signflip_min": float(floor[0]), "ci_low": float(mean - half),
+        "ci_high": float(mean + half), "boot_low": float(low), "boot_high": float(high),
+        "share_up": float((effect > 0).mean()) if n else np.nan,
+    }  # fmt: skip
 
 
 def summary(effect: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
@@ -112,15 +118,19 @@ def pooled(scores, by: str = "type") -> pd.DataFrame:
     for name, members in groups.items():
         effect, se, df = pooled_fit(x, y[:, members])
         t, p = t_test(effect, se, df)
-        rows += [{"type": name, "factor": f, "effect": effect[i], "se": se[i], "t": t[i], "df": df, "p": p[i]}
-                 for i, f in enumerate(data.factors)]
+        rows += [
+            {"type": name, "factor": f, "effect": effect[i], "se": se[i], "t": t[i], "df": df, "p": p[i]}
+            for i, f in enumerate(data.factors)
+        ]
     table = pd.DataFrame(rows)
-    table.attrs = {"notes": ["The pooled regression counts every score as independent: it rejects far too often."]}
+    table.attrs = {
+        "notes": [*data.notes, "The pooled regression counts every score as independent: it rejects far too often."]
+    }
     return table
 
 
 def pooled_fit(levels: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Effects, errors (factors,) and degrees of freedom of one regression over all columns of ``y`` with a mean per column."""
+    """Effects, errors and degrees of freedom of one regression over all columns of ``y``, with a mean per column."""
     blocks_x, blocks_y = [], []
     for column in y.T:
         have = ~np.isnan(column)

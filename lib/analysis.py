@@ -7,6 +7,7 @@ numbers. Needs neither torch nor mteb.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +29,33 @@ class Analysis:
     effects: pd.DataFrame  # levels task, type, overall: inference across runs
     across: pd.DataFrame  # by type, and overall with type "": inference across datasets
     interactions: pd.DataFrame
-    block: pd.DataFrame
-    noise: pd.DataFrame
-    attainable: pd.DataFrame
-    seeds_buy: pd.DataFrame
+    draws: str | Path | pd.DataFrame | None = None
     notes: list[str] = field(default_factory=list)
+
+    @cached_property
+    def block(self) -> pd.DataFrame:
+        """F-tests of all interactions together, at every level."""
+        return influence.interaction_block(self.study, "all")
+
+    @cached_property
+    def noise(self) -> pd.DataFrame:
+        """Noise floor per task."""
+        return influence.noise(self.study, self.draws, self.settings.alpha, self.settings.power)
+
+    @cached_property
+    def attainable(self) -> pd.DataFrame:
+        """What each test can reach in this design."""
+        return influence.attainable(self.study, self.settings.alpha)
+
+    @cached_property
+    def seeds_buy(self) -> pd.DataFrame:
+        """What more seeds would show, for one task and for one type."""
+        settings = self.settings
+        parts = [
+            influence.seeds_buy(self.study, level, settings.seeds_considered, settings.alpha, settings.power)
+            for level in ("task", "type")
+        ]
+        return pd.concat(parts, ignore_index=True)
 
     @property
     def corrected(self) -> str:
@@ -95,22 +118,17 @@ def analyse(results: str | Path | pd.DataFrame, settings: InfluenceParams | None
         study, level="all", normalize=settings.normalize, terms=settings.terms, alpha=settings.alpha, draws=draws
     )
     interactions = influence.interactions(study, "all")
-    notes += [n for table in (effects, *across, interactions) for n in table.attrs.get("notes", [])]
-    buys = [
-        influence.seeds_buy(study, level, settings.seeds_considered, settings.alpha, settings.power)
-        for level in ("task", "type")
-    ]
+    notes += [n for table in (effects, *across) for n in table.attrs.get("notes", [])]
+    notes += [f"Interactions: {n}" for n in interactions.attrs.get("notes", []) if n not in notes]
+    rows = [tidy(one).assign(generator=key) for key, one in studies.items()]
     return Analysis(
         study,
         settings,
-        pd.concat([tidy(s).assign(generator=key) for key, s in studies.items()], ignore_index=True),
+        pd.concat(rows, ignore_index=True),
         effects,
         pd.concat(across, ignore_index=True),
         interactions,
-        influence.interaction_block(study, "all"),
-        influence.noise(study, draws, settings.alpha, settings.power),
-        influence.attainable(study, settings.alpha),
-        pd.concat(buys, ignore_index=True),
+        draws,
         list(dict.fromkeys(notes)),
     )
 

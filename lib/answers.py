@@ -57,13 +57,21 @@ class AnswerStore:
                 row = json.loads(line)
                 self.answers.setdefault(row["key"], row)
             except (ValueError, KeyError, TypeError):
-                raise KitError(f"{self.path}, line {number} is not an answer; delete that line to have it asked again") from None
+                raise KitError(
+                    f"{self.path}, line {number} is not an answer; delete that line to have it asked again"
+                ) from None
 
     def append(self, answer: Answer) -> dict:
         """Write one answer down (a single write, unbuffered) and return its row."""
-        row = {"key": answer.key, "response": joined(answer.text), "finish": answer.finish,
-               "tokens_in": answer.tokens_in, "tokens_out": answer.tokens_out,
-               "session": self._session, "at": round(time.monotonic() - self._start, 3)}
+        row = {
+            "key": answer.key,
+            "response": joined(answer.text),
+            "finish": answer.finish,
+            "tokens_in": answer.tokens_in,
+            "tokens_out": answer.tokens_out,
+            "session": self._session,
+            "at": round(time.monotonic() - self._start, 3),
+        }
         line = (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8")
         try:
             written = os.write(self._file, line)

@@ -8,15 +8,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lib.effects import outcomes, toggle_pairs
 from lib.files import KitError
 from lib.inference import adjust, t_test
 from lib.interactions import one
+from lib.outcomes import outcomes, toggle_pairs
 from lib.scores import Study, study
 
 
 def run_means(scores, level: str = "type") -> pd.DataFrame:
-    """Return one row per run: ``subset, seed``, the 0/1 factors, then one column per type (task; ``overall``), in points."""
+    """Return one row per run: ``subset, seed``, 0/1 factors, then one column per type (task; ``overall``); points."""
     data = study(scores)
     out = outcomes(data, level)
     names = out.names[level] if level != "overall" else ["overall"]
@@ -26,15 +26,16 @@ def run_means(scores, level: str = "type") -> pd.DataFrame:
 
 
 def cells(scores, task: str | None = None, type: str | None = None) -> pd.DataFrame:
-    """Return one row per subset of one task (one type, or the overall mean): ``subset``, factors, ``score, sd_seed, n``.
+    """Return one row per subset of one task (one type; overall): ``subset``, factors, ``score, sd_seed, n``.
 
     ``score`` is the mean over the seeds, ``sd_seed`` their spread (NaN with one seed). KitError for an unknown task.
     """
     data = study(scores)
     table = data.runs.assign(score=one(data, task, type)[:, 0]).dropna(subset=["score"])
     groups = table.groupby(list(data.factors), sort=False)
-    return groups.agg(subset=("subset", "first"), score=("score", "mean"), sd_seed=("score", "std"),
-                      n=("score", "size")).reset_index()[["subset", *data.factors, "score", "sd_seed", "n"]]
+    return groups.agg(
+        subset=("subset", "first"), score=("score", "mean"), sd_seed=("score", "std"), n=("score", "size")
+    ).reset_index()[["subset", *data.factors, "score", "sd_seed", "n"]]
 
 
 def toggles(scores, factor: str, task: str | None = None, type: str | None = None) -> pd.DataFrame:
@@ -48,18 +49,28 @@ def toggles(scores, factor: str, task: str | None = None, type: str | None = Non
     y = one(data, task, type)[:, 0]
     off, on = toggle_pairs(data, factor)
     subset = data.runs["subset"].to_numpy()
-    table = pd.DataFrame({"without": subset[off], "with_": subset[on], "seed": data.runs["seed"].to_numpy()[off],
-                          "before": y[off], "after": y[on], "difference": y[on] - y[off]})
-    return table.dropna(subset=["difference"]).reset_index(drop=True)
+    table = pd.DataFrame(
+        {
+            "without": subset[off],
+            "with_": subset[on],
+            "seed": data.runs["seed"].to_numpy()[off],
+            "before": y[off],
+            "after": y[on],
+            "difference": y[on] - y[off],
+        }
+    )
+    table = table.dropna(subset=["difference"]).reset_index(drop=True)
+    table.attrs = {"notes": list(data.notes), "unit": "points"}
+    return table
 
 
 def alone(scores, level: str = "task", public: int = 1) -> pd.DataFrame:
     """Return what each category does by itself, one row per task (or type) x category: the isolation design.
 
-    ``effect`` is the mean of the runs trained on that category alone minus their reference: the runs on public data only
-    (``public=1``), or the untrained base model, taken as fixed (``public=0``; its rows must be in the table). Columns:
-    ``level, task, type, factor, public, effect, se, t, df, p, p_bh, p_holm, n_alone, n_reference``. The error is pooled
-    over these groups of runs and needs two seeds somewhere. Works on any design that holds such runs.
+    ``effect`` is the mean of the runs trained on that category alone minus their reference: the runs on public data
+    only (``public=1``), or the untrained base model, taken as fixed (``public=0``; its rows must be in the table).
+    Columns: ``level, task, type, factor, public, effect, se, t, df, p, p_bh, p_holm, n_alone, n_reference``. The
+    error is pooled over these groups of runs and needs two seeds somewhere. Works on any design that holds such runs.
     """
     data = study(scores)
     out = outcomes(data, level)
@@ -70,7 +81,9 @@ def alone(scores, level: str = "task", public: int = 1) -> pd.DataFrame:
     groups = {name: rows for name, rows in groups.items() if rows.any()}
     reference = _reference(data, out, level, on & (count == 0), public)
     if not groups:
-        raise KitError(f"no run was trained on one category alone with public={public}; train the isolation design first")
+        raise KitError(
+            f"no run was trained on one category alone with public={public}; train the isolation design first"
+        )
     return _alone_table(out, groups, reference, on & (count == 0) if public else np.zeros(len(on), bool), public, data)
 
 
@@ -103,8 +116,19 @@ def _alone_table(out, groups, reference, reference_rows, public: int, data: Stud
             effect = np.nanmean(out.y[rows], axis=0) - reference
             se = np.sqrt(variance * (1 / n + np.where(n_reference > 0, 1 / n_reference, 0)))
             t, p = t_test(effect, se, df)
-            parts.append(out.names[["level", "task", "type"]].assign(
-                factor=name, public=public, effect=effect, se=se, t=t, df=df, p=p, n_alone=n, n_reference=n_reference))
+            parts.append(
+                out.names[["level", "task", "type"]].assign(
+                    factor=name,
+                    public=public,
+                    effect=effect,
+                    se=se,
+                    t=t,
+                    df=df,
+                    p=p,
+                    n_alone=n,
+                    n_reference=n_reference,
+                )
+            )
     table = pd.concat(parts).sort_index(kind="stable").reset_index(drop=True)
     table.insert(table.columns.get_loc("n_alone"), "p_bh", adjust(table["p"], "fdr_bh"))
     table.insert(table.columns.get_loc("n_alone"), "p_holm", adjust(table["p"], "holm"))

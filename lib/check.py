@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lib.params import ROOT, Params
 
-HUB_PATIENCE = 2.5  # seconds: offline is found out once, here, and not after every file's own retries
+HUB_PATIENCE = 2.0  # seconds: offline is found out once, here, and not after every file's own retries
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,16 @@ def disk_and_memory(params: Params) -> Iterator[Finding]:
     """Room for the run folder, and memory for as many jobs as the processor's cores would run at once."""
     import psutil
 
+    from lib import workload
+
     folder = params.run_dir
     while not folder.exists():
         folder = folder.parent
-    free, needed = shutil.disk_usage(folder).free / 2**30, 2.0
+    jobs = params.plan.devices
+    needed = 1 + sum(workload.disk(params, workload.pool_sizes(params), jobs).values())  # 1: notebooks, logs, figures
+    free = workload.free_disk(params)
     yield Finding(free >= needed, f"{free:.0f} GB free in {folder}, {needed:.0f} GB needed",
-                  "free some space or choose another paths.runs")
+                  "free some space, choose another paths.runs, or let fewer jobs run at once (plan.devices)")
     yield Finding(os.access(folder, os.W_OK), f"{folder} can be written", "choose another paths.runs")
     total = psutil.virtual_memory().total / 2**20
     at_once = max(1, (os.cpu_count() or 1) // params.grid.threads)
@@ -184,14 +188,19 @@ def _cached(name: str, kind: str) -> bool:
 
 def hub_reachable() -> bool:
     """Does the hub answer within HUB_PATIENCE seconds (and is it not switched off by HF_HUB_OFFLINE)?"""
-    return os.environ.get("HF_HUB_OFFLINE", "0").lower() not in ("1", "true", "yes", "on") and answers(hub_address())
+    from lib.hub import online
+
+    return _in_time(online, HUB_PATIENCE)
 
 
 def answers(address: str, patience: float = HUB_PATIENCE) -> bool:
     """Does a web address answer at all in time? The wait is bounded even where a name look-up hangs."""
-    import httpx
+    def ask() -> bool:
+        import httpx
 
-    return _in_time(lambda: httpx.get(address, timeout=patience).status_code < 500, patience)
+        return httpx.get(address, timeout=patience).status_code < 500
+
+    return _in_time(ask, patience)
 
 
 def _in_time(question: Callable[[], bool], patience: float) -> bool:

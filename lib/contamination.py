@@ -10,17 +10,15 @@ benchmark of billions of words never has to fit in memory. Memory is about 16 by
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from lib.dedup import words
+from lib.dedup import Numbers, runs, words
 from lib.triplets import Triplet
 
 SHORTEST = 4  # evaluation texts of fewer words are never contamination
-_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplying mixes all 64 bits
 
 
 @dataclass
@@ -35,38 +33,22 @@ class Contamination:
     sets: dict[str, dict] = field(default_factory=dict)
 
 
-class Numbers(dict):
-    """A 64-bit number for every word, the same in every process; computed once per word."""
-
-    def __missing__(self, word: str) -> int:
-        self[word] = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
-        return self[word]
-
-
 def ngrams(text: str, n: int, numbers: Numbers) -> np.ndarray:
     """Return the 64-bit hash of every n words in a row; of the whole text when it has SHORTEST to n - 1 words."""
     found = words(text)
-    if len(found) < SHORTEST:
-        return np.empty(0, np.uint64)
-    width = min(n, len(found))
-    values = np.fromiter(map(numbers.__getitem__, found), np.uint64, len(found))
-    # The length is part of the hash: a short text must never equal a run inside a longer one.
-    total = np.full(len(found) - width + 1, width, np.uint64)
-    for offset in range(width):
-        total = total * _FACTOR + values[offset : offset + len(total)]
-    return total ^ (total >> np.uint64(31))
+    return runs(found, min(n, len(found)), numbers) if len(found) >= SHORTEST else np.empty(0, np.uint64)
 
 
 def find(triplets: Sequence[Triplet], sets: Mapping[str, Iterable[str]], n: int = 8) -> Contamination:
     """Compare all texts of ``triplets`` with every set's texts, ``{set: texts}``; texts may be a stream."""
     numbers = Numbers()
-    runs, owners = [], []
+    parts, owners = [], []
     for position, triplet in enumerate(triplets):
         for text in (triplet.query, triplet.positive, triplet.negative):
             hashes = ngrams(text, n, numbers)
-            runs.append(hashes)
+            parts.append(hashes)
             owners.append(np.full(len(hashes), position, np.int64))
-    known = np.concatenate(runs) if runs else np.empty(0, np.uint64)
+    known = np.concatenate(parts) if parts else np.empty(0, np.uint64)
     owner = np.concatenate(owners) if owners else np.empty(0, np.int64)
     order = np.argsort(known, kind="stable")
     known, owner = known[order], owner[order]

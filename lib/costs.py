@@ -24,8 +24,9 @@ def money(generation: GenerationParams | Mapping, tokens_in: int, tokens_out: in
     prices = generation if isinstance(generation, Mapping) else generation.model_dump()
     if not (prices["price_in"] or prices["price_out"] or (prices["gpu_price"] and prices["gpus"])):
         return None
-    return (tokens_in * prices["price_in"] + tokens_out * prices["price_out"]) / 1e6 \
-        + prices["gpu_price"] * prices["gpus"] * seconds / 3600
+    return (tokens_in * prices["price_in"] + tokens_out * prices["price_out"]) / 1e6 + prices["gpu_price"] * prices[
+        "gpus"
+    ] * seconds / 3600
 
 
 def write_report(params: Params, counts: Mapping[str, Mapping], out_dir: str | Path | None = None) -> Path:
@@ -42,15 +43,27 @@ def write_report(params: Params, counts: Mapping[str, Mapping], out_dir: str | P
         for key in ("rejected", "cleaned"):
             rows[category][key] = dict(sorted(numbers.get(key, {}).items()))
     prices = {name: getattr(generation, name) for name in ("price_in", "price_out", "gpu_price", "gpus", "currency")}
-    return write_json(out / "generation.json", {
-        "generator": generation.model or generation.backend, "backend": generation.backend, "variant": generation.variant,
-        "seed": generation.seed, "prices": prices, "categories": rows})
+    return write_json(
+        out / "generation.json",
+        {
+            "generator": generation.model or generation.backend,
+            "backend": generation.backend,
+            "variant": generation.variant,
+            "seed": generation.seed,
+            "prices": prices,
+            "categories": rows,
+        },
+    )
 
 
 def _tokens(out: Path, category: str) -> dict[str, int | None]:
     """Sum the tokens of a category's answers and brainstorms; None where any of them is unknown."""
-    rows = [row for folder in ("responses", "brainstorm")
-            if (path := out / folder / f"{category}.jsonl").exists() for row in read_jsonl(path)]
+    rows = [
+        row
+        for folder in ("responses", "brainstorm")
+        if (path := out / folder / f"{category}.jsonl").exists()
+        for row in read_jsonl(path)
+    ]
     totals = {}
     for name in ("tokens_in", "tokens_out"):
         values = [row.get(name) for row in rows]
@@ -78,14 +91,25 @@ def _rows(out: Path) -> list[dict]:
         seconds = _seconds(out, category)
         tokens = (numbers["tokens_in"], numbers["tokens_out"])
         cost = None if None in (*tokens, seconds) else money(report["prices"], *tokens, seconds)
-        rows.append({
-            "generator": report["generator"], "category": LABELS[category], "asked": numbers["asked"],
-            "parsed": numbers["parsed"], "rejected": sum(numbers["rejected"].values()),
-            "cleaned": sum(numbers["cleaned"].values()), "duplicates": numbers["duplicates"], "valid": numbers["valid"],
-            "yield": numbers["valid"] / numbers["asked"] if numbers["asked"] else None, "tokens_in": tokens[0],
-            "tokens_out": tokens[1], "seconds": seconds, "cost": cost,
-            "cost_per_1000": 1000 * cost / numbers["valid"] if cost is not None and numbers["valid"] else None,
-            "currency": report["prices"]["currency"]})
+        rows.append(
+            {
+                "generator": report["generator"],
+                "category": LABELS[category],
+                "asked": numbers["asked"],
+                "parsed": numbers["parsed"],
+                "rejected": sum(numbers["rejected"].values()),
+                "cleaned": sum(numbers["cleaned"].values()),
+                "duplicates": numbers["duplicates"],
+                "valid": numbers["valid"],
+                "yield": numbers["valid"] / numbers["asked"] if numbers["asked"] else None,
+                "tokens_in": tokens[0],
+                "tokens_out": tokens[1],
+                "seconds": seconds,
+                "cost": cost,
+                "cost_per_1000": 1000 * cost / numbers["valid"] if cost is not None and numbers["valid"] else None,
+                "currency": report["prices"]["currency"],
+            }
+        )
     return rows
 
 

@@ -59,32 +59,41 @@ class Maker:
         rows, triplets, rejected = self._obtain(category, progress)
         slots = {row["id"]: row["slots"] for row in rows} if rows else None
         kept, report = clean(triplets, self.params.cleaning, slots, self.suites)
-        if not kept:
-            raise KitError(f"no {category} triplet is left of {len(rows) or len(triplets)} answers; "
-                           f"see {self.out / 'cleaning' / category}.json or try another generation.model")
-        mined = mine(kept, self.params.negatives, self._encode)
         write_json(self.out / "cleaning" / f"{category}.json", {**report, "parsing": dict(sorted(rejected.items()))})
+        if not kept:
+            raise KitError(
+                f"no {category} triplet is left of {len(rows) or len(triplets)} answers; "
+                f"see {self.out / 'cleaning' / category}.json or try another generation.model"
+            )
+        mined = mine(kept, self.params.negatives, self._encode)
         write_triplets(self.out / "triplets" / f"{category}.jsonl", mined)
         reasons = report["reasons"]
         self.counts[category] = {
-            "asked": len(rows) or len(triplets), "parsed": len(triplets), "rejected": dict(rejected),
+            "asked": len(rows) or len(triplets),
+            "parsed": len(triplets),
+            "rejected": dict(rejected),
             "cleaned": {reason: n for reason, n in reasons.items() if reason not in _DUPLICATES},
-            "duplicates": sum(reasons.get(reason, 0) for reason in _DUPLICATES), "valid": len(mined),
-            "without_negative": sum(not triplet.negative for triplet in mined)}
+            "duplicates": sum(reasons.get(reason, 0) for reason in _DUPLICATES),
+            "valid": len(mined),
+            "without_negative": sum(not triplet.negative for triplet in mined),
+        }
         return mined
 
     def _obtain(self, category: str, progress: bool) -> tuple[list[dict], list[Triplet], Counter]:
         """Return (answers, triplets, rejections); triplets that others released come without answers."""
         generation = self.params.generation
         if generation.backend == "released":
-            wanted = generation.n.get(category, 0)
-            return [], sources.load_released(generation.location, generation.model, category, wanted, generation.seed), Counter()
+            loaded = sources.load_released(
+                generation.location, generation.model, category, generation.n.get(category, 0), generation.seed
+            )
+            return [], loaded, Counter()
         rows = generate(self.params, category, out_dir=self.out, progress=progress)
         return rows, *to_triplets(category, rows)
 
     def _encode(self, texts: list[str]) -> np.ndarray:
         if self.encode is None:
             from lib.negatives import encoder
+
             self.encode = encoder(self.params.negatives)
         return self.encode(texts)
 

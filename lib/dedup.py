@@ -6,10 +6,14 @@ every other. Results depend on the texts, the threshold and the seed, never on P
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Sequence
 
+import numpy as np
+
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplying mixes all 64 bits
 # Scripts written without spaces: every character counts as one word for overlap, and characters are divided by
 # these rough characters-per-word figures when lengths are compared with a slot.
 _UNSPACED = (
@@ -72,28 +76,57 @@ def bands(threshold: float, permutations: int, recall: float = 0.999) -> int:
     return permutations
 
 
+class Numbers(dict):
+    """A 64-bit number for every word, the same in every process; computed once per word."""
+
+    def __missing__(self, word: str) -> int:
+        self[word] = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
+        return self[word]
+
+
+def runs(found: Sequence[str], size: int, numbers: Numbers) -> np.ndarray:
+    """Return a 64-bit hash of every ``size`` words in a row, ``(len(found) - size + 1,)``.
+
+    ``size`` is part of the hash: a short text is never taken for a run inside a longer one.
+    """
+    values = np.fromiter(map(numbers.__getitem__, found), np.uint64, len(found))
+    total = np.full(max(len(found) - size + 1, 0), size, np.uint64)
+    for offset in range(size):
+        total = total * _FACTOR + values[offset : offset + len(total)]
+    return total ^ (total >> np.uint64(31))
+
+
 def near_duplicates(texts: Sequence[str], threshold: float = 0.7, permutations: int = 128, seed: int = 0) -> list[int]:
     """Return for each text the index of the earlier kept text it repeats, or -1 when it is the first of its kind.
 
     Two texts are one when the Jaccard similarity of their word trigrams is at least ``threshold``. Texts are
     visited in order, and only texts that were kept are compared with, so a chain of small changes is not
-    swallowed whole.
+    swallowed whole. Memory is about 8 bytes per word beside the sketches.
     """
     from rensa import RMinHash, RMinHashLSH
 
-    sets = [shingles(text) for text in texts]
+    numbers, sets = Numbers(), []
     index = RMinHashLSH(threshold, permutations, bands(threshold, permutations))
     first_of, twins = {}, []
-    for number, members in enumerate(sets):
-        exact = first_of.get(members, -1)
-        if exact >= 0 or not members:
-            twins.append(exact)
+    for number, text in enumerate(texts):
+        found = words(text)
+        members = np.unique(runs(found, min(3, max(len(found), 1)), numbers))
+        content = members.tobytes()
+        key = hashlib.blake2b(content, digest_size=16).digest()
+        sets.append(members)
+        if not len(members) or key in first_of:
+            twins.append(first_of.get(key, -1))
             continue
         sketch = RMinHash(permutations, seed)
-        sketch.update(sorted(members))
-        near = [j for j in sorted(index.query(sketch)) if jaccard(members, sets[j]) >= threshold]
-        twins.append(near[0] if near else -1)
-        if not near:
+        sketch.update([content[place : place + 8] for place in range(0, len(content), 8)])
+        near = (j for j in sorted(index.query(sketch)) if _similarity(members, sets[j]) >= threshold)
+        twins.append(next(near, -1))
+        if twins[-1] < 0:
             index.insert(number, sketch)
-            first_of[members] = number
+            first_of[key] = number
     return twins
+
+
+def _similarity(a: np.ndarray, b: np.ndarray) -> float:
+    both = len(np.intersect1d(a, b, assume_unique=True))
+    return both / (len(a) + len(b) - both)

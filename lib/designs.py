@@ -41,8 +41,8 @@ class Run(NamedTuple):
 def design_runs(name: str, seeds: int | Sequence[int] = 1, categories: Sequence[str] = CATEGORIES) -> list[Run]:
     """Return the runs of a design in a fixed order: model after model, the seeds of each together.
 
-    ``seeds``: how many (0, 1, ...), or which. ``categories``: of the factorial; the crossed design needs the paper's four.
-    Raises KitError for an unknown design.
+    ``seeds``: how many (0, 1, ...), or which. ``categories``: of the factorial; the crossed design needs the
+    paper's four. Raises KitError for an unknown design.
     """
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     if not chosen or len(set(chosen)) < len(chosen):
@@ -60,7 +60,9 @@ def _models(name: str, categories: tuple[str, ...]) -> list[tuple[tuple[str, ...
     if name != "crossed":
         raise KitError(f"unknown design {name!r}; the designs are {', '.join(DESIGNS)}")
     if categories != CATEGORIES:
-        raise KitError(f"the crossed design is made for the four categories {', '.join(CATEGORIES)}; use factorial for others")
+        raise KitError(
+            f"the crossed design is made for the four categories {', '.join(CATEGORIES)}; use factorial for others"
+        )
     off = [tuple(c for c, bit in zip(CATEGORIES, code, strict=True) if bit == "1") for code in WITHOUT_PUBLIC]
     return factorial + [(subset, False) for subset in off]
 
@@ -71,11 +73,20 @@ def done_mask(runs: Sequence[Run], run_dir: str | Path) -> list[bool]:
 
 
 def design_table(name: str, seeds: int | Sequence[int] = 1, run_dir: str | Path | None = None) -> pd.DataFrame:
-    """Return one row per run: ``name, public``, a 0/1 column per category code, ``seed``, ``done`` (False without a folder)."""
+    """Return one row per run: ``name, public``, a 0/1 column per code, ``seed``, ``done`` (False without a folder)."""
     runs = design_runs(name, seeds)
     codes = [CODES[c] for c in (*CATEGORIES, *EXTRA) if any(c in run.subset for run in runs)]
-    table = pd.DataFrame([{"name": run.name, "public": int(run.public), **{code: int(c in run.subset) for c, code in CODES.items()
-                                                                          if code in codes}, "seed": run.seed} for run in runs])
+    table = pd.DataFrame(
+        [
+            {
+                "name": run.name,
+                "public": int(run.public),
+                **{code: int(c in run.subset) for c, code in CODES.items() if code in codes},
+                "seed": run.seed,
+            }
+            for run in runs
+        ]
+    )
     return table.assign(done=done_mask(runs, run_dir) if run_dir is not None else False)
 
 

@@ -53,6 +53,17 @@ class Group:
             dist.all_reduce(tensor)
         return tensor
 
+    def smallest(self, value: int) -> int:
+        """Return the smallest value that any rank gave."""
+        if self.size == 1:
+            return value
+        import torch
+        import torch.distributed as dist
+
+        found = torch.tensor(value, device="cuda" if dist.get_backend() == "nccl" else "cpu")
+        dist.all_reduce(found, dist.ReduceOp.MIN)
+        return int(found)
+
     def sum_gradients(self, model: torch.nn.Module) -> None:
         """Sum the gradients of the trainable weights over the ranks, all in one message."""
         if self.size == 1:

@@ -8,17 +8,15 @@ from the runs. Whether other datasets of the same kind would move is another que
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
 from lib.files import KitError
 from lib.inference import adjust, margin, sign_flip, t_test
 from lib.ols import TERMS, TINY, Fit, fit, model_matrix
+from lib.outcomes import LEVELS, outcomes, toggle_pairs
 from lib.scores import Study, study
 
-LEVELS = ("task", "type", "overall")
 NORMALIZATIONS = {
     "z": "scores z-scored over the runs, then mean present minus mean absent (between -2 and 2)",
     "std": "standardised regression coefficient (between -1 and 1)",
@@ -26,67 +24,18 @@ NORMALIZATIONS = {
 }
 
 
-@dataclass(frozen=True)
-class Outcomes:
-    """What is regressed: ``y`` (runs, m) in points, and the names of its columns."""
-
-    y: np.ndarray
-    names: pd.DataFrame  # level, task, type, n_tasks
-    notes: tuple[str, ...] = ()
-
-
-def outcomes(data: Study, level: str = "task") -> Outcomes:
-    """Return the scores in points per task, or their mean per type or overall, taken per run first.
-
-    A mean uses the tasks that every run with any score of that type has, so that runs stay comparable; tasks left
-    out of a mean are named in ``notes``. Raises KitError for an unknown level.
-    """
-    if level not in LEVELS:
-        raise KitError(f"level {level!r} is not known; say {', '.join(LEVELS)} or all")
-    points = 100 * data.y
-    if level == "task":
-        names = pd.DataFrame({"level": level, "task": data.tasks, "type": data.types, "n_tasks": 1})
-        return Outcomes(points, names)
-    types = np.array(data.types)
-    groups = {"": np.ones(len(types), bool)} if level == "overall" else {t: types == t for t in dict.fromkeys(data.types)}
-    columns, rows, notes = [], [], []
-    for name, members in groups.items():
-        mean, used, left = _mean(points[:, members], [t for t, m in zip(data.tasks, members, strict=True) if m])
-        columns.append(mean)
-        rows.append({"level": level, "task": "", "type": name, "n_tasks": used})
-        if left:
-            notes.append(f"The mean of {name or 'all tasks'} is over {used} tasks; not every run has {', '.join(left[:3])}"
-                         + (f" and {len(left) - 3} more." if len(left) > 3 else "."))
-    return Outcomes(np.column_stack(columns), pd.DataFrame(rows), tuple(notes))
-
-
-def _mean(y: np.ndarray, tasks: list[str]) -> tuple[np.ndarray, int, list[str]]:
-    """Mean over the tasks that all runs with any score have; NaN for runs without any."""
-    have = ~np.isnan(y)
-    some = have.any(axis=1)
-    complete = have[some].all(axis=0)
-    if not complete.any():
-        return np.full(len(y), np.nan), 0, tasks
-    mean = np.where(some, y[:, complete].mean(axis=1), np.nan)
-    return mean, int(complete.sum()), [task for task, whole in zip(tasks, complete, strict=True) if not whole]
-
-
-def toggle_pairs(data: Study, factor: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows of the runs without and with ``factor`` that share all other categories and the seed.
-
-    A complete 2^4 factorial has 8 such pairs per seed and factor.
-    """
-    others = [name for name in data.factors if name != factor]
-    key = [tuple(row) for row in data.runs[[*others, "seed"]].to_numpy().tolist()]
-    on = data.runs[factor].to_numpy() == 1
-    partner = {k: i for i, k in enumerate(key) if on[i]}
-    pairs = [(i, partner[k]) for i, k in enumerate(key) if not on[i] and k in partner]
-    both = np.array(pairs, int).reshape(-1, 2)
-    return both[:, 0], both[:, 1]
-
-
-def effects(scores, factors=None, level: str = "task", normalize: str | None = "z", terms: str = "main",
-            alpha: float = 0.05, permutations: bool = True, draws=None, nan: str = "refuse", seed: int = 0) -> pd.DataFrame:
+def effects(
+    scores,
+    factors=None,
+    level: str = "task",
+    normalize: str | None = "z",
+    terms: str = "main",
+    alpha: float = 0.05,
+    permutations: bool = True,
+    draws=None,
+    nan: str = "refuse",
+    seed: int = 0,
+) -> pd.DataFrame:
     """Return one row per task x category (``level="type"``: per type x category; ``"overall"``; ``"all"``: all three).
 
     ``scores``: a tidy table, a CSV file or a ``Study`` (see ``lib.scores``); rows of subset ``base`` are ignored.
@@ -102,8 +51,9 @@ def effects(scores, factors=None, level: str = "task", normalize: str | None = "
     - ``lost``: these runs do not determine the effect (see the notes)
 
     ``terms="two_way"`` or ``"saturated"`` takes interactions out of the error. ``draws`` (subset, seed, task, draw,
-    score) adds ``se_draw``, the part of the error that comes from mteb's own random draws. ``seed`` is for sign patterns
-    too many to enumerate (more than 24 pairs). ``attrs["notes"]`` holds sentences to show beside the numbers. Raises KitError for a table that cannot be used.
+    score) adds ``se_draw``, the part of the error that comes from mteb's own random draws. ``seed`` is for sign
+    patterns too many to enumerate (more than 24 pairs). ``attrs["notes"]`` holds sentences to show beside the
+    numbers. Raises KitError for a table that cannot be used.
     """
     if normalize is not None and normalize not in NORMALIZATIONS:
         raise KitError(f"normalize={normalize!r} is not known; say {', '.join(NORMALIZATIONS)} or None")
@@ -120,8 +70,13 @@ def effects(scores, factors=None, level: str = "task", normalize: str | None = "
         from lib.noise import draw_errors
 
         table = table.merge(draw_errors(data, draws)[["task", "factor", "se_draw"]], on=["task", "factor"], how="left")
-    table.attrs = {"notes": notes, "alpha": alpha, "terms": terms, "unit": "points",
-                   "normalization": NORMALIZATIONS.get(normalize, "none")}
+    table.attrs = {
+        "notes": notes,
+        "alpha": alpha,
+        "terms": terms,
+        "unit": "points",
+        "normalization": NORMALIZATIONS.get(normalize, "none"),
+    }
     return table
 
 
@@ -140,8 +95,13 @@ def _level(data: Study, level: str, normalize, terms: str, alpha: float, permuta
     columns = {"effect": effect, "se": se, "t": t, "df": np.broadcast_to(result.df, effect.shape), "p": p}
     if permutations:
         columns["p_perm"], columns["p_perm_min"] = toggle_test(data, out.y, status, seed)
-    columns |= {"ci_low": effect - half, "ci_high": effect + half, "normalized": normalized(normalize, data.x, out.y, effect, t),
-                "n": np.broadcast_to(result.n, effect.shape), "status": status}
+    columns |= {
+        "ci_low": effect - half,
+        "ci_high": effect + half,
+        "normalized": normalized(normalize, data.x, out.y, effect, t),
+        "n": np.broadcast_to(result.n, effect.shape),
+        "status": status,
+    }
     table = _long(out.names, data.factors, columns)
     table.insert(table.columns.get_loc("ci_low"), "p_bh", adjust(table["p"], "fdr_bh"))
     table.insert(table.columns.get_loc("ci_low"), "p_holm", adjust(table["p"], "holm"))
@@ -197,9 +157,11 @@ def _status(y: np.ndarray, effect: np.ndarray, result: Fit) -> np.ndarray:
 
 
 def _status_notes(table: pd.DataFrame, names: pd.DataFrame) -> list[str]:
-    said = {"constant": "has the same score in every run: effect 0, no test, not part of the family",
-            "exact fit": "is explained without residual: its p is 0 or 1 by convention",
-            "no error": "has as many coefficients as runs: effects without standard error"}
+    said = {
+        "constant": "has the same score in every run: effect 0, no test, not part of the family",
+        "exact fit": "is explained without residual: its p is 0 or 1 by convention",
+        "no error": "has as many coefficients as runs: effects without standard error",
+    }
     notes = []
     for word, text in said.items():
         hit = table.loc[table["status"] == word, ["task", "type"]].drop_duplicates()
@@ -227,9 +189,13 @@ def design_notes(data: Study) -> list[str]:
     notes = []
     possible = 2 ** len(data.factors)
     if len(cells) < possible:
-        notes.append(f"{len(cells)} of the {possible} combinations of {', '.join(data.factors)} were run: effects are "
-                     "regression estimates adjusted for the other categories, not plain mean differences.")
+        notes.append(
+            f"{len(cells)} of the {possible} combinations of {', '.join(data.factors)} were run: effects are "
+            "regression estimates adjusted for the other categories, not plain mean differences."
+        )
     if cells.min() < cells.max():
-        notes.append(f"Between {cells.min()} and {cells.max()} seeds per subset: subsets with more seeds weigh more, "
-                     "and effects are regression estimates, not plain mean differences.")
+        notes.append(
+            f"Between {cells.min()} and {cells.max()} seeds per subset: subsets with more seeds weigh more, "
+            "and effects are regression estimates, not plain mean differences."
+        )
     return notes

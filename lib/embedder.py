@@ -7,13 +7,14 @@ the padding behind them, and attention takes its fast kernel. Encoders (BERT) ge
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.basemodel import BERTS, DECODERS, Source, load_base, portable_name, resolve
 from lib.files import KitError, digest
-from lib.packing import Rows, distinct, micro_batches, padded, tokenize
+from lib.packing import Rows, distinct, micro_batches, tokenize
 
 if TYPE_CHECKING:
     import numpy as np
@@ -139,7 +140,8 @@ class Embedder:
             lora_dropout=p.lora_dropout if dropout is None else dropout,
             target_modules=list(targets or p.lora_targets or lora_targets(self.family)), exclude_modules=["pooler.dense"])
         self._drop_adapters()
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)       # a model without a pooler has none to leave out
             torch.manual_seed(seed)
             try:
                 self.model = get_peft_model(self.core, config, autocast_adapter_dtype=True)

@@ -62,20 +62,38 @@ class MtebEncoder(CorpusSearch, AbsEncoder):
     once: vectors are kept up to ``cache_bytes``. ``on_texts`` is called with the number of texts done.
     """
 
-    def __init__(self, embedder, name: str = "kit/model", revision: str = "unset", instructions: Instructions | None = None,
-                 batch_tokens: int | None = None, cache_bytes: int = 2 << 30, on_texts=None, **search):
+    def __init__(
+        self,
+        embedder,
+        name: str = "kit/model",
+        revision: str = "unset",
+        instructions: Instructions | None = None,
+        batch_tokens: int | None = None,
+        cache_bytes: int = 2 << 30,
+        on_texts=None,
+        **search,
+    ):
         super().__init__(**search)
         self.embedder, self.instructions = embedder, instructions or Instructions("off")
         self.batch_tokens, self.cache_bytes, self.on_texts = batch_tokens, cache_bytes, on_texts
         self.mteb_model_meta = ModelMeta.create_empty(
-            {"name": name, "revision": revision, "similarity_fn_name": ScoringFunction.COSINE})
+            {"name": name, "revision": revision, "similarity_fn_name": ScoringFunction.COSINE}
+        )
         self.encoded = self.asked = 0
         self._rows: dict[bytes, int] = {}
         self._blocks: list[np.ndarray] = []
         self._starts: list[int] = [0]
 
-    def encode(self, inputs, *, task_metadata, hf_split: str, hf_subset: str, prompt_type: PromptType | None = None,
-               **kwargs: Any) -> np.ndarray:
+    def encode(
+        self,
+        inputs,
+        *,
+        task_metadata,
+        hf_split: str,
+        hf_subset: str,
+        prompt_type: PromptType | None = None,
+        **kwargs: Any,
+    ) -> np.ndarray:
         """Return the vectors of a loader's texts, (n, d) float32, rows in input order (mteb calls this)."""
         return self.vectors(texts_of(inputs), self.instructions.of(task_metadata, prompt_type), task_metadata.name)
 
@@ -100,14 +118,20 @@ class MtebEncoder(CorpusSearch, AbsEncoder):
 
     def _encode_new(self, texts: list[str], instruction: str, task: str) -> np.ndarray:
         order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))  # similar lengths together: less padding
-        found = np.asarray(self.embedder.encode([texts[i] for i in order], batch_tokens=self.batch_tokens, instruction=instruction))
+        found = np.asarray(
+            self.embedder.encode([texts[i] for i in order], batch_tokens=self.batch_tokens, instruction=instruction)
+        )
         if found.ndim != 2 or len(found) != len(texts):
-            raise KitError(f"the embedder returned an array of shape {found.shape} for {len(texts)} texts; it must be (n, d)")
+            raise KitError(
+                f"the embedder returned an array of shape {found.shape} for {len(texts)} texts; it must be (n, d)"
+            )
         bad = ~np.isfinite(found).all(axis=1)
         if bad.any():
             example = texts[order[int(np.flatnonzero(bad)[0])]]
-            raise KitError(f"{int(bad.sum())} of {len(texts)} embeddings hold NaN or infinity"
-                           f"{f' in {task}' if task else ''} (first text: {example[:60]!r}); train again with a lower rate")
+            raise KitError(
+                f"{int(bad.sum())} of {len(texts)} embeddings hold NaN or infinity"
+                f"{f' in {task}' if task else ''} (first text: {example[:60]!r}); train again with a lower rate"
+            )
         self.encoded += len(texts)
         if self.on_texts:
             self.on_texts(len(texts))

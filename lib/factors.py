@@ -14,8 +14,11 @@ from lib.files import KitError
 
 NOT_FACTORS = {"subset", "seed", "task", "type", "metric", "score", "public", "split", "language", "draw"}
 ZERO_ONE = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
-CATEGORY_OF = {**{code: category for category, code in CODES.items()}, **{c: c for c in CODES},
-               **{c.replace("_", "-"): c for c in CODES}}  # every spelling of a column -> the category
+CATEGORY_OF = {
+    **{code: category for category, code in CODES.items()},
+    **{c: c for c in CODES},
+    **{c.replace("_", "-"): c for c in CODES},
+}  # every spelling of a column -> the category
 
 
 def with_factors(table: pd.DataFrame, factors, notes: list[str]) -> tuple[pd.DataFrame, tuple[str, ...]]:
@@ -58,13 +61,19 @@ def _derived(table: pd.DataFrame) -> pd.DataFrame:
 
 def _found(table: pd.DataFrame, notes: list[str]) -> tuple[str, ...]:
     """Return the columns in the kit's spellings, else every other column that holds 0 and 1, else nothing."""
-    names = [name for name, category in CATEGORY_OF.items()
-             if name in table.columns and (category in CATEGORIES or table[name].nunique() > 1)]
+    names = [
+        name
+        for name, category in CATEGORY_OF.items()
+        if name in table.columns and (category in CATEGORIES or table[name].nunique() > 1)
+    ]
     if len({CATEGORY_OF[name] for name in names}) < len(names):
         raise KitError(f"the columns {', '.join(names)} name a category twice; keep one spelling or pass factors=[...]")
     if not names:
-        names = [name for name in table.columns if name not in NOT_FACTORS
-                 and set(table[name].astype(str).str.strip().str.lower().map(ZERO_ONE)) == {0, 1}]
+        names = [
+            name
+            for name in table.columns
+            if name not in NOT_FACTORS and set(table[name].astype(str).str.strip().str.lower().map(ZERO_ONE)) == {0, 1}
+        ]
         if names:
             notes.append(f"Taken as the categories: the 0/1 columns {', '.join(names)}.")
     if "public" in table.columns and table["public"].nunique() > 1:

@@ -19,14 +19,26 @@ from lib.backends.replay import place
 from lib.costs import cost_table, money, write_report
 from lib.design import CODES
 from lib.files import KitError, write_json, write_jsonl
-from lib.parsing import Parsed, Rejection, parse_brainstorm, parse_response
-from lib.prompts import BRAINSTORMED, answer_schema, instruction, item_seed, load_template, sample_slots
-from lib.triplets import Triplet
+from lib.parsing import Parsed, parse_brainstorm, parse_response
+from lib.prompts import BRAINSTORMED, answer_schema, item_seed, load_template, sample_slots
+from lib.reading import read_answer, to_triplets
 
 if TYPE_CHECKING:
     from lib.params import GenerationParams, Params
 
-__all__ = ["Item", "brainstorm", "cost_table", "generate", "plan", "to_triplets", "money", "write_report"]
+__all__ = [
+    "BRAINSTORMED",
+    "Item",
+    "ask",
+    "brainstorm",
+    "cost_table",
+    "generate",
+    "money",
+    "plan",
+    "read_answer",
+    "to_triplets",
+    "write_report",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +50,9 @@ class Item:
     request: Request
 
 
-def generate(params: Params, category: str, n: int | None = None, out_dir: str | Path | None = None,
-             progress: bool = True) -> list[dict]:
+def generate(
+    params: Params, category: str, n: int | None = None, out_dir: str | Path | None = None, progress: bool = True
+) -> list[dict]:
     """Return the answers of a category in plan order and write them to ``out_dir/responses/<category>.jsonl``.
 
     Each row: ``id, slots, prompt, response, finish, tokens_in, tokens_out, model``. ``n`` defaults to
@@ -47,15 +60,24 @@ def generate(params: Params, category: str, n: int | None = None, out_dir: str |
     Raises KitError when answers are still missing at the end; what did come is kept, and running again goes on.
     """
     out = Path(out_dir or params.run_dir / "data")
+    rows = ask(params, category, n, out, progress)
+    write_jsonl(out / "responses" / f"{category}.jsonl", rows)
+    return rows
+
+
+def ask(
+    params: Params, category: str, n: int | None = None, out_dir: str | Path | None = None, progress: bool = True
+) -> list[dict]:
+    """Return what ``generate`` returns, keep every answer in the store, but leave the final file alone: for a look."""
+    out = Path(out_dir or params.run_dir / "data")
     generation = params.generation
     tasks = None
     if category in BRAINSTORMED and generation.backend != "replay":
         tasks = brainstorm(params, category, out, progress)
     items = plan(generation, category, n, tasks)
-    rows = _collect(generation, f"{category}", items, out, progress,
-                    lambda text: isinstance(parse_response(category, text), Parsed))
-    write_jsonl(out / "responses" / f"{category}.jsonl", rows)
-    return rows
+    return _collect(
+        generation, category, items, out, progress, lambda text: isinstance(parse_response(category, text), Parsed)
+    )
 
 
 def brainstorm(params: Params, category: str, out_dir: str | Path | None = None, progress: bool = True) -> list[str]:
@@ -68,9 +90,13 @@ def brainstorm(params: Params, category: str, out_dir: str | Path | None = None,
     generation = params.generation
     prompt = load_template(category, generation.variant, generation.templates or None, stage="brainstorm").render({})
     count = len(_bundled(category, "brainstorm")) if generation.backend == "replay" else generation.brainstorms
-    items = [Item(f"{CODES[category]}-tasks-{i:05d}", {}, _request(generation, category, "brainstorm", i, prompt))
-             for i in range(count)]
-    rows = _collect(generation, f"brainstorm_{category}", items, out, progress, lambda text: bool(parse_brainstorm(text)))
+    items = [
+        Item(f"{CODES[category]}-tasks-{i:05d}", {}, _request(generation, category, "brainstorm", i, prompt))
+        for i in range(count)
+    ]
+    rows = _collect(
+        generation, f"brainstorm_{category}", items, out, progress, lambda text: bool(parse_brainstorm(text))
+    )
     tasks: dict[str, str] = {}
     for row in rows:
         row["tasks"] = parse_brainstorm(row["response"])
@@ -78,29 +104,49 @@ def brainstorm(params: Params, category: str, out_dir: str | Path | None = None,
             tasks.setdefault(task.casefold().rstrip(". "), task)
     write_jsonl(out / "brainstorm" / f"{category}.jsonl", rows)
     if not tasks:
-        raise KitError(f"none of {len(rows)} brainstorm answers for {category} holds a list of tasks; "
-                       f"read {out / 'brainstorm' / category}.jsonl and try another generation.model")
+        raise KitError(
+            f"none of {len(rows)} brainstorm answers for {category} holds a list of tasks; "
+            f"read {out / 'brainstorm' / category}.jsonl and try another generation.model"
+        )
     return list(tasks.values())
 
 
-def plan(generation: GenerationParams, category: str, n: int | None = None, tasks: Sequence[str] | None = None,
-         start: int = 0) -> list[Item]:
+def plan(
+    generation: GenerationParams,
+    category: str,
+    n: int | None = None,
+    tasks: Sequence[str] | None = None,
+    start: int = 0,
+) -> list[Item]:
     """Return rows ``start`` to ``start + n - 1`` of the plan; row i is the same whatever n and start are."""
     template = load_template(category, generation.variant, generation.templates or None)
     n = generation.n.get(category, 0) if n is None else n
     if generation.backend == "replay":
         slots = [row["slots"] for row in _bundled(category, "instance")]
         if n > len(slots):
-            raise KitError(f"generation.n asks for {n} {category} answers, but {len(slots)} are bundled; ask for fewer "
-                           "or choose another generation.backend")
-        slots = slots[start:start + n] if n else slots[start:]
+            raise KitError(
+                f"generation.n asks for {n} {category} answers, but {len(slots)} are bundled; ask for fewer "
+                "or choose another generation.backend"
+            )
+        slots = slots[start : start + n] if n else slots[start:]
     elif n < 1:
-        raise KitError(f"generation.n does not say how many {category} triplets to ask for; set generation.n.{category}")
+        raise KitError(
+            f"generation.n does not say how many {category} triplets to ask for; set generation.n.{category}"
+        )
     else:
-        slots = sample_slots(template, n, generation.seed, category, list(tasks or []) if category in BRAINSTORMED else None,
-                             start, generation.compare_indices)
-    return [Item(f"{CODES[category]}-{i:06d}", row, _request(generation, category, "instance", i, template.render(row)))
-            for i, row in enumerate(slots, start=start)]
+        slots = sample_slots(
+            template,
+            n,
+            generation.seed,
+            category,
+            list(tasks or []) if category in BRAINSTORMED else None,
+            start,
+            generation.compare_indices,
+        )
+    return [
+        Item(f"{CODES[category]}-{i:06d}", row, _request(generation, category, "instance", i, template.render(row)))
+        for i, row in enumerate(slots, start=start)
+    ]
 
 
 def _bundled(category: str, stage: str) -> list:
@@ -113,17 +159,26 @@ def _request(generation: GenerationParams, category: str, stage: str, index: int
     writing = stage == "instance"
     structured = generation.structured if writing else "off"
     return Request(
-        system=generation.system, prompt=prompt,
+        system=generation.system,
+        prompt=prompt,
         model=place(category, stage, index) if generation.backend == "replay" else generation.model,
         seed=item_seed(generation.seed, category, stage, index),
         temperature=generation.temperature if writing else generation.brainstorm_temperature,
         top_p=generation.top_p if writing else generation.brainstorm_top_p,
-        max_tokens=generation.max_tokens, structured=structured,
-        schema=answer_schema(category, generation.max_chars) if structured == "json_schema" else None)
+        max_tokens=generation.max_tokens,
+        structured=structured,
+        schema=answer_schema(category, generation.max_chars) if structured == "json_schema" else None,
+    )
 
 
-def _collect(generation: GenerationParams, name: str, items: list[Item], out: Path, progress: bool,
-             is_valid: Callable[[str], bool]) -> list[dict]:
+def _collect(
+    generation: GenerationParams,
+    name: str,
+    items: list[Item],
+    out: Path,
+    progress: bool,
+    is_valid: Callable[[str], bool],
+) -> list[dict]:
     """Ask for the answers that the store does not hold; return all rows in plan order."""
     from tqdm import tqdm
 
@@ -131,8 +186,16 @@ def _collect(generation: GenerationParams, name: str, items: list[Item], out: Pa
     with AnswerStore(out / "answers" / f"{name}.jsonl") as store:
         known = [store.answers[key] for key in wanted if key in store.answers]
         missing = [request for key, request in wanted.items() if key not in store.answers]
-        with tqdm(total=len(wanted), initial=len(known), desc=name, unit="answer", disable=not progress,
-                  mininterval=0.5, dynamic_ncols=False, ncols=110) as bar:
+        with tqdm(
+            total=len(wanted),
+            initial=len(known),
+            desc=name,
+            unit="answer",
+            disable=not progress,
+            mininterval=0.5,
+            dynamic_ncols=False,
+            ncols=110,
+        ) as bar:
             tally = Counter(valid=sum(is_valid(row["response"]) for row in known) if progress else 0)
             _count(tally, known)
             _show(bar, tally, generation, len(known))
@@ -144,7 +207,9 @@ def _collect(generation: GenerationParams, name: str, items: list[Item], out: Pa
                 _show(bar, tally, generation, bar.n)
         lost = [key for key in wanted if key not in store.answers]
         if lost:
-            raise KitError(f"{len(lost)} of {len(wanted)} {name} answers did not come; run again, and only they are asked for")
+            raise KitError(
+                f"{len(lost)} of {len(wanted)} {name} answers did not come; run again, and only they are asked for"
+            )
         write_json(out / "timing" / f"{name}.json", {"seconds": store.seconds(set(wanted)), "answers": len(wanted)})
         return [_row(generation, item, store.answers[item.request.key]) for item in items]
 
@@ -165,36 +230,13 @@ def _show(bar, tally: Counter, generation: GenerationParams, done: int) -> None:
 
 def _row(generation: GenerationParams, item: Item, answer: dict) -> dict:
     model = generation.backend if generation.backend == "replay" else generation.model
-    return {"id": item.id, "slots": item.slots, "prompt": item.request.prompt, "response": answer["response"],
-            "finish": answer["finish"], "tokens_in": answer["tokens_in"], "tokens_out": answer["tokens_out"], "model": model}
-
-
-def to_triplets(category: str, responses: Sequence[dict]) -> tuple[list[Triplet], Counter]:
-    """Return the triplets of the answers that can be read, and how many were rejected for which reason.
-
-    The negative is the LLM's own where the category has one, else "". Outer white space is removed.
-    """
-    triplets, rejected = [], Counter()
-    for number, row in enumerate(responses):
-        parsed = read_answer(category, row)
-        if isinstance(parsed, Rejection):
-            rejected[parsed.reason] += 1
-            continue
-        slots = row.get("slots") or {}
-        triplets.append(Triplet(
-            instruction=instruction(category, slots), query=parsed.query.strip(), positive=parsed.positive.strip(),
-            negative=parsed.negative.strip(), category=category, language=slots.get("language") or _languages(slots),
-            id=row.get("id") or f"{CODES[category]}-{number:06d}"))
-    return triplets, rejected
-
-
-def read_answer(category: str, row: dict) -> Parsed | Rejection:
-    """Parse the answer of one row; an answer the server refused to give is rejected as ``no_answer``."""
-    if str(row.get("finish") or "").startswith("error"):
-        return Rejection("no_answer", row["finish"])
-    return parse_response(category, row["response"])
-
-
-def _languages(slots: dict[str, str]) -> str:
-    """Return "source -> target" for bitext, "" when no language is named."""
-    return f"{slots['src_lang']} -> {slots['tgt_lang']}" if "src_lang" in slots and "tgt_lang" in slots else ""
+    return {
+        "id": item.id,
+        "slots": item.slots,
+        "prompt": item.request.prompt,
+        "response": answer["response"],
+        "finish": answer["finish"],
+        "tokens_in": answer["tokens_in"],
+        "tokens_out": answer["tokens_out"],
+        "model": model,
+    }

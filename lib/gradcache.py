@@ -106,7 +106,7 @@ class GradCache:
         graphs, states, room = [], [], self.keep
         for batch in mine:
             keep = batch.padded <= room
-            states.append(None if keep else _random_state(self.embedder.device))
+            states.append(None if keep else random_state(self.embedder.device))
             with torch.set_grad_enabled(keep):
                 found = self._embed(texts, batch)
             room -= batch.padded if keep else 0
@@ -126,14 +126,14 @@ class GradCache:
         """Push each text's gradient through its micro-batch, always in the same order: kept or not, the same bits."""
         import torch
 
-        after = _random_state(self.embedder.device)
+        after = random_state(self.embedder.device)
         for number, batch in enumerate(mine):
             graph, graphs[number] = graphs[number], None      # freed as soon as it has been used
             if graph is None:
-                _restore(states[number])
+                restore(states[number])
                 graph = self._embed(texts, batch)
             graph.backward(grads[torch.tensor(batch.rows, device=grads.device)].to(graph.dtype))
-        _restore(after)
+        restore(after)
         self.group.sum_gradients(self.embedder.model)
 
 
@@ -167,13 +167,15 @@ def batch_loss(embeddings: torch.Tensor, texts: StepTexts, params: TrainingParam
     return total / count
 
 
-def _random_state(device: torch.device):
+def random_state(device: torch.device):
+    """Return the random state of the processor and, if ``device`` is one, of the GPU."""
     import torch
 
     return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None, device
 
 
-def _restore(state) -> None:
+def restore(state) -> None:
+    """Go back to a state that ``random_state`` returned."""
     import torch
 
     cpu, gpu, device = state

@@ -104,7 +104,7 @@ def run(params: Params, profile: str, overrides: dict, cores: int = 0, extra: Se
         except OSError:
             raise KitError(f"another run is at work in {_short(params.run_dir)}; "
                            "wait for it or stop it first") from None
-        threads = str(params.grid.threads)
+        threads = str(params.grid.threads if cluster else min(params.grid.threads, cores or os.cpu_count() or 1))
         environment = {**os.environ, "TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": threads,
                        "OPENBLAS_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"}
         snakemake = command(profile, overrides, cores or os.cpu_count() or 1, extra, cluster)
@@ -135,7 +135,8 @@ def _watch(process: subprocess.Popen, params: Params) -> None:
     with tqdm(total=len(files), unit="job", desc=f"{params.profile} grid") as bar:
         try:
             while process.poll() is None:
-                bar.update(sum(path.exists() for path in files) - bar.n)
+                if done := sum(path.exists() for path in files) - bar.n:
+                    bar.update(done)
                 time.sleep(0.5)
         except KeyboardInterrupt:
             process.terminate()

@@ -26,10 +26,14 @@ def online(seconds: float = 2.0) -> bool:
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return False
     address = urlparse(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
-    proxy = urlparse(os.environ.get(f"{address.scheme}_proxy") or os.environ.get(f"{address.scheme.upper()}_PROXY") or "")
+    proxy = urlparse(
+        os.environ.get(f"{address.scheme}_proxy") or os.environ.get(f"{address.scheme.upper()}_PROXY") or ""
+    )
     target = proxy if proxy.hostname else address
     try:
-        socket.create_connection((target.hostname, target.port or (80 if target.scheme == "http" else 443)), seconds).close()
+        socket.create_connection(
+            (target.hostname, target.port or (80 if target.scheme == "http" else 443)), seconds
+        ).close()
     except OSError:
         return False
     return True
@@ -75,8 +79,10 @@ def how_to_bring(missing: dict[str, str]) -> str:
     """Return one sentence for data sets ``{path on the hub: revision}`` that are not here."""
     path, revision = next(iter(missing.items()))
     more = f" (and {len(missing) - 1} more of its parts)" if len(missing) > 1 else ""
-    return (f"no network, and {path}{more} is not here; where there is network run `hf download {path} --repo-type dataset "
-            f"--revision {revision} --local-dir DATA/{path.replace('/', '__')}` and set scoring.data_dir to DATA")
+    return (
+        f"no network, and {path}{more} is not here; where there is network run `hf download {path} --repo-type dataset "
+        f"--revision {revision} --local-dir DATA/{path.replace('/', '__')}` and set scoring.data_dir to DATA"
+    )
 
 
 def _local(task, data_dir: str | Path) -> Path | None:
@@ -106,7 +112,9 @@ def folder_digest(folder: str | Path) -> str:
     import hashlib
 
     rows = []
-    for path in sorted(p for p in Path(folder).rglob("*") if p.is_file() and ".cache" not in p.relative_to(folder).parts):
+    for path in sorted(
+        p for p in Path(folder).rglob("*") if p.is_file() and ".cache" not in p.relative_to(folder).parts
+    ):
         status = path.stat()
         with open(path, "rb") as handle:
             content = handle.read(WHOLE if status.st_size <= WHOLE else 1 << 20)

@@ -63,7 +63,7 @@ def adjust(p, method: str = "fdr_bh") -> np.ndarray:
 
 
 def sign_flip(differences: np.ndarray, seed: int = 0, draws: int = DRAWS) -> tuple[np.ndarray, np.ndarray]:
-    """Two-sided sign-flip test of each column of ``differences`` (n, m; NaN = pair missing): p and the smallest possible p.
+    """Two-sided sign-flip test of each column of ``differences`` (n, m; NaN = missing): p and the smallest possible p.
 
     Exact for up to ``EXACT_PAIRS`` differences; beyond, ``draws`` random sign patterns (the same for every column) and
     p = (hits + 1) / (draws + 1). The statistic is the sum; the null is that each difference is symmetric about zero.
@@ -80,7 +80,9 @@ def sign_flip(differences: np.ndarray, seed: int = 0, draws: int = DRAWS) -> tup
         p = np.array([_meet(column) for column in filled.T])
     else:
         p = _draw(filled, seed, draws)
-    floor = np.where(pairs > EXACT_PAIRS, 1 / (draws + 1), 2.0 ** (1 - pairs)) if n > EXACT_PAIRS else 2.0 ** (1 - pairs)
+    floor = (
+        np.where(pairs > EXACT_PAIRS, 1 / (draws + 1), 2.0 ** (1 - pairs)) if n > EXACT_PAIRS else 2.0 ** (1 - pairs)
+    )
     return np.where(pairs > 0, p, np.nan), np.where(pairs > 0, floor, np.nan)
 
 

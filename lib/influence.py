@@ -9,6 +9,9 @@ The one module to import for the analysis (``from lib import influence``); the w
     noise, attainable, seeds_buy       noise floor; what this design can show at all            noise, power
     run_means, cells, toggles, alone   the runs behind an effect; each category by itself       cells
 
+Simulated studies with known effects are in `lib.simulate`, what they teach about these tests in `lib.lessons`, and the
+designs (which models to train) in `lib.designs`.
+
 Two questions are never pooled: would these very datasets move again (errors across runs), and would other datasets of
 this kind move (errors across tasks)? Scores go in on mteb's scale, 0 to 1; effects come out in points.
 """
@@ -17,13 +20,35 @@ from __future__ import annotations
 
 from lib.across import across_tasks, pooled
 from lib.cells import alone, cells, run_means, toggles
-from lib.effects import LEVELS, NORMALIZATIONS, effects
+from lib.effects import NORMALIZATIONS, effects
 from lib.interactions import half_normal, interaction_block, interactions, shapley
 from lib.noise import draw_errors, noise
+from lib.outcomes import LEVELS
 from lib.power import attainable, seeds_buy
 from lib.regression import anova, detail, mixed
 from lib.scores import Study, study
 
-__all__ = ["LEVELS", "NORMALIZATIONS", "Study", "across_tasks", "alone", "anova", "attainable", "cells", "detail",
-           "draw_errors", "effects", "half_normal", "interaction_block", "interactions", "mixed", "noise", "pooled",
-           "run_means", "seeds_buy", "shapley", "study", "toggles"]
+__all__ = [
+    "LEVELS",
+    "NORMALIZATIONS",
+    "Study",
+    "across_tasks",
+    "alone",
+    "anova",
+    "attainable",
+    "cells",
+    "detail",
+    "draw_errors",
+    "effects",
+    "half_normal",
+    "interaction_block",
+    "interactions",
+    "mixed",
+    "noise",
+    "pooled",
+    "run_means",
+    "seeds_buy",
+    "shapley",
+    "study",
+    "toggles",
+]

@@ -218,4 +218,7 @@ def languages(data: pd.DataFrame, min_chars: int = 60) -> pd.DataFrame:
     table = pd.DataFrame([{"generator": generator, "language": language, "texts": count["texts"],
                            "judged": count["judged"], "agree": count["agree"]}
                           for (generator, language), count in tally.items()])
-    return table.sort_values(["generator", "texts", "language"], ascending=[True, False, True], ignore_index=True)
+    place = {generator: number for number, generator in enumerate(dict.fromkeys(data["generator"]))}
+    table = table.assign(place=table["generator"].map(place))
+    table = table.sort_values(["place", "texts", "language"], ascending=[True, False, True], ignore_index=True)
+    return table.drop(columns="place")

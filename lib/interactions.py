@@ -15,10 +15,10 @@ from math import factorial
 import numpy as np
 import pandas as pd
 
-from lib.effects import LEVELS, outcomes
 from lib.files import KitError
 from lib.inference import adjust, margin, t_test
 from lib.ols import fit, model_matrix
+from lib.outcomes import LEVELS, outcomes
 from lib.scores import Study, study
 
 
@@ -54,8 +54,17 @@ def _two_way(data: Study, out, alpha: float):
     half = margin(se, result.df, alpha)
     table = out.names.loc[out.names.index.repeat(len(terms)), ["level", "task", "type"]].reset_index(drop=True)
     table["term"] = terms * len(out.names)
-    columns = {"effect": effect, "contrast": effect / 2, "se": se, "t": t, "df": np.broadcast_to(result.df, t.shape), "p": p,
-               "ci_low": effect - half, "ci_high": effect + half, "n": np.broadcast_to(result.n, t.shape)}
+    columns = {
+        "effect": effect,
+        "contrast": effect / 2,
+        "se": se,
+        "t": t,
+        "df": np.broadcast_to(result.df, t.shape),
+        "p": p,
+        "ci_low": effect - half,
+        "ci_high": effect + half,
+        "n": np.broadcast_to(result.n, t.shape),
+    }
     for name, values in columns.items():
         table[name] = values.T.ravel()
     table.insert(table.columns.get_loc("ci_low"), "p_bh", adjust(table["p"], "fdr_bh"))
@@ -70,7 +79,7 @@ def interaction_block(scores, level: str = "task") -> pd.DataFrame:
     ``anova_lm`` of the two nested regressions (``lib.influence.anova``). NaN where no degrees of freedom are left.
     """
     data = study(scores)
-    return _stack(data, level, lambda out: (_block(data, out), []))
+    return _stack(data, level, lambda out: _block(data, out))
 
 
 def block_f(levels: np.ndarray, factors, y: np.ndarray):
@@ -83,7 +92,7 @@ def block_f(levels: np.ndarray, factors, y: np.ndarray):
     return np.where((num > 0) & (den > 0), f, np.nan), num, den, small.rss, large.rss
 
 
-def _block(data: Study, out) -> pd.DataFrame:
+def _block(data: Study, out):
     from scipy import stats
 
     f, num, den, small, large = block_f(data.x, data.factors, out.y)
@@ -92,7 +101,12 @@ def _block(data: Study, out) -> pd.DataFrame:
     with np.errstate(divide="ignore", invalid="ignore"):
         table = table.assign(F=f, df_num=num, df_den=den, p=stats.f.sf(f, num, den))
         table["p_bh"] = adjust(table["p"])
-        return table.assign(r2_main=1 - small / total, r2_two_way=1 - large / total)
+        table = table.assign(r2_main=1 - small / total, r2_two_way=1 - large / total)
+    silent = int(table["F"].isna().sum())
+    notes = [f"{text}." for text in fit(*model_matrix(data.x, data.factors, "two_way"), out.y).lost]
+    if silent:
+        notes.append(f"No F for {silent} of {len(table)}: constant, or too few runs for the interactions.")
+    return table, notes
 
 
 def cell_means(data: Study, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -142,19 +156,27 @@ def _shapley(data: Study, out):
         gap_se = np.sqrt((weights - banzhaf) ** 2 @ (1 / counts)) * sd
     table = out.names.loc[out.names.index.repeat(k), ["level", "task", "type"]].reset_index(drop=True)
     table["factor"] = list(data.factors) * len(out.names)
-    for name, values in {"shapley": value, "main_effect": main, "gap": value - main, "gap_se": gap_se,
-                         "n": np.broadcast_to((~np.isnan(out.y)).sum(axis=0), value.shape)}.items():
+    for name, values in {
+        "shapley": value,
+        "main_effect": main,
+        "gap": value - main,
+        "gap_se": gap_se,
+        "n": np.broadcast_to((~np.isnan(out.y)).sum(axis=0), value.shape),
+    }.items():
         table[name] = values.T.ravel()
     bad = int(np.isnan(means).any(axis=0).sum())
-    return table, [f"No Shapley value for {bad} of {len(out.names)}: not all {2**k} subsets were scored."] if bad else []
+    return table, [
+        f"No Shapley value for {bad} of {len(out.names)}: not all {2**k} subsets were scored."
+    ] if bad else []
 
 
 def half_normal(scores, task: str | None = None, type: str | None = None) -> pd.DataFrame:
     """Return the data of a half-normal plot of all 2^k - 1 contrasts of one task, one type, or the overall mean.
 
     Columns: ``term, contrast`` (mean(+) - mean(-), points), ``magnitude, quantile`` (half-normal), Lenth's pseudo
-    standard error ``pse``, his ``margin`` and ``simultaneous_margin`` (see ``lenth``), ``beyond`` (magnitude > margin), sorted by
-    magnitude. Contrasts that are only noise lie on a line through the origin. Raises KitError for missing subsets.
+    standard error ``pse``, his ``margin`` and ``simultaneous_margin`` (see ``lenth``), ``beyond`` (magnitude >
+    margin), sorted by magnitude. Contrasts that are only noise lie on a line through the origin. Raises KitError for
+    missing subsets.
     """
     from scipy import stats
 
@@ -162,11 +184,15 @@ def half_normal(scores, task: str | None = None, type: str | None = None) -> pd.
     means, _ = cell_means(data, one(data, task, type))
     k = len(data.factors)
     if np.isnan(means).any():
-        raise KitError(f"a half-normal plot needs all {2**k} subsets and {int(np.isnan(means).sum())} are missing; score them first")
+        raise KitError(
+            f"a half-normal plot needs all {2**k} subsets; {int(np.isnan(means).sum())} are missing: score them first"
+        )
     sign = 1 - 2 * (1 - ((np.arange(2**k)[:, None] >> np.arange(k)) & 1))
     terms = [chosen for size in range(1, k + 1) for chosen in combinations(range(k), size)]
     contrast = np.array([np.prod(sign[:, chosen], axis=1) @ means[:, 0] / 2 ** (k - 1) for chosen in terms])
-    table = pd.DataFrame({"term": [":".join(data.factors[i] for i in chosen) for chosen in terms], "contrast": contrast})
+    table = pd.DataFrame(
+        {"term": [":".join(data.factors[i] for i in chosen) for chosen in terms], "contrast": contrast}
+    )
     table = table.assign(magnitude=np.abs(contrast)).sort_values("magnitude", kind="stable", ignore_index=True)
     m = len(table)
     table["quantile"] = stats.norm.ppf(0.5 + (np.arange(m) + 0.5) / (2 * m))
@@ -179,8 +205,9 @@ def half_normal(scores, task: str | None = None, type: str | None = None) -> pd.
 def lenth(contrasts: np.ndarray, alpha: float = 0.05) -> tuple[float, float, float]:
     """Lenth's (1989) pseudo standard error of contrasts without replicates, a margin, and a simultaneous margin.
 
-    Noise alone passes the margin with probability ``alpha`` per contrast, and the simultaneous margin with probability
-    ``alpha`` for any of them: both factors are simulated (Ye and Hamada 2000), as Lenth's own t quantile rejects too rarely.
+    Noise alone passes the margin with probability ``alpha`` per contrast, and the simultaneous margin with
+    probability ``alpha`` for any of them: both factors are simulated (Ye and Hamada 2000), as Lenth's t quantile
+    rejects too rarely.
     """
     pse = float(pseudo_error(np.asarray(contrasts, float)[None])[0])
     each, largest = _lenth_factors(len(contrasts), alpha)

@@ -56,12 +56,15 @@ def similarity_picture(before: np.ndarray, after: np.ndarray | None = None, size
             image = axis.imshow(matrix[:size, :size], vmin=0, vmax=1, cmap="Blues")
             right = (matrix.argmax(1) == np.arange(len(matrix))).mean()
             axis.set_title(f"{title}: {right:.0%} of {len(matrix)} queries\nhave their own positive nearest")
+            ticks = range(0, min(size, len(matrix)), 2)
+            axis.set_xticks(ticks, [str(i + 1) for i in ticks])
+            axis.set_yticks(ticks, [str(i + 1) for i in ticks])
             axis.set_xlabel("positive of triplet j")
             axis.set_ylabel("query of triplet i")
             for place in range(min(size, len(matrix))):
                 axis.add_patch(plt.Rectangle((place - 0.5, place - 0.5), 1, 1, fill=False, edgecolor=LOSS, linewidth=1.2))
         figure.colorbar(image, ax=list(axes[0]), label="cosine", shrink=0.8)
-    return figure
+    return _done(figure)
 
 
 def padding_picture(lengths: Mapping[str, Sequence[int]], budget: int):
@@ -81,7 +84,7 @@ def padding_picture(lengths: Mapping[str, Sequence[int]], budget: int):
         axis.set_xticks(range(len(tables)), [source.replace("_", "-") for source in tables])
         axis.set_ylabel("tokens computed per real token")
         axis.legend(ncols=len(ways), loc="upper center", bbox_to_anchor=(0.5, 1.2))
-    return figure
+    return _done(figure)
 
 
 def loss_picture(log: Sequence[Mapping]):
@@ -100,26 +103,46 @@ def loss_picture(log: Sequence[Mapping]):
         axis.set_xlabel("optimizer step")
         axis.set_ylabel("loss of the batch")
         axis.legend(ncols=5, loc="upper center", bbox_to_anchor=(0.5, 1.2))
-    return figure
+    return _done(figure)
 
 
 def search_example(held: Held, before: np.ndarray, after: np.ndarray, top: int = 3) -> tuple[str, pd.DataFrame]:
-    """Return the held-out query whose own positive moved most in rank, either way, and its top results as a table."""
+    """Return a sentence on one held-out query and its top results before and after, as a table.
+
+    It is the query whose own positive moved most in rank, for better or worse, among those that have it in the
+    top results at least once.
+    """
     import pandas as pd
 
     ranks = [_rank_of_own(matrix) for matrix in (before, after)]
-    chosen = int(np.argmax(np.abs(ranks[0] - ranks[1])))
+    moved = np.where(np.minimum(*ranks) < top, np.abs(ranks[0] - ranks[1]), -1)
+    chosen = int(np.argmax(moved))
     rows = []
     for when, matrix in (("before", before), ("after", after)):
         for place, j in enumerate(np.argsort(-matrix[chosen], kind="stable")[:top], start=1):
             own = held.triplets[j].positive == held.triplets[chosen].positive
             rows.append({"": when, "rank": place, "cosine": round(float(matrix[chosen, j]), 3),
                          "its own": "yes" if own else "", "text": _short(held.triplets[j].positive)})
-    return held.triplets[chosen].query, pd.DataFrame(rows)
+    sentence = (f"{held.triplets[chosen].query!r}: its own positive is number {ranks[0][chosen] + 1} of {len(before)} before "
+                f"training and number {ranks[1][chosen] + 1} after")
+    return sentence, pd.DataFrame(rows)
+
+
+def source_of_choice(subset: Sequence[str]) -> str:
+    """Return the source whose triplets the notebook shows: short-long reads most like a search."""
+    return "short_long" if "short_long" in subset else subset[0] if subset else "public"
 
 
 def _rank_of_own(matrix: np.ndarray) -> np.ndarray:
     return (matrix > np.diag(matrix)[:, None]).sum(1)
+
+
+def _done(figure):
+    """Close a figure, so that a notebook shows it once: where it is displayed."""
+    import matplotlib.pyplot as plt
+
+    plt.close(figure)
+    return figure
 
 
 def _short(text: str, width: int = 110) -> str:

@@ -1,8 +1,8 @@
 """Lessons from simulated studies: how often each test cries wolf, and what it finds.
 
-Small experiments on ``lib.simulate`` that the notebooks draw and the tests check: rejection rates of the pooled test, the
-t-test over tasks and the sign-flip when there is no average effect, and the power of one, two, three seeds. Every rate
-comes with the number of tests behind it, so its own error can be read off.
+Small experiments on ``lib.simulate`` that the notebooks draw and the tests check: rejection rates of the pooled test,
+the t-test over tasks and the sign-flip when there is no average effect, and the power of one, two, three seeds. Every
+rate comes with the number of tests behind it, so its own error can be read off.
 """
 
 from __future__ import annotations
@@ -19,8 +19,14 @@ MTEB_SIZES = {"Reranking": 4, "STS": 10, "Clustering": 11, "Classification": 12,
 NO_AVERAGE_EFFECT = World(spread=2.0, noise=1.0, noise_spread=0.25, shared=0.3)
 
 
-def false_alarms(seeds: int = 1, studies: int = 500, world: World = NO_AVERAGE_EFFECT, alpha: float = 0.05, seed: int = 0,
-                 sizes: dict[str, int] | None = None) -> pd.DataFrame:
+def false_alarms(
+    seeds: int = 1,
+    studies: int = 500,
+    world: World = NO_AVERAGE_EFFECT,
+    alpha: float = 0.05,
+    seed: int = 0,
+    sizes: dict[str, int] | None = None,
+) -> pd.DataFrame:
     """Return how often each test finds an average effect on a type where there is none.
 
     Per type (of ``sizes`` tasks, by default MTEB's) ``studies`` studies are simulated in which tasks differ in their
@@ -34,8 +40,17 @@ def false_alarms(seeds: int = 1, studies: int = 500, world: World = NO_AVERAGE_E
         mean, _, se, df = summary(slopes)
         t_p = t_test(mean, se, df)[1]
         flip = sign_flip(slopes.reshape(-1, count).T, seed)[0]
-        rows.append({"type": name, "n_tasks": count, "seeds": seeds, "pooled": (pooled_p <= alpha).mean(),
-                     "t_tasks": (t_p <= alpha).mean(), "sign_flip": (flip <= alpha).mean(), "tests": pooled_p.size})
+        rows.append(
+            {
+                "type": name,
+                "n_tasks": count,
+                "seeds": seeds,
+                "pooled": (pooled_p <= alpha).mean(),
+                "t_tasks": (t_p <= alpha).mean(),
+                "sign_flip": (flip <= alpha).mean(),
+                "tests": pooled_p.size,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -55,8 +70,14 @@ def pooled_many(levels: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return slopes, t_test(mean, np.sqrt(rss / df * 4 / (runs * tasks)), np.array(df))[1]
 
 
-def power_by_seeds(effect: float = 1.55, seeds=(1, 2, 3), studies: int = 40, world: World | None = None, alpha: float = 0.05,
-                   seed: int = 0) -> pd.DataFrame:
+def power_by_seeds(
+    effect: float = 1.55,
+    seeds=(1, 2, 3),
+    studies: int = 40,
+    world: World | None = None,
+    alpha: float = 0.05,
+    seed: int = 0,
+) -> pd.DataFrame:
     """Return ``seeds, power_t, power_toggle, power_bh, tests``: how often a planted main effect is found on one task.
 
     ``effect`` is in units of the median noise of a score. By default the noise varies over tasks with a log standard
@@ -68,15 +89,26 @@ def power_by_seeds(effect: float = 1.55, seeds=(1, 2, 3), studies: int = 40, wor
     for count in seeds:
         made = arrays(["T"] * 56, count, studies, world, seed + count)
         random = np.random.default_rng(seed + 1000 + count)
-        real = random.permuted(np.tile(np.arange(224) < 20, (studies, 1)), axis=1).reshape(studies, 4, 56).transpose(1, 0, 2)
+        real = (
+            random.permuted(np.tile(np.arange(224) < 20, (studies, 1)), axis=1)
+            .reshape(studies, 4, 56)
+            .transpose(1, 0, 2)
+        )
         y = made.y + np.tensordot(made.x - 0.5, effect * world.noise * real, 1)
         x, names = model_matrix(made.x, FACTORS)
         result = fit(x, names, y.reshape(len(x), -1))
         p = t_test(result.beta[1:], result.se[1:], result.df)[1].reshape(real.shape)
         found = np.stack([adjust(p[:, i]) for i in range(studies)], axis=1)
         flips = _toggle_p(made, y, real)
-        rows.append({"seeds": count, "power_t": (p[real] <= alpha).mean(), "power_toggle": (flips <= alpha).mean(),
-                     "power_bh": (found[real] <= alpha).mean(), "tests": int(real.sum())})
+        rows.append(
+            {
+                "seeds": count,
+                "power_t": (p[real] <= alpha).mean(),
+                "power_toggle": (flips <= alpha).mean(),
+                "power_bh": (found[real] <= alpha).mean(),
+                "tests": int(real.sum()),
+            }
+        )
     return pd.DataFrame(rows)
 
 

@@ -59,8 +59,10 @@ def plan(pools: Mapping[str, Sequence], subset: Sequence[str], params: MixturePa
 def read_pools(data: str | Path, subset: Sequence[str], public: bool = True) -> dict[str, list[Triplet]]:
     """Read the triplets of ``subset`` and, unless ``public`` is False, the public data from a run's data folder.
 
-    Raises KitError naming the file that is missing or the row that is broken.
+    Raises KitError naming the file that is missing or not as notebook 01 wrote it, or the row that is broken.
     """
+    from lib.provenance import check_manifest
+
     data = Path(data)
     files = {category: data / "triplets" / f"{category}.jsonl" for category in subset}
     if public:
@@ -68,6 +70,8 @@ def read_pools(data: str | Path, subset: Sequence[str], public: bool = True) -> 
     for source, path in files.items():
         if not path.is_file():
             raise KitError(f"there are no training data for {source} ({path} does not exist); run notebook 01 first")
+    if (data / "manifest.json").is_file():
+        check_manifest(data)
     return {source: read_triplets(path) for source, path in files.items()}
 
 

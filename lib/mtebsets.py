@@ -19,9 +19,13 @@ from mteb.abstasks.text.summarization import AbsTaskSummarization
 from lib.localsets import MAIN_SCORES, read_set
 
 BASES = {
-    "Classification": AbsTaskClassification, "Clustering": AbsTaskClustering,
-    "PairClassification": AbsTaskPairClassification, "Reranking": AbsTaskRetrieval, "Retrieval": AbsTaskRetrieval,
-    "STS": AbsTaskSTS, "Summarization": AbsTaskSummarization,
+    "Classification": AbsTaskClassification,
+    "Clustering": AbsTaskClustering,
+    "PairClassification": AbsTaskPairClassification,
+    "Reranking": AbsTaskRetrieval,
+    "Retrieval": AbsTaskRetrieval,
+    "STS": AbsTaskSTS,
+    "Summarization": AbsTaskSummarization,
 }
 # mteb's default would keep 4 % of a clustering set's texts, six of 160; here all are kept
 _ALL_TEXTS = {"max_fraction_of_documents_to_embed": None, "max_document_to_embed": None}
@@ -39,9 +43,16 @@ class LocalSet:
             return
         data = read_set(self.spec, self.folder)
         if "corpus" in data:
-            self.dataset = {"default": {"test": {
-                "corpus": Dataset.from_dict(data["corpus"]), "queries": Dataset.from_dict(data["queries"]),
-                "relevant_docs": data["qrels"], "top_ranked": data["top_ranked"]}}}
+            self.dataset = {
+                "default": {
+                    "test": {
+                        "corpus": Dataset.from_dict(data["corpus"]),
+                        "queries": Dataset.from_dict(data["queries"]),
+                        "relevant_docs": data["qrels"],
+                        "top_ranked": data["top_ranked"],
+                    }
+                }
+            }
         else:
             self.dataset = DatasetDict({split: Dataset.from_dict(columns) for split, columns in data.items()})
         self.data_loaded = True
@@ -54,11 +65,23 @@ def build(spec: dict[str, Any], folder: Path, revision: str):
     if kind in ("Retrieval", "Reranking") and instruction:
         instruction = {"query": instruction}
     metadata = TaskMetadata(
-        name=spec["name"], description=spec["description"] or spec["name"], type=kind, category="t2c" if "Cl" in kind[:2] else "t2t",
-        eval_langs=list(spec["languages"]), eval_splits=["test"], main_score=MAIN_SCORES[kind],
-        dataset={"path": f"local/{spec['name']}", "revision": revision}, prompt=instruction or None,
+        name=spec["name"],
+        description=spec["description"] or spec["name"],
+        type=kind,
+        category="t2c" if "Cl" in kind[:2] else "t2t",
+        eval_langs=list(spec["languages"]),
+        eval_splits=["test"],
+        main_score=MAIN_SCORES[kind],
+        dataset={"path": f"local/{spec['name']}", "revision": revision},
+        prompt=instruction or None,
     )
-    members: dict[str, Any] = {"metadata": metadata, "spec": spec, "folder": folder, "__module__": __name__, **spec["settings"]}
+    members: dict[str, Any] = {
+        "metadata": metadata,
+        "spec": spec,
+        "folder": folder,
+        "__module__": __name__,
+        **spec["settings"],
+    }
     if kind == "Clustering":
         members |= _ALL_TEXTS
     if kind in ("STS", "Summarization"):

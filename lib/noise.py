@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lib.effects import outcomes
 from lib.files import KitError
 from lib.ols import fit, model_matrix
+from lib.outcomes import outcomes
 from lib.power import detectable_ratio
 from lib.scores import Study, study
 
@@ -22,10 +22,11 @@ DRAW_COLUMNS = ("subset", "seed", "task", "draw", "score")
 def noise(scores, draws=None, alpha: float = 0.05, power: float = 0.8) -> pd.DataFrame:
     """Return one row per task: the noise floor, in points.
 
-    Columns: ``task, type, n`` runs, ``mean`` score, ``sd_residual`` (main-effects regression), ``sd_seed`` and ``df_seed``
-    (between seeds of one subset; NaN with one seed), ``se_effect`` (median over the categories), ``detectable`` (main
-    effect found with ``power`` at level ``alpha``), and with ``draws``: ``n_draws, se_score_draws`` (one score),
-    ``se_difference_draws`` (difference of two runs, paired), ``se_effect_draws`` (main effect; median over categories).
+    Columns: ``task, type, n`` runs, ``mean`` score, ``sd_residual`` (main-effects regression), ``sd_seed`` and
+    ``df_seed`` (between seeds of one subset; NaN with one seed), ``se_effect`` (median over the categories),
+    ``detectable`` (main effect found with ``power`` at level ``alpha``), and with ``draws``: ``n_draws,
+    se_score_draws`` (one score), ``se_difference_draws`` (difference of two runs, paired), ``se_effect_draws`` (main
+    effect; median over categories).
     """
     data = study(scores)
     y = outcomes(data, "task").y
@@ -33,14 +34,28 @@ def noise(scores, draws=None, alpha: float = 0.05, power: float = 0.8) -> pd.Dat
     pure = fit(*model_matrix(data.x, data.factors, "saturated"), y)
     with np.errstate(all="ignore"):
         se = _median(main.se[main.rows(data.factors)])
-        table = pd.DataFrame({"task": data.tasks, "type": data.types, "n": main.n, "mean": np.nanmean(y, axis=0),
-                              "sd_residual": main.sd, "sd_seed": pure.sd, "df_seed": pure.df, "se_effect": se})
+        table = pd.DataFrame(
+            {
+                "task": data.tasks,
+                "type": data.types,
+                "n": main.n,
+                "mean": np.nanmean(y, axis=0),
+                "sd_residual": main.sd,
+                "sd_seed": pure.sd,
+                "df_seed": pure.df,
+                "se_effect": se,
+            }
+        )
     ratio = {df: detectable_ratio(int(df), alpha, power) for df in set(main.df)}
     table["detectable"] = table["se_effect"] * [ratio[df] for df in main.df]
     if draws is not None:
         errors = draw_errors(data, draws)
-        per_task = errors.groupby("task").agg(n_draws=("n_draws", "first"), se_score_draws=("se_score", "first"),
-                                              se_difference_draws=("se_difference", "first"), se_effect_draws=("se_draw", "median"))
+        per_task = errors.groupby("task").agg(
+            n_draws=("n_draws", "first"),
+            se_score_draws=("se_score", "first"),
+            se_difference_draws=("se_difference", "first"),
+            se_effect_draws=("se_draw", "median"),
+        )
         table = table.merge(per_task.reset_index(), on="task", how="left")
     table.attrs = {"notes": list(data.notes), "unit": "points"}
     return table
@@ -86,7 +101,9 @@ def draw_errors(scores, draws) -> pd.DataFrame:
     """
     data = study(scores)
     table = read_draws(draws)
-    order = {(subset, seed): i for i, (subset, seed) in enumerate(zip(data.runs["subset"], data.runs["seed"], strict=True))}
+    order = {
+        (subset, seed): i for i, (subset, seed) in enumerate(zip(data.runs["subset"], data.runs["seed"], strict=True))
+    }
     table["row"] = [order.get(key) for key in zip(table["subset"], table["seed"], strict=True)]
     table = table.dropna(subset=["row"])
     rows = []
@@ -109,5 +126,14 @@ def _task_errors(data: Study, task: str, rows: np.ndarray, y: np.ndarray) -> lis
     se_difference = float(np.sqrt(2 * (apart**2).sum() / ((runs - 1) * (count - 1)) / count)) if runs > 1 else np.nan
     effect = fit(*model_matrix(data.x[rows], data.factors), y)
     spread = effect.beta[effect.rows(data.factors)].std(axis=1, ddof=1) / np.sqrt(count)
-    return [{"task": task, "factor": factor, "n_draws": count, "se_score": se_score, "se_difference": se_difference,
-             "se_draw": spread[i]} for i, factor in enumerate(data.factors)]
+    return [
+        {
+            "task": task,
+            "factor": factor,
+            "n_draws": count,
+            "se_score": se_score,
+            "se_difference": se_difference,
+            "se_draw": spread[i],
+        }
+        for i, factor in enumerate(data.factors)
+    ]

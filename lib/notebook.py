@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import warnings
 from typing import Any
 
 from lib.design import BASE, parse_run
@@ -54,6 +55,7 @@ def _prepare() -> None:
     """Quiet, offline-friendly and legible: no telemetry, no forked tokenizers, sharp inline pictures."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    warnings.filterwarnings("ignore", message="IProgress not found")  # plain progress bars are what we want
     try:
         from IPython import get_ipython
     except ImportError:

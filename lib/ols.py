@@ -76,14 +76,14 @@ def fit(x: np.ndarray, names, y: np.ndarray) -> Fit:
             continue
         part = _solve(x[rows], y[np.ix_(rows, columns)])
         beta[:, columns], se[:, columns], df[columns], rss[columns] = part[:4]
-        for sentence in ties(part[4], names):
+        for sentence in ties(x[rows], names) if part[4] else ():
             lost[sentence] = lost.get(sentence, 0) + len(columns)
     said = tuple(text if count == m else f"{text} (in {count} of {m})" for text, count in lost.items())
     return Fit(tuple(names), beta, se, df, rss, n, said)
 
 
 def _solve(x: np.ndarray, y: np.ndarray):
-    """Return beta, se, df, rss, and the null space of ``x`` for outcomes without gaps."""
+    """Return beta, se, df, rss for outcomes without gaps, and whether some terms are not determined."""
     u, size, vt = np.linalg.svd(x, full_matrices=True)
     rank = int((size > size[0] * TINY).sum())
     inverse = (vt[:rank].T / size[:rank]) @ u[:, :rank].T
@@ -97,25 +97,23 @@ def _solve(x: np.ndarray, y: np.ndarray):
     df = len(x) - rank
     variance = rss / df if df else np.full(y.shape[1], np.nan)
     se = np.sqrt(np.outer((inverse**2).sum(axis=1), variance))
-    return np.where(known[:, None], beta, np.nan), np.where(known[:, None], se, np.nan), df, rss, null
+    return np.where(known[:, None], beta, np.nan), np.where(known[:, None], se, np.nan), df, rss, len(null) > 0
 
 
-def ties(null: np.ndarray, names) -> list[str]:
-    """Say in words which terms a null space mixes: a term tied to the mean never varied, others are aliased."""
-    if not len(null):
-        return []
-    projector = null.T @ null
-    linked = np.abs(projector) > 1e-8
-    sentences, seen = [], set()
-    for place in range(len(names)):
-        group = _component(linked, place)
-        if not linked[place, place] or place in seen:
-            continue
-        seen |= group
-        members = [names[i] for i in sorted(group) if names[i] != "mean"]
-        if len(members) == 1:
-            sentences.append(f"{members[0]} is lost: it is the same in every run")
-        else:
+def ties(x: np.ndarray, names) -> list[str]:
+    """Say in words which terms the runs ``x`` (runs, terms) leave open: those that never vary, those tied together."""
+    still = np.ptp(x, axis=0) < TINY
+    sentences = [f"{name} is lost: it is the same in every run" for name, s in zip(names, still, strict=True) if s]
+    sentences = [text for text in sentences if not text.startswith("mean ")]
+    kept = [place for place, same in enumerate(still) if not same or names[place] == "mean"]
+    _, size, vt = np.linalg.svd(x[:, kept], full_matrices=True)
+    null = vt[int((size > size[0] * TINY).sum()) :]
+    linked, seen = np.abs(null.T @ null) > 1e-8, set()
+    for place in range(len(kept)):
+        if linked[place, place] and place not in seen:
+            group = _component(linked, place)
+            seen |= group
+            members = [names[kept[i]] for i in sorted(group) if names[kept[i]] != "mean"]
             sentences.append(f"{' and '.join(members)} are aliased: these runs cannot tell their effects apart")
     return sentences
 

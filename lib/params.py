@@ -182,9 +182,9 @@ class ModelParams(Section):
 class TrainingParams(Section):
     """The contrastive LoRA recipe (paper, appendix; see the comments in params/paper.yaml)."""
 
-    batch_size: int = Field(32, ge=2, description="triplets per optimizer step, all in one loss")
+    batch_size: int = Field(24, ge=2, description="triplets per optimizer step, all in one loss")
     max_length: int = Field(64, ge=2, description="tokens read of a text when training")
-    learning_rate: float = Field(5e-4, gt=0, description="peak learning rate of AdamW")
+    learning_rate: float = Field(2e-3, gt=0, description="peak learning rate of AdamW")
     warmup_steps: int = Field(2, ge=0, description="steps of linear warm-up")
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="learning rate after the warm-up")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay on the adapter")
@@ -204,7 +204,7 @@ class TrainingParams(Section):
     last_layer_pruning: bool = Field(True, description="last layer only at the pooled token, where pooling uses one token")
     shared_prefix: bool = Field(True, description="run the instruction that a batch's queries share once (decoders, padded)")
     checkpointing: bool = Field(False, description="gradient checkpointing inside GradCache: less memory, a third forward pass")
-    checkpoint_every: int = Field(0, ge=0, description="steps between checkpoints; 0 for none but the last")
+    checkpoint_every: int = Field(4, ge=0, description="steps between checkpoints; 0 for none but the last")
 
 
 class ScoringParams(Section):
@@ -248,6 +248,7 @@ class GridParams(Section):
 
     threads: int = Field(1, ge=1, description="processor threads per job; two jobs of one beat one job of two on small models")
     gpus: int = Field(0, ge=0, description="GPUs per training, scoring or generating job")
+    processes: int = Field(0, ge=0, description="processes that train one adapter together; 0: one per GPU of the job")
     mem_mb: int = Field(4000, ge=100, description="memory per job in MB, as asked of a cluster")
     minutes: int = Field(60, ge=1, description="longest time one job may take, as asked of a cluster")
     retries: int = Field(1, ge=0, description="how often a failed job is tried again (it resumes from its checkpoint)")

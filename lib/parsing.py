@@ -19,8 +19,17 @@ from lib.files import KitError
 from lib.prompts import KEYS
 from lib.repair import Broken, EndOfText, read_list, read_object
 
-REASONS = ("empty", "invalid_json", "truncated", "missing_key", "not_text", "duplicate_key", "several_objects",
-           "bad_unicode", "no_answer")
+REASONS = (
+    "empty",
+    "invalid_json",
+    "truncated",
+    "missing_key",
+    "not_text",
+    "duplicate_key",
+    "several_objects",
+    "bad_unicode",
+    "no_answer",
+)
 _START = re.compile(r"""\{(?=\s*(?:["'“”„‟‘’}]|$))""")
 _BRACE = re.compile("[{}]")
 _THINKING = re.compile(r"<(think|thinking|reasoning)>.*?</\1>", re.DOTALL | re.IGNORECASE)
@@ -184,7 +193,7 @@ def _texts(values: dict, keys: tuple[str, ...]) -> Parsed | Rejection:
 def _unwrap(value: object, key: str) -> object:
     """Return the text of an object such as {"text": "..."}: one entry, under a name that says it is the text."""
     if isinstance(value, dict) and len(value) == 1:
-        (name, inner), = value.items()
+        ((name, inner),) = value.items()
         if isinstance(inner, str) and _plain(name) in (*_WRAPPERS, _plain(key)):
             return inner
     return value
@@ -204,7 +213,7 @@ def parse_brainstorm(text: str) -> list[str]:
     text = _THINKING.sub("", text)
     for match in list(re.finditer(r"\[(?=\s*[\"'“”„‟‘’])", text))[:20]:
         try:
-            items = json.loads(text[match.start():text.rindex("]") + 1], strict=False)
+            items = json.loads(text[match.start() : text.rindex("]") + 1], strict=False)
         except (ValueError, RecursionError):
             items = read_list(text, match.start())
         tasks = _tidy(item for item in items if isinstance(item, str))

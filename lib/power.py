@@ -11,15 +11,15 @@ from math import ceil
 import numpy as np
 import pandas as pd
 
-from lib.effects import LEVELS, outcomes, toggle_pairs
 from lib.inference import DRAWS, EXACT_PAIRS
 from lib.ols import fit, model_matrix
+from lib.outcomes import LEVELS, outcomes, toggle_pairs
 from lib.scores import Study, study
 
 
 @cache
 def detectable_ratio(df: int, alpha: float = 0.05, power: float = 0.8) -> float:
-    """Effect in standard errors that a two-sided t-test with ``df`` finds with probability ``power``; NaN for df < 1."""
+    """Effect, in standard errors, that a two-sided t-test finds with probability ``power``; NaN for ``df`` < 1."""
     from scipy import optimize, stats
 
     if df < 1:
@@ -71,12 +71,25 @@ def attainable(scores, alpha: float = 0.05) -> pd.DataFrame:
     for level, count in zip(LEVELS, (len(data.tasks), len(types), 1), strict=True):
         tests = count * k
         rows.append(_row("t, main effect", "runs", level, "", tests, int(np.median(main.df)), None, 0.0, alpha))
-        rows.append(_row("toggle permutation, main effect", "runs", level, "", tests, None, pairs, smallest_p(pairs), alpha))
+        rows.append(
+            _row("toggle permutation, main effect", "runs", level, "", tests, None, pairs, smallest_p(pairs), alpha)
+        )
         rows.append(_row("F, two-way block", "runs", level, "", count, int(np.median(two.df)), None, 0.0, alpha))
     for name, count in types.items():
         rows.append(_row("t over tasks", "tasks", "type", name, len(types) * k, int(count) - 1, None, 0.0, alpha))
-        rows.append(_row("sign-flip over tasks", "tasks", "type", name, len(types) * k, None, int(count),
-                         smallest_p(int(count)), alpha))
+        rows.append(
+            _row(
+                "sign-flip over tasks",
+                "tasks",
+                "type",
+                name,
+                len(types) * k,
+                None,
+                int(count),
+                smallest_p(int(count)),
+                alpha,
+            )
+        )
     table = pd.DataFrame(rows)
     table.attrs = {"notes": list(data.notes), "alpha": alpha}
     return table
@@ -86,24 +99,38 @@ def _row(test, question, level, type_, tests, df, pairs, smallest, alpha) -> dic
     possible = pairs is None and df >= 1 or pairs is not None and pairs >= 1
     hits = 1.0 if smallest == 0 else hits_needed(smallest, tests, alpha)
     reachable = bool(possible and smallest <= alpha)
-    return {"test": test, "question": question, "level": level, "type": type_, "tests": tests, "df": df, "pairs": pairs,
-            "smallest_p": smallest if possible else np.nan, "hits_needed": hits if reachable else np.nan, "reachable": reachable}
+    return {
+        "test": test,
+        "question": question,
+        "level": level,
+        "type": type_,
+        "tests": tests,
+        "df": df,
+        "pairs": pairs,
+        "smallest_p": smallest if possible else np.nan,
+        "hits_needed": hits if reachable else np.nan,
+        "reachable": reachable,
+    }
 
 
-def seeds_buy(scores, level: str = "task", seeds=(1, 2, 3, 5, 8), alpha: float = 0.05, power: float = 0.8) -> pd.DataFrame:
+def seeds_buy(
+    scores, level: str = "task", seeds=(1, 2, 3, 5, 8), alpha: float = 0.05, power: float = 0.8
+) -> pd.DataFrame:
     """Return what this design would show with 1, 2, 3, ... seeds per subset, given the noise measured in it.
 
     Columns: ``level, seeds, runs, df, smallest_p`` (toggle permutation), ``hits_needed`` (of how many at once, see
-    ``hits_needed``), ``se_median, detectable_median`` (points; found with ``power`` at ``alpha``), ``detectable_corrected``
-    (at alpha / family, the level Holm starts from). Assumes that the noise per run (the residual of the main effects,
-    interactions included) is as measured, normal, and independent between seeds.
+    ``hits_needed``), ``se_median, detectable_median`` (points; found with ``power`` at ``alpha``),
+    ``detectable_corrected`` (at alpha / family, the level Holm starts from). Assumes that the noise per run (the
+    residual of the main effects, interactions included) is as measured, normal, and independent between seeds.
     """
     data = study(scores)
     out = outcomes(data, level)
     main = fit(*model_matrix(data.x, data.factors), out.y)
     cells = data.runs.drop_duplicates(list(data.factors))
     x, names = model_matrix(cells[list(data.factors)].to_numpy(), data.factors)
-    unit = np.sqrt(np.median(np.diag(np.linalg.pinv(x.T @ x))[1:]))  # the error of an effect per unit of noise, one seed
+    unit = np.sqrt(
+        np.median(np.diag(np.linalg.pinv(x.T @ x))[1:])
+    )  # the error of an effect per unit of noise, one seed
     sd = np.nanmedian(main.sd) if np.isfinite(main.sd).any() else np.nan
     pairs = _cell_pairs(data, cells)
     tests = len(out.names) * len(data.factors)
@@ -111,10 +138,20 @@ def seeds_buy(scores, level: str = "task", seeds=(1, 2, 3, 5, 8), alpha: float =
     for count in seeds:
         df = len(cells) * count - int(np.linalg.matrix_rank(x))
         se, floor = unit * sd / np.sqrt(count), smallest_p(pairs * count)
-        rows.append({"level": level, "seeds": count, "runs": len(cells) * count, "df": df, "smallest_p": floor,
-                     "hits_needed": hits_needed(floor, tests, alpha), "tests": tests, "se_median": se,
-                     "detectable_median": se * detectable_ratio(df, alpha, power),
-                     "detectable_corrected": se * detectable_ratio(df, alpha / tests, power)})
+        rows.append(
+            {
+                "level": level,
+                "seeds": count,
+                "runs": len(cells) * count,
+                "df": df,
+                "smallest_p": floor,
+                "hits_needed": hits_needed(floor, tests, alpha),
+                "tests": tests,
+                "se_median": se,
+                "detectable_median": se * detectable_ratio(df, alpha, power),
+                "detectable_corrected": se * detectable_ratio(df, alpha / tests, power),
+            }
+        )
     table = pd.DataFrame(rows)
     table.attrs = {"notes": [*data.notes, *out.notes], "noise": float(sd), "unit": "points"}
     return table

@@ -51,20 +51,25 @@ class Template:
         values = {**self.constants, **slots}
         missing = [name for name in self.slots if name not in values]
         if missing:
-            raise KitError(f"the prompt needs a value for slot {missing[0]!r}; add it to the answer's slots or the template")
+            raise KitError(
+                f"the prompt needs a value for slot {missing[0]!r}; add it to the answer's slots or the template"
+            )
         return self.text.format(**values)
 
 
-def load_template(category: str, variant: str = "released", folder: str | Path | None = None,
-                  stage: str = "instance") -> Template:
+def load_template(
+    category: str, variant: str = "released", folder: str | Path | None = None, stage: str = "instance"
+) -> Template:
     """Load the template of a category (``stage="brainstorm"``: the prompt that asks for tasks).
 
     ``folder`` replaces the kit's templates by files of the same names, such as the released generator's.
     Raises KitError for an unknown category or variant and for a file that is not a valid template.
     """
     if category not in KEYS or (stage == "brainstorm" and category not in BRAINSTORMED):
-        raise KitError(f"no {stage} template for category {category!r}; there is one for "
-                       + ", ".join(BRAINSTORMED if stage == "brainstorm" else CODES))
+        raise KitError(
+            f"no {stage} template for category {category!r}; there is one for "
+            + ", ".join(BRAINSTORMED if stage == "brainstorm" else CODES)
+        )
     if variant not in VARIANTS:
         raise KitError(f"unknown template variant {variant!r}; choose one of {', '.join(VARIANTS)}")
     name = category if stage == "instance" else f"brainstorm_{category}"
@@ -91,8 +96,14 @@ def read_template(path: str | Path, variant: str = "released") -> Template:
         values[name] = tuple(str(value) for value in given)
         probabilities[name] = _weights(path, name, values[name], weights.get(name))
     constants = {**raw.get("constants", {}), **change.get("constants", {})}
-    return Template(raw["prompt_template"], values, probabilities, _unequal(path, raw.get("constraints") or [], values),
-                    constants, _placeholders(path, raw["prompt_template"], {"task", *values, *constants}))
+    return Template(
+        raw["prompt_template"],
+        values,
+        probabilities,
+        _unequal(path, raw.get("constraints") or [], values),
+        constants,
+        _placeholders(path, raw["prompt_template"], {"task", *values, *constants}),
+    )
 
 
 def _weights(path: Path, name: str, values: tuple[str, ...], given: Any) -> tuple[float, ...]:
@@ -112,7 +123,9 @@ def _unequal(path: Path, constraints: list, values: dict) -> tuple[tuple[str, st
         if rule.get("type") != "neq" or not all(name in values for name in pair):
             raise KitError(f"{path}: constraint {json.dumps(rule)} is not known; only 'neq' between two slots is")
         if all(len(set(values[name])) == 1 for name in pair) and set(values[pair[0]]) == set(values[pair[1]]):
-            raise KitError(f"{path}: slots {pair[0]!r} and {pair[1]!r} must differ, but both have one and the same value")
+            raise KitError(
+                f"{path}: slots {pair[0]!r} and {pair[1]!r} must differ, but both have one and the same value"
+            )
         pairs.append(pair)
     return tuple(pairs)
 
@@ -121,15 +134,24 @@ def _placeholders(path: Path, text: str, known: set[str]) -> tuple[str, ...]:
     try:
         names = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
     except ValueError as error:
-        raise KitError(f"{path}: the braces of 'prompt_template' do not match ({error}); write {{{{ for a brace") from None
+        raise KitError(
+            f"{path}: the braces of 'prompt_template' do not match ({error}); write {{{{ for a brace"
+        ) from None
     unknown = [name for name in names if name not in known]  # also refuses {task.attribute} and {task[0]}
     if unknown:
         raise KitError(f"{path}: placeholder {{{unknown[0]}}} has no values under 'args'; add them")
     return tuple(dict.fromkeys(names))
 
 
-def sample_slots(template: Template, n: int, seed: int, category: str, tasks: list[str] | None = None,
-                 start: int = 0, by_index: bool = False) -> list[dict[str, str]]:
+def sample_slots(
+    template: Template,
+    n: int,
+    seed: int,
+    category: str,
+    tasks: list[str] | None = None,
+    start: int = 0,
+    by_index: bool = False,
+) -> list[dict[str, str]]:
     """Return the slots of rows ``start`` to ``start + n - 1``.
 
     Row i depends on (seed, category, i, template, tasks) alone: it reads its own place in a counter-based
@@ -152,13 +174,16 @@ def sample_slots(template: Template, n: int, seed: int, category: str, tasks: li
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _draw(template: Template, values: dict, weights: dict, n: int, seed: int, category: str, start: int,
-          by_index: bool) -> np.ndarray:
+def _draw(
+    template: Template, values: dict, weights: dict, n: int, seed: int, category: str, start: int, by_index: bool
+) -> np.ndarray:
     """Return (slots, n) indices into the value lists."""
     names = list(values)
     edges = [np.cumsum(weights[name])[:-1] for name in names]
-    clashes = [(names.index(one), names.index(two), _clash(values[one], values[two], by_index))
-               for one, two in template.unequal]
+    clashes = [
+        (names.index(one), names.index(two), _clash(values[one], values[two], by_index))
+        for one, two in template.unequal
+    ]
     chosen = np.zeros((len(names), n), dtype=np.int64)
     wrong = np.ones(n, dtype=bool)
     for attempt in range(1000):
@@ -207,5 +232,9 @@ def answer_schema(category: str, max_chars: int = 0) -> dict:
     if max_chars:
         text |= {"minLength": 1, "maxLength": max_chars}
     keys = KEYS[category]
-    return {"type": "object", "properties": {key: dict(text) for key in keys}, "required": list(keys),
-            "additionalProperties": False}
+    return {
+        "type": "object",
+        "properties": {key: dict(text) for key in keys},
+        "required": list(keys),
+        "additionalProperties": False,
+    }

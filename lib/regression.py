@@ -10,10 +10,10 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from lib.effects import outcomes
 from lib.files import KitError
 from lib.interactions import one
 from lib.ols import TERMS, fit, model_matrix
+from lib.outcomes import outcomes
 from lib.scores import Study, study
 
 
@@ -34,8 +34,10 @@ def _ols(data: Study, task, type, terms: str):
     have = ~np.isnan(y)
     x, names = model_matrix(data.x[have], data.factors, terms)
     if np.linalg.matrix_rank(x) < x.shape[1]:
-        raise KitError(f"{have.sum()} runs do not determine the {x.shape[1]} terms of terms={terms!r}; "
-                       "score more runs or ask for fewer terms (effects() says which are lost)")
+        raise KitError(
+            f"{have.sum()} runs do not determine the {x.shape[1]} terms of terms={terms!r}; "
+            "score more runs or ask for fewer terms (effects() says which are lost)"
+        )
     return OLS(pd.Series(y[have], name="score"), pd.DataFrame(x, columns=list(names))).fit()
 
 
@@ -50,16 +52,23 @@ def anova(scores, task: str | None = None, type: str | None = None) -> pd.DataFr
 def mixed(scores, type: str | None = None, alpha: float = 0.05) -> pd.DataFrame:
     """Linear mixed model as a cross-check: category slopes that vary at random over tasks (REML, statsmodels MixedLM).
 
-    All scores of one type, or of all tasks, with a mean per task (fixed) and slopes independent of each other. Returns ``factor, effect, se, z, p, ci_low, ci_high, sd_tasks`` (spread of the slopes over
-    tasks), ``mean_effect`` (plain mean of the tasks' own effects, which it should equal in a complete design),
+    All scores of one type, or of all tasks, with a mean per task (fixed) and slopes independent of each other. Returns
+    ``factor, effect, se, z, p, ci_low, ci_high, sd_tasks`` (spread of the slopes over tasks),
+    ``mean_effect`` (plain mean of the tasks' own effects, which it should equal in a complete design),
     ``converged, message``. A fit that fails is a row of NaN with the reason in ``message``: it is never hidden.
     Like ``across_tasks`` it asks about other tasks, and it needs at least three of them.
     """
     data = study(scores)
     members = np.array([type is None or name == type for name in data.types])
     if members.sum() < 3:
-        raise KitError(f"a mixed model needs at least three tasks and type {type!r} has {members.sum()}; use across_tasks")
+        raise KitError(
+            f"a mixed model needs at least three tasks and type {type!r} has {members.sum()}; use across_tasks"
+        )
     y = outcomes(data, "task").y[:, members]
+    if np.linalg.matrix_rank(data.x - data.x.mean(axis=0)) < len(data.factors):
+        raise KitError(
+            "these runs do not determine every category's effect, so no mixed model; effects() says which are lost"
+        )
     effects = fit(*model_matrix(data.x, data.factors), y)
     plain = np.nanmean(effects.beta[effects.rows(data.factors)], axis=1)
     unit = np.nanmedian(effects.sd)  # in units of the noise, where the optimiser feels at home
@@ -67,15 +76,24 @@ def mixed(scores, type: str | None = None, alpha: float = 0.05) -> pd.DataFrame:
         raise KitError("a mixed model needs noise to weigh the tasks' effects against, and these scores have none left")
     result, message = _mixed_fit(data, y / unit)
     table = pd.DataFrame({"factor": data.factors})
+    table.attrs = {"notes": list(data.notes), "unit": "points"}
     if result is None:
         empty = dict.fromkeys(("effect", "se", "z", "p", "ci_low", "ci_high", "sd_tasks"), np.nan)
         return table.assign(**empty, mean_effect=plain, converged=False, message=message)
     k = len(data.factors)
     interval = unit * np.asarray(result.conf_int(alpha))[:k]
-    return table.assign(effect=unit * np.asarray(result.fe_params), se=unit * np.asarray(result.bse_fe),
-                        z=np.asarray(result.tvalues)[:k], p=np.asarray(result.pvalues)[:k], ci_low=interval[:, 0],
-                        ci_high=interval[:, 1], sd_tasks=unit * np.sqrt(np.asarray(result.vcomp)), mean_effect=plain,
-                        converged=bool(result.converged), message=message)
+    return table.assign(
+        effect=unit * np.asarray(result.fe_params),
+        se=unit * np.asarray(result.bse_fe),
+        z=np.asarray(result.tvalues)[:k],
+        p=np.asarray(result.pvalues)[:k],
+        ci_low=interval[:, 0],
+        ci_high=interval[:, 1],
+        sd_tasks=unit * np.sqrt(np.asarray(result.vcomp)),
+        mean_effect=plain,
+        converged=bool(result.converged),
+        message=message,
+    )
 
 
 def _mixed_fit(data: Study, y: np.ndarray):

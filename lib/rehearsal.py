@@ -2,7 +2,7 @@
 
 A rehearsal is the real grid, cut to two trainings and three scorings, in a folder of its own that is deleted again:
 it runs the same notebooks through the same Snakemake call, so kernel starts, imports and two jobs that share a
-processor are measured and not guessed.
+processor are measured and not guessed. Notebook 05 gets a simulated table as long as the study's own.
 """
 
 from __future__ import annotations
@@ -91,9 +91,9 @@ def rehearse(profile: str, overrides: dict[str, Any], cores: int = 0) -> Sample:
         cut = {**overrides, **_cut(params), "paths.runs": folder, "paths.figures": f"{folder}/figures"}
         small = load(profile, cut)
         began = time.time()
-        code = grid.run(small, profile, cut, cores)
+        code = grid.run(small, profile, cut, cores, ["--until", "score", "inspect"])
         wall = time.time() - began
-        if code:
+        if code or _influence(params, small, profile, cut, overrides):
             kept = Path(tempfile.gettempdir()) / "synfluence-plan-failed.log"
             shutil.copy(small.run_dir / "snakemake.log", kept)
             raise KitError((grid.failures(small) or [f"the rehearsal of the grid failed (see {kept})"])[0])
@@ -102,15 +102,34 @@ def rehearse(profile: str, overrides: dict[str, Any], cores: int = 0) -> Sample:
     sample.source = f"measured: rehearsal of {len(jobs)} jobs in {wall:.0f} s on this machine, just now"
     sample.wall, sample.start = wall, min(job.start for job in jobs) - began
     slots = slots_here(params, cores)
-    shape = [(job.stage, job.name, job.seconds) for job in jobs]
+    shape = [(job.stage, job.name, job.seconds) for job in jobs if job.stage != "influence"]
     sample.between = _fit(lambda gap: simulate([(s, n, t + gap) for s, n, t in shape], slots), wall - sample.start)
     return sample
 
 
+def _influence(params: Params, small: Params, profile: str, cut: dict[str, Any], overrides: dict[str, Any]) -> list[str]:
+    """Run notebook 05 on simulated scores of the study's size; return what went wrong."""
+    from lib.files import write_text
+    from lib.results import read_scores
+    from lib.simulate import study
+
+    base = read_scores(grid.stage_files(small)["score"]["base/seed0"])
+    table = study(list(base["type"]), seeds=len(params.study.seeds))
+    table["task"] = list(base["task"]) * (len(table) // len(base))
+    write_text(small.run_dir / "results.csv", table.to_csv(index=False))
+    cut = {name: value for name, value in cut.items() if not name.startswith("study.")}
+    cut |= {name: value for name, value in overrides.items() if name.startswith("study.")}
+    wrong = grid.influence_anyway(small, profile, cut)
+    if not wrong:
+        grid.stage_files(small)["influence"]["influence"].touch()
+    return wrong
+
+
 def _cut(params: Params) -> dict[str, Any]:
+    steps = min(STEPS, params.mixture.steps)
     cut: dict[str, Any] = {"study.categories": [params.study.categories[0]], "study.seeds": [params.study.seeds[0]],
-                           "study.design": "factorial", "mixture.budget": "fixed_steps",
-                           "mixture.steps": min(STEPS, params.mixture.steps)}
+                           "study.design": "factorial", "mixture.budget": "fixed_steps", "mixture.steps": steps,
+                           "mixture.steps_per_category": min(params.mixture.steps_per_category, steps // 2)}
     if not small_enough(params):
         cut |= {"generation.backend": "replay", "generation.n": {}, "public.source": "docstrings", "public.n": 4000,
                 "scoring.suite": "classroom", "negatives.encoder": "bundled:minilm"}

@@ -42,7 +42,7 @@ def read_object(text: str, start: int) -> tuple[list[tuple[str, object]], int]:
     Raises EndOfText when it is not closed and Broken when it cannot be read in exactly one way.
     """
     pairs, end, guessed = _object(text, start, 0)
-    if guessed and not re.match(r"[ \t\]]*(?:\n|```|$)", text[end:end + 200]):
+    if guessed and not re.match(r"[ \t\]]*(?:\n|```|$)", text[end : end + 200]):
         raise Broken("a text holds unescaped quotes and the object does not end with its line")
     return pairs, end
 
@@ -75,7 +75,7 @@ def _object(text: str, start: int, depth: int) -> tuple[list[tuple[str, object]]
         if text[position] == ",":
             position = _skip(text, position + 1)
         elif text[position] != "}" and not _LOOKS_LIKE_KEY.match(text, position):
-            raise Broken(f"expected a comma or the end of the object before {text[position:position + 20]!r}")
+            raise Broken(f"expected a comma or the end of the object before {text[position : position + 20]!r}")
     return pairs, position + 1, guessed
 
 
@@ -92,7 +92,7 @@ def _value(text: str, position: int, depth: int, after: re.Pattern) -> tuple[obj
         return _string(text, position, after)
     word = _WORD.match(text, position)
     if word is None:
-        raise Broken(f"no value can start with {text[position:position + 20]!r}")
+        raise Broken(f"no value can start with {text[position : position + 20]!r}")
     named = {"true": True, "false": False, "null": None, "none": None}
     return named[word[0].lower()] if word[0][0].isalpha() else float(word[0]), word.end(), False
 
@@ -130,12 +130,12 @@ def _string(text: str, start: int, after: re.Pattern) -> tuple[str, int, bool]:
     opener = text[start]
     special = _SPECIAL.get(opener)
     if special is None:
-        raise Broken(f"expected a quoted text before {text[start:start + 20]!r}")
+        raise Broken(f"expected a quoted text before {text[start : start + 20]!r}")
     if text.startswith(opener * 3, start):
         raise Broken("three quotes in a row")
     parts, inner, position = [], 0, start + 1
     while (match := special.search(text, position)) is not None:
-        parts.append(text[position:match.start()])
+        parts.append(text[position : match.start()])
         position = match.end()
         if match[0] == "\\":
             character, position = _escape(text, position, opener)
@@ -170,7 +170,7 @@ def _escape(text: str, position: int, opener: str) -> tuple[str, int]:
     if letter in _ESCAPES:
         return _ESCAPES[letter], position + 1
     if letter in _HEX:
-        digits = text[position + 1:position + 1 + _HEX[letter]]
+        digits = text[position + 1 : position + 1 + _HEX[letter]]
         if len(digits) < _HEX[letter] and position + 1 + len(digits) == len(text):
             raise EndOfText
         if re.fullmatch("[0-9a-fA-F]+", digits) and len(digits) == _HEX[letter] and int(digits, 16) <= 0x10FFFF:

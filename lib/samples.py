@@ -13,13 +13,15 @@ from lib.design import CODES
 from lib.triplets import Triplet
 
 
-def closest(data: pd.DataFrame, threshold: float = 0.25) -> pd.DataFrame:
+def closest(data: pd.DataFrame, threshold: float = 0.25, limit: int = 5000) -> pd.DataFrame:
     """Return the most similar pair of examples of each generator and category (exact Jaccard of word trigrams).
 
-    Pairs below ``threshold`` are not searched for. Cleaning has removed those above ``cleaning.near_duplicate``.
+    The first ``limit`` examples of each are compared; pairs below ``threshold`` are not reported. Cleaning has
+    removed those above ``cleaning.near_duplicate``.
     """
     rows = []
     for (generator, category), part in data.groupby(["generator", "category"], sort=False):
+        part = part.head(limit)
         texts = list(part["query"] + "\n" + part["positive"])
         sets = [shingles(text) for text in texts]
         pairs = ((jaccard(sets[i], sets[j]), i, j) for i, j in _candidates(sets))

@@ -6,18 +6,22 @@ from pathlib import Path
 
 import pandas as pd
 
+from lib import scoring
 from lib.design import BASE, CODES, levels, parse_run
 from lib.files import KitError, read_json, write_text
 from lib.params import Params
 
 
 def adapter_folder(params: Params, subset: str, seed: int) -> Path | None:
-    """Return the adapter's folder of a run, None for the untrained base. Raises KitError when it was not trained yet."""
+    """Return the adapter's folder of a run, None for the untrained base. Raises KitError when there is none yet."""
     if subset == BASE:
         return None
     folder = params.run_dir / "models" / subset / f"seed{seed}"
     if not (folder / "adapter_model.safetensors").is_file():
-        raise KitError(f"{folder} holds no adapter yet; run notebook 03 with subset={subset!r} and seed={seed}, or `make reproduce`")
+        raise KitError(
+            f"{folder} holds no adapter yet; run notebook 03 with subset={subset!r} and seed={seed}, "
+            "or `make reproduce`"
+        )
     return folder
 
 
@@ -26,7 +30,12 @@ def origin(params: Params, subset: str, seed: int) -> dict[str, object]:
     from lib.provenance import COLUMNS, provenance
 
     chosen, public = ((), False) if subset == BASE else parse_run(subset)
-    row: dict[str, object] = {"subset": subset, "public": int(public), **levels(chosen, params.study.categories), "seed": seed}
+    row: dict[str, object] = {
+        "subset": subset,
+        "public": int(public),
+        **levels(chosen, params.study.categories),
+        "seed": seed,
+    }
     trained = {"world_size": 1, "effective_batch": 0, "steps": 0, "seconds": 0.0}
     if subset != BASE:
         path = params.run_dir / "models" / subset / f"seed{seed}" / "train.json"
@@ -43,14 +52,16 @@ def write_scores(params: Params, subset: str, seed: int, table: pd.DataFrame) ->
     failed = table.attrs.get("failed", {})
     if failed and not params.scoring.allow_missing or table.empty:
         name, reason = next(iter(failed.items()), ("the suite", "nothing was scored"))
-        raise KitError(f"{len(failed)} tasks of {subset} seed {seed} have no score ({name}: {reason}); run again to retry "
-                       "them, or set scoring.allow_missing true to go on without them")
+        raise KitError(
+            f"{len(failed)} tasks of {subset} seed {seed} have no score ({name}: {reason}); run again to retry "
+            "them, or set scoring.allow_missing true to go on without them"
+        )
     left = {"subset": subset, "seed": seed}
     row = origin(params, subset, seed)
     first = [name for name in row if name in ("subset", "public", "seed", *CODES.values())]
-    full = table.assign(**row)[first + list(table.columns) + [name for name in row if name not in first]]
+    full = table.assign(**row, score_seconds=table.attrs["seconds"])[first + list(table.columns) + [name for name in row if name not in first] + ["score_seconds"]]
     path = params.run_dir / "scores" / subset / f"seed{seed}.csv"
-    draws = table.attrs["draws"].assign(**left)[["subset", "seed", "task", "draw", "score"]]
+    draws = scoring.draws(table).assign(**left)[["subset", "seed", "task", "draw", "score"]]
     write_text(path.with_suffix(".draws.csv"), draws.to_csv(index=False, lineterminator="\n"))
     return write_text(path, full.to_csv(index=False, lineterminator="\n"))
 

@@ -18,8 +18,19 @@ from lib.factors import with_factors
 from lib.files import KitError
 
 REFERENCE_TASKS = Path(__file__).resolve().parent / "data" / "reference" / "mteb_eng_v1_tasks.csv"
-MTEB_TYPES = ("Classification", "Clustering", "PairClassification", "Reranking", "Retrieval", "STS", "Summarization",
-              "BitextMining", "InstructionReranking", "InstructionRetrieval", "MultilabelClassification")
+MTEB_TYPES = (
+    "Classification",
+    "Clustering",
+    "PairClassification",
+    "Reranking",
+    "Retrieval",
+    "STS",
+    "Summarization",
+    "BitextMining",
+    "InstructionReranking",
+    "InstructionRetrieval",
+    "MultilabelClassification",
+)
 EMPTY = {"", "nan", "na", "n/a", "none", "null", "<na>"}
 UNKNOWN = "unknown"
 
@@ -109,12 +120,17 @@ def _with_seed(table: pd.DataFrame, names: tuple[str, ...], notes: list[str]) ->
     """Without a seed column, repeated rows of a cell are numbered as replicates in the table's order."""
     if "seed" in table.columns:
         values = pd.to_numeric(table["seed"], errors="coerce")
+        values = values.where(values == np.floor(values))
         if values.isna().any():
-            raise KitError(f"column 'seed' must hold whole numbers, and one row has {str(table['seed'][values.isna()].iloc[0])!r}")
+            raise KitError(
+                f"column 'seed' must hold whole numbers, and one row has {str(table['seed'][values.isna()].iloc[0])!r}"
+            )
         return table.assign(seed=values.astype(int))
     seed = table.groupby([*names, "task"]).cumcount()
     if seed.max() > 0:
-        notes.append(f"No seed column: up to {seed.max() + 1} rows per subset and task are taken as replicates, in the table's order.")
+        notes.append(
+            f"No seed column: up to {seed.max() + 1} rows per subset and task count as replicates, in this order."
+        )
     return table.assign(seed=seed)
 
 
@@ -122,11 +138,13 @@ def _one_metric(table: pd.DataFrame) -> None:
     if "metric" in table.columns:
         counts = table.groupby("task")["metric"].nunique()
         if (counts > 1).any():
-            raise KitError(f"task {counts.idxmax()!r} has {counts.max()} metrics; keep the rows of its main metric only")
+            raise KitError(
+                f"task {counts.idxmax()!r} has {counts.max()} metrics; keep the rows of its main metric only"
+            )
 
 
 def _types(table: pd.DataFrame, notes: list[str]) -> dict[str, str]:
-    """Return task -> type, filled from MTEB's list where the table is silent. Raises KitError for two types of a task."""
+    """Return task -> type, filled from MTEB's list where the table is silent. KitError for two types of one task."""
     column = table["type"].fillna("").astype(str).str.strip() if "type" in table.columns else pd.Series("", table.index)
     column = column.where(~column.str.lower().isin(EMPTY), "")
     known = pd.DataFrame({"task": table["task"], "type": column}).query("type != ''").drop_duplicates()
@@ -141,7 +159,8 @@ def _types(table: pd.DataFrame, notes: list[str]) -> dict[str, str]:
         types.update({task: listed.get(task, UNKNOWN) for task in silent})
         lost = [task for task in silent if types[task] == UNKNOWN]
         if len(silent) > len(lost):
-            notes.append(f"{len(silent) - len(lost)} tasks without a type got it from MTEB's list.")
+            found = [task for task in silent if task not in lost]
+            notes.append(f"{_few(found)} without a type: taken from MTEB's list.")
         if lost:
             notes.append(f"{_few(lost)} without a known type: kept together as type '{UNKNOWN}'.")
     strange = sorted({name for name in types.values() if name not in (*MTEB_TYPES, UNKNOWN)})
@@ -158,18 +177,24 @@ def _numbers(table: pd.DataFrame, nan: str, notes: list[str]) -> pd.DataFrame:
     garbled = score.isna() & ~empty
     if garbled.any() or np.isinf(score).any():
         bad = text[garbled | np.isinf(score)].iloc[0]
-        raise KitError(f"{_where(table, garbled | np.isinf(score))} has the score {bad!r}, which is not a number; score it again")
+        raise KitError(
+            f"{_where(table, garbled | np.isinf(score))} has the score {bad!r}, which is not a number; score it again"
+        )
     if score.isna().any():
         if nan == "refuse":
-            raise KitError(f"{_where(table, score.isna())} has no score (NaN), and {int(score.isna().sum())} rows in all; "
-                           "score it again, or say nan='drop' to go on without")
+            raise KitError(
+                f"{_where(table, score.isna())} has no score (NaN), and {int(score.isna().sum())} rows in all; "
+                "score it again, or say nan='drop' to go on without"
+            )
         notes.append(f"{int(score.isna().sum())} rows have no score (NaN) and are treated as runs that did not happen.")
         table, score = table[score.notna()].reset_index(drop=True), score.dropna().reset_index(drop=True)
         if table.empty:
             raise KitError("no row has a score; score some runs first")
     if score.abs().max() > 1:
         if score.abs().median() <= 1 or score.abs().max() > 100:
-            raise KitError(f"{_where(table, score.abs() > 1)} has the score {score[score.abs() > 1].iloc[0]:g}; scores go from 0 to 1")
+            raise KitError(
+                f"{_where(table, score.abs() > 1)} scores {score[score.abs() > 1].iloc[0]:g}; scores go from 0 to 1"
+            )
         notes.append("The scores go above 1: taken as points from 0 to 100 and divided by 100.")
         score = score / 100
     return table.assign(score=score)
@@ -184,8 +209,10 @@ def _once(table: pd.DataFrame, names: tuple[str, ...], notes: list[str]) -> pd.D
         table = table.drop_duplicates([*key, "score"])
     twice = table.duplicated(key)
     if twice.any():
-        raise KitError(f"{_where(table, twice)} is in the table twice with different scores; keep one "
-                       "(or give replicates different seeds)")
+        raise KitError(
+            f"{_where(table, twice)} is in the table twice with different scores; keep one "
+            "(or give replicates different seeds)"
+        )
     return table.reset_index(drop=True)
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pandas as pd
 
 from lib.files import KitError
+from lib.progress import Bar
 from lib.rng import kept_random_state
-from lib.taskrun import Bar, TaskRun
+from lib.taskrun import TaskRun
 
 COLUMNS = ["task", "type", "metric", "score"]
 
@@ -26,7 +27,7 @@ def merged(embedder, limit: int = 2 << 30) -> Iterator[None]:
     On leaving, the base gets its very own bits back. Half precision (merging would round) and adapted layers of
     more than ``limit`` bytes are left as they are.
     """
-    if embedder.adapter_digest() == "base":
+    if embedder.adapter_digest() == "base" or not hasattr(embedder, "model"):
         yield
         return
     import torch
@@ -49,15 +50,23 @@ def merged(embedder, limit: int = 2 << 30) -> Iterator[None]:
                 layer.get_base_layer().weight.copy_(weight)
 
 
-def score(embedder, tasks: Sequence, out_dir: str | Path, *, name: str = "model", params=None, progress: bool = True,
-          predictions: str | Path | None = None) -> pd.DataFrame:
+def score(
+    embedder,
+    tasks: Sequence,
+    out_dir: str | Path,
+    *,
+    name: str = "model",
+    params=None,
+    progress: bool = True,
+    predictions: bool = False,
+) -> pd.DataFrame:
     """Score the embedder's active adapter on ``tasks`` and return tidy rows ``task, type, metric, score`` (0 to 1).
 
     ``out_dir`` keeps one record per task in ``store/``, mteb's own JSON in ``mteb/``, and what failed in
     ``failed/<name>.json``. Records that fit (adapter, encoder settings, set, mteb version) are not made again.
-    ``params`` is the scoring section; ``predictions`` is a folder for mteb's per-item predictions (always run anew).
-    The frame's ``attrs``: ``draws`` (task, draw, score), ``failed`` {task: reason}, ``flags`` {task: doubt},
-    ``encoded`` (texts). Raises KitError when there is nothing to score.
+    ``params`` is the scoring section; ``predictions`` keeps mteb's per-item predictions too.
+    The frame's ``attrs``: ``draws`` (see ``draws``), ``failed`` {task: reason}, ``flags`` {task: doubt},
+    ``encoded`` (texts), ``seconds`` (per row), ``predictions`` (their folder). Raises KitError when there is nothing to score.
     """
     from lib.hub import prepare
     from lib.params import ScoringParams
@@ -69,7 +78,7 @@ def score(embedder, tasks: Sequence, out_dir: str | Path, *, name: str = "model"
         raise KitError("there is nothing to score: the suite names no tasks, or all of them are in scoring.exclude")
     ready, failed = prepare(wanted, settings.data_dir)
     _tell("not scored", failed)
-    rows, draws = [], []
+    rows, drawn, seconds = [], [], []
     with kept_random_state(), merged(embedder):
         run = TaskRun(embedder, Path(out_dir), name, settings, predictions)
         run.bar = bar = Bar(ready, name, progress)
@@ -81,16 +90,23 @@ def score(embedder, tasks: Sequence, out_dir: str | Path, *, name: str = "model"
                 _tell("not scored", {task.metadata.name: reason})
             else:
                 rows.append({column: record[column] for column in COLUMNS})
-                draws += [{"task": record["task"], "draw": i, "score": s} for i, s in enumerate(record["draws"])]
+                seconds.append(record["seconds"])
+                drawn += [{"task": record["task"], "draw": i, "score": s} for i, s in enumerate(record["draws"])]
             bar.done(task)
-        bar.close()
+        if bar.close():
+            _tell("not scored", failed)
         run.close(failed)
     flags = {row["task"]: DISTRUSTED[row["task"]] for row in rows if row["task"] in DISTRUSTED}
     _tell("flagged", flags)
     table = pd.DataFrame(rows, columns=COLUMNS)
-    table.attrs.update(failed=failed, flags=flags, encoded=run.encoded,
-                       draws=pd.DataFrame(draws, columns=["task", "draw", "score"]))
+    table.attrs.update(failed=failed, flags=flags, encoded=run.encoded, predictions=run.predictions, draws=drawn)
+    table.attrs["seconds"] = seconds
     return table
+
+
+def draws(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the scores of the single draws behind a table of ``score``: task, draw, score (0 to 1)."""
+    return pd.DataFrame(table.attrs.get("draws", []), columns=["task", "draw", "score"])
 
 
 def _tell(what: str, reasons: dict[str, str]) -> None:
@@ -98,7 +114,9 @@ def _tell(what: str, reasons: dict[str, str]) -> None:
         print(f"{what}: {task}: {reason}", flush=True)
 
 
-def score_many(embedder, adapters: dict[str, str | Path | None], tasks: Sequence, out_dir: str | Path, **options) -> dict[str, pd.DataFrame]:
+def score_many(
+    embedder, adapters: dict[str, str | Path | None], tasks: Sequence, out_dir: str | Path, **options
+) -> dict[str, pd.DataFrame]:
     """Score several adapters, ``{name: adapter folder or None for the base}``, on one base that stays in memory.
 
     Returns one table per name; see ``score``. Raises KitError when an adapter does not fit the base.

@@ -27,23 +27,50 @@ class CorpusSearch:
         self._corpus = None
         self._files: list[Path] = []
 
-    def index(self, corpus, *, task_metadata, hf_split: str, hf_subset: str, encode_kwargs: dict | None = None,
-              num_proc: int | None = None, **kwargs: Any) -> None:
+    def index(
+        self,
+        corpus,
+        *,
+        task_metadata,
+        hf_split: str,
+        hf_subset: str,
+        encode_kwargs: dict | None = None,
+        num_proc: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Take the corpus (mteb calls this before ``search``); it is encoded when it is searched."""
         self._corpus = corpus
 
-    def search(self, queries, *, task_metadata, hf_split: str, hf_subset: str, top_k: int, encode_kwargs: dict | None = None,
-               top_ranked: dict[str, list[str]] | None = None, num_proc: int | None = None, **kwargs: Any) -> dict:
+    def search(
+        self,
+        queries,
+        *,
+        task_metadata,
+        hf_split: str,
+        hf_subset: str,
+        top_k: int,
+        encode_kwargs: dict | None = None,
+        top_ranked: dict[str, list[str]] | None = None,
+        num_proc: int | None = None,
+        **kwargs: Any,
+    ) -> dict:
         """Return {query id: {document id: cosine}} for the ``top_k`` documents, or for the given candidates.
 
         Raises KitError when a reranking task comes without candidates: mteb would search the whole corpus instead.
         """
         if task_metadata.type == "Reranking" and not top_ranked:
-            raise KitError(f"{task_metadata.name} has lost its candidates (top_ranked); fetch the set anew "
-                           f"with snapshot_download and point scoring.data_dir at the folder")
+            raise KitError(
+                f"{task_metadata.name} has lost its candidates (top_ranked); fetch the set anew "
+                f"with snapshot_download and point scoring.data_dir at the folder"
+            )
         wanted = [str(i) for i in queries["id"][:]]
-        asked = _unit(self.vectors(query_texts(queries, task_metadata, num_proc), self._query_instruction(task_metadata),
-                                   task_metadata.name))
+        asked = _unit(
+            self.vectors(
+                query_texts(queries, task_metadata, num_proc),
+                self._query_instruction(task_metadata),
+                task_metadata.name,
+            )
+        )
         ids = [str(i) for i in self._corpus["id"][:]]
         if len(set(ids)) < len(ids):
             raise KitError(f"the corpus of {task_metadata.name} holds a document id twice; give each document its own")
@@ -51,8 +78,10 @@ class CorpusSearch:
         if top_ranked is not None:
             return _rerank(asked, vectors, wanted, ids, top_ranked, top_k)
         rows, scores = top_rows(asked, vectors, min(top_k, len(ids)))
-        return {query: {ids[row]: float(score) for row, score in zip(rows[i], scores[i], strict=True)}
-                for i, query in enumerate(wanted)}
+        return {
+            query: {ids[row]: float(score) for row, score in zip(rows[i], scores[i], strict=True)}
+            for i, query in enumerate(wanted)
+        }
 
     def _query_instruction(self, task_metadata) -> str:
         from mteb.types import PromptType
@@ -69,7 +98,9 @@ class CorpusSearch:
         count = len(self._corpus)
         folder = Path(self.corpus_dir or "corpora")
         folder.mkdir(parents=True, exist_ok=True)
-        name = hashlib.sha256(f"{self.mteb_model_meta.revision} {_corpus_digest(self._corpus)}".encode()).hexdigest()[:24]
+        name = hashlib.sha256(f"{self.mteb_model_meta.revision} {_corpus_digest(self._corpus)}".encode()).hexdigest()[
+            :24
+        ]
         path, state = folder / f"{name}.f16", folder / f"{name}.json"
         self._files.append(path)
         done = read_json(state) if state.exists() and path.exists() else {"rows": 0}
@@ -99,7 +130,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 def _corpus_digest(corpus) -> str:
     hasher = hashlib.sha256()
     for start in range(0, len(corpus), BLOCK):
-        for text in document_texts(corpus[start:start + BLOCK]):
+        for text in document_texts(corpus[start : start + BLOCK]):
             hasher.update(f"{len(text)}:{text}".encode())
     return hasher.hexdigest()
 
@@ -107,7 +138,10 @@ def _corpus_digest(corpus) -> str:
 def document_texts(columns: dict[str, list]) -> list[str]:
     """Return title and text joined by one space, stripped, as mteb does."""
     titles = columns.get("title") or [""] * len(columns["text"])
-    return [f"{title} {text}".strip() if title else text.strip() for title, text in zip(titles, columns["text"], strict=True)]
+    return [
+        f"{title} {text}".strip() if title else text.strip()
+        for title, text in zip(titles, columns["text"], strict=True)
+    ]
 
 
 def query_texts(queries, task_metadata, num_proc: int | None = None) -> list[str]:
@@ -133,11 +167,11 @@ def top_rows(queries: np.ndarray, corpus: np.ndarray, k: int, block: int = BLOCK
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rows, scores = [], []
     for first in range(0, len(queries), 4096):
-        asked = torch.from_numpy(np.ascontiguousarray(queries[first:first + 4096], np.float32)).to(device)
+        asked = torch.from_numpy(np.ascontiguousarray(queries[first : first + 4096], np.float32)).to(device)
         best = torch.empty(len(asked), 0, device=device)
         found = torch.empty(len(asked), 0, dtype=torch.int64, device=device)
         for start in range(0, len(corpus), block):
-            part = torch.from_numpy(np.array(corpus[start:start + block], np.float32)).to(device)
+            part = torch.from_numpy(np.array(corpus[start : start + block], np.float32)).to(device)
             number = torch.arange(start, start + len(part), device=device).expand(len(asked), -1)
             best, found = torch.cat([best, asked @ part.T], 1), torch.cat([found, number], 1)
             if best.shape[1] > k:
@@ -150,7 +184,9 @@ def top_rows(queries: np.ndarray, corpus: np.ndarray, k: int, block: int = BLOCK
     return np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
 
 
-def _rerank(asked: np.ndarray, vectors: np.ndarray, wanted: list[str], ids: list[str], top_ranked: dict, top_k: int) -> dict:
+def _rerank(
+    asked: np.ndarray, vectors: np.ndarray, wanted: list[str], ids: list[str], top_ranked: dict, top_k: int
+) -> dict:
     row_of = {i: row for row, i in enumerate(ids)}
     results: dict[str, dict[str, float]] = {}
     for query, vector in zip(wanted, asked, strict=True):

@@ -96,18 +96,26 @@ def study(tasks: int | list[str] = 56, seeds: int = 1, world: World | None = Non
     made = arrays(types, seeds, 1, world, seed)
     y = np.clip(made.y[:, 0, :] / 100, 0, 1)
     runs = made.runs.loc[made.runs.index.repeat(len(names))].reset_index(drop=True)
-    table = runs.assign(task=names * len(made.runs), type=list(types) * len(made.runs), metric="simulated", score=y.ravel())
+    table = runs.assign(
+        task=names * len(made.runs), type=list(types) * len(made.runs), metric="simulated", score=y.ravel()
+    )
     table.insert(1, "public", 1)
     columns = ["subset", "public", *FACTORS, "seed", "task", "type", "metric", "score"]
     return table[columns]
 
 
 def truth(tasks: int | list[str] = 56, seeds: int = 1, world: World | None = None, seed: int = 0) -> pd.DataFrame:
-    """Return ``task, type, factor, effect``: the true main effects (points) of the ``study`` with the same arguments."""
+    """Return ``task, type, factor, effect``: the true main effects (points) of ``study`` with the same arguments."""
     names, types = _tasks(tasks)
     made = arrays(types, seeds, 1, world, seed)
-    return pd.DataFrame({"task": np.repeat(names, len(FACTORS)), "type": np.repeat(types, len(FACTORS)),
-                         "factor": list(FACTORS) * len(names), "effect": made.truth[:, 0, :].T.ravel()})
+    return pd.DataFrame(
+        {
+            "task": np.repeat(names, len(FACTORS)),
+            "type": np.repeat(types, len(FACTORS)),
+            "factor": list(FACTORS) * len(names),
+            "effect": made.truth[:, 0, :].T.ravel(),
+        }
+    )
 
 
 def _tasks(tasks) -> tuple[list[str], list[str]]:
@@ -121,8 +129,10 @@ def _tasks(tasks) -> tuple[list[str], list[str]]:
     return names, [listed["type"].iloc[i % len(listed)] for i in range(tasks)]
 
 
-def draw_table(table: pd.DataFrame, spread: float = 1.0, common: float = 0.7, draws: int = 10, seed: int = 0) -> pd.DataFrame:
-    """Return scores per draw for a simulated table: ``subset, seed, task, draw, score``, with the table's scores as means.
+def draw_table(
+    table: pd.DataFrame, spread: float = 1.0, common: float = 0.7, draws: int = 10, seed: int = 0
+) -> pd.DataFrame:
+    """Return scores per draw of a table: ``subset, seed, task, draw, score``, whose means are the table's scores.
 
     ``spread`` (points) is a score's standard deviation over draws, ``common`` the part of its variance that all runs
     share because they get the same draws.
@@ -133,4 +143,6 @@ def draw_table(table: pd.DataFrame, spread: float = 1.0, common: float = 0.7, dr
     move = np.sqrt(common) * same + np.sqrt(1 - common) * random.normal(size=(len(table), draws))
     move = spread / 100 * (move - move.mean(axis=1, keepdims=True))
     out = table.loc[table.index.repeat(draws), ["subset", "seed", "task"]].reset_index(drop=True)
-    return out.assign(draw=np.tile(np.arange(draws), len(table)), score=(table["score"].to_numpy()[:, None] + move).ravel())
+    return out.assign(
+        draw=np.tile(np.arange(draws), len(table)), score=(table["score"].to_numpy()[:, None] + move).ravel()
+    )

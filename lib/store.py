@@ -30,11 +30,30 @@ def task_identity(task) -> dict[str, Any]:
         from lib.hub import folder_digest
 
         data = {"revision": data.get("revision"), "content": folder_digest(data["path"])}
-    names = ("n_experiments", "samples_per_label", "n_clusters", "max_documents_per_cluster", "k_mean_batch_size", "seed",
-             "max_fraction_of_documents_to_embed", "max_document_to_embed", "min_score", "max_score", "max_depth", "k_values")
+    names = (
+        "n_experiments",
+        "samples_per_label",
+        "n_clusters",
+        "max_documents_per_cluster",
+        "k_mean_batch_size",
+        "seed",
+        "max_fraction_of_documents_to_embed",
+        "max_document_to_embed",
+        "min_score",
+        "max_score",
+        "max_depth",
+        "k_values",
+    )
     protocol = {name: getattr(task, name) for name in names if hasattr(task, name)}
-    return {"name": task.metadata.name, "type": task.metadata.type, "data": data, "splits": list(task.eval_splits),
-            "subsets": list(task.hf_subsets), "protocol": protocol, "metric": task.metadata.main_score}
+    return {
+        "name": task.metadata.name,
+        "type": task.metadata.type,
+        "data": data,
+        "splits": list(task.eval_splits),
+        "subsets": list(task.hf_subsets),
+        "protocol": protocol,
+        "metric": task.metadata.main_score,
+    }
 
 
 def task_key(task, adapter: str, settings: Any) -> str:
@@ -58,7 +77,12 @@ class Store:
             record = json.loads(self.path(task, key).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        good = isinstance(record, dict) and record.get("key") == key and record.get("task") == task and finite(record.get("score"))
+        good = (
+            isinstance(record, dict)
+            and record.get("key") == key
+            and record.get("task") == task
+            and finite(record.get("score"))
+        )
         return record if good else None
 
     def put(self, record: dict[str, Any]) -> Path:

@@ -15,10 +15,17 @@ from lib.rng import kept_random_state
 
 BUNDLED = "classroom"
 # mteb's own names differ from what people call them
-ALIASES = {"MTEB": "MTEB(eng, v1)", "MTEB(eng, classic)": "MTEB(eng, v1)", "MTEB(medical)": "MTEB(Medical, v1)",
-           "MTEB(law)": "MTEB(Law, v1)", "MTEB(multilingual)": "MTEB(Multilingual, v2)"}
-CQADUPSTACK = ("Given a question, retrieve detailed question descriptions from Stackexchange "
-               "that are duplicates to the given question")
+ALIASES = {
+    "MTEB": "MTEB(eng, v1)",
+    "MTEB(eng, classic)": "MTEB(eng, v1)",
+    "MTEB(medical)": "MTEB(Medical, v1)",
+    "MTEB(law)": "MTEB(Law, v1)",
+    "MTEB(multilingual)": "MTEB(Multilingual, v2)",
+}
+CQADUPSTACK = (
+    "Given a question, retrieve detailed question descriptions from Stackexchange "
+    "that are duplicates to the given question"
+)
 # its score averages a correlation with its p-value (mteb issue 1156)
 DISTRUSTED = {"SummEval": "averages the correlation with its p-value; use SummEvalSummarization.v2"}
 
@@ -67,7 +74,9 @@ def from_folder(folder: Path) -> list:
     if not specs:
         raise KitError(f"{folder} holds no YAML file; a suite needs one per set (type, file, instruction)")
     order = list(MAIN_SCORES)
-    return sorted((make_task(path) for path in specs), key=lambda task: (order.index(task.metadata.type), task.metadata.name))
+    return sorted(
+        (make_task(path) for path in specs), key=lambda task: (order.index(task.metadata.type), task.metadata.name)
+    )
 
 
 def _from_mteb(name: str) -> list:
@@ -90,11 +99,19 @@ def _unknown(name: str) -> str:
     import mteb
     from mteb.get_tasks import TASK_LIST
 
-    known = [*(benchmark.name for benchmark in mteb.get_benchmarks()), *ALIASES, BUNDLED, *(p.stem for p in suite_folder().glob("*.yaml")),
-             *(cls.metadata.name for cls in TASK_LIST)]
+    known = [
+        *(benchmark.name for benchmark in mteb.get_benchmarks()),
+        *ALIASES,
+        BUNDLED,
+        *(p.stem for p in suite_folder().glob("*.yaml")),
+        *(cls.metadata.name for cls in TASK_LIST),
+    ]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     return f"unknown suite, task or folder {name!r}" + (
-        f"; near: {', '.join(near)}" if near else "; say 'classroom', a benchmark such as 'MTEB(eng, v1)', a task, or a folder")
+        f"; near: {', '.join(near)}"
+        if near
+        else "; say 'classroom', a benchmark such as 'MTEB(eng, v1)', a task, or a folder"
+    )
 
 
 def fresh(task):
@@ -131,11 +148,20 @@ def describe(tasks: Sequence, rule=None):
     for task in tasks:
         meta, parts = task.metadata, leaves(task)
         side = PromptType.query if meta.type in ("Retrieval", "Reranking") else None
-        rows.append({"task": meta.name, "type": meta.type, "metric": meta.main_score, "splits": " ".join(parts[0].eval_splits),
-                     "instruction": rule.of(parts[0].metadata, side), "parts": len(parts), "doubt": DISTRUSTED.get(meta.name, "")})
+        rows.append(
+            {
+                "task": meta.name,
+                "type": meta.type,
+                "metric": meta.main_score,
+                "splits": " ".join(parts[0].eval_splits),
+                "instruction": rule.of(parts[0].metadata, side),
+                "parts": len(parts),
+                "doubt": DISTRUSTED.get(meta.name, ""),
+            }
+        )
     return pd.DataFrame(rows)
 
 
 def leaves(task) -> list:
-    """Return the tasks that are really run: the parts of an aggregate (CQADupstackRetrieval has twelve), or the task."""
+    """Return the tasks that are really run: an aggregate's parts (CQADupstackRetrieval has twelve), or the task."""
     return list(task.tasks) if getattr(task, "is_aggregate", False) else [task]

@@ -13,11 +13,13 @@ from lib.store import Store, finite, mteb_version, task_key
 class TaskRun:
     """One adapter over many tasks: the store, the encoder with its vectors, the retries. See ``lib.scoring.score``."""
 
-    def __init__(self, embedder, out_dir: Path, name: str, settings, predictions: str | Path | None = None):
-        self.embedder, self.out_dir, self.name, self.settings, self.predictions = embedder, out_dir, name, settings, predictions
+    def __init__(self, embedder, out_dir: Path, name: str, settings, predictions: bool = False):
+        self.embedder, self.out_dir, self.name, self.settings = embedder, out_dir, name, settings
         self.adapter = embedder.adapter_digest()
         self.how = {"embedder": embedder.fingerprint()}
         self.revision = digest([self.adapter, self.how, settings.instructions, settings.instruction_overrides])
+        items = out_dir / "items" / f"{name.replace('/', '-')}-{self.revision[:8]}"
+        self.predictions = items if predictions else None
         self.store = Store(out_dir / "store")
         self.bar = None
         self._encoder = None
@@ -35,16 +37,24 @@ class TaskRun:
 
             s = self.settings
             self._encoder = MtebEncoder(
-                self.embedder, f"kit/{self.name.replace('/', '-')}-{self.revision[:8]}", self.revision, self.instructions(),
-                s.batch_tokens or None, on_texts=self.bar.texts if self.bar else None,
-                corpus_dir=s.corpus_dir or self.out_dir / "corpora", large_corpus=s.large_corpus)
+                self.embedder,
+                f"kit/{self.name.replace('/', '-')}-{self.revision[:8]}",
+                self.revision,
+                self.instructions(),
+                s.batch_tokens or None,
+                on_texts=self.bar.texts if self.bar else None,
+                corpus_dir=s.corpus_dir or self.out_dir / "corpora",
+                large_corpus=s.large_corpus,
+            )
         return self._encoder
 
     def instructions(self):
-        """Return the rule that gives each task its instruction."""
+        """Return the rule that gives each task its instruction; none for a model without a place for one."""
         from lib.encoder import Instructions
 
-        return Instructions(self.settings.instructions, self.settings.instruction_overrides)
+        template = getattr(getattr(self.embedder, "params", None), "query_template", "{text}")
+        mode = self.settings.instructions if template else "off"
+        return Instructions(mode, self.settings.instruction_overrides)
 
     def key(self, task) -> str:
         """Return the record's key; of the instructions, only those that this task uses count."""
@@ -56,11 +66,11 @@ class TaskRun:
         return task_key(task, self.adapter, {**self.how, "instructions": texts, "parts": extra})
 
     def task(self, task) -> tuple[dict | None, str]:
-        """Return (record, "") of a task, or (None, why there is none). An aggregate's parts are run and kept one by one."""
+        """Return (record, ""), or (None, why there is none). An aggregate's parts are run and kept one by one."""
         try:
             key = self.key(task)
             record = self.store.get(task.metadata.name, key)
-            if record is not None and self.predictions is None:
+            if record is not None and not self._lacks_predictions(task):
                 return record, ""
             if getattr(task, "is_aggregate", False):
                 return self._aggregate(task, key)
@@ -68,6 +78,9 @@ class TaskRun:
         except KitError as error:
             return None, str(error)
         return (None, reason) if reason else (self.store.get(task.metadata.name, key), "")
+
+    def _lacks_predictions(self, task) -> bool:
+        return self.predictions is not None and not (self.predictions / task.prediction_file_name).is_file()
 
     def _attempts(self, task, key: str) -> str:
         """Run a task, again if it fails; return why there is no score, or ""."""
@@ -83,7 +96,7 @@ class TaskRun:
                 return f"took longer than scoring.time_limit ({self.settings.time_limit:g} s)"
             except KitError as error:
                 return str(error)
-            except Exception as error:  # noqa: BLE001 - one broken set must not take the others down; it is listed
+            except Exception as error:
                 reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
             finally:
                 if not hasattr(task, "spec"):
@@ -102,23 +115,45 @@ class TaskRun:
             check_candidates(task)
             materialise_labels(task)
         twin = fresh(task)  # clustering draws from a generator that advances: every model needs its own
-        scores = {split: dict(twin.evaluate(self.encoder, split, encode_kwargs={"show_progress_bar": False},
-                                            prediction_folder=self.predictions)) for split in twin.eval_splits}
+        folder = self.predictions / "unfinished" if self.predictions is not None else None
+        if folder is not None:
+            (folder / twin.prediction_file_name).unlink(missing_ok=True)  # mteb would add to a file cut off by a kill
+        scores = {
+            split: dict(
+                twin.evaluate(self.encoder, split, encode_kwargs={"show_progress_bar": False}, prediction_folder=folder)
+            )
+            for split in twin.eval_splits
+        }
         self._keep(twin, key, scores, time.perf_counter() - started)
+        if folder is not None:
+            (folder / twin.prediction_file_name).replace(folder.parent / twin.prediction_file_name)
 
     def _keep(self, task, key: str, scores: dict, seconds: float) -> dict:
         """Write mteb's own JSON and then the record, which is what says that the task is done."""
         from mteb.cache import ResultCache
         from mteb.results import TaskResult
 
-        result = TaskResult.from_task_results(task, scores, evaluation_time=seconds, date=datetime.datetime.now(tz=datetime.UTC))
+        result = TaskResult.from_task_results(
+            task, scores, evaluation_time=seconds, date=datetime.datetime.now(tz=datetime.UTC)
+        )
         value = float(result.get_score())
         if not finite(value):
             raise KitError(f"{task.metadata.name} came out as {value}, not a number; look at its data")
         ResultCache(self.out_dir / "mteb").save_to_cache(result, self.encoder.mteb_model_meta)
-        record = {"task": task.metadata.name, "type": task.metadata.type, "metric": task.metadata.main_score, "score": value,
-                  "draws": draws_of(task, scores), "key": key, "adapter": self.adapter, "encoder": self.how, "mteb": mteb_version(),
-                  "revision": task.metadata.revision, "seconds": round(seconds, 3), "scores": _small(scores)}
+        record = {
+            "task": task.metadata.name,
+            "type": task.metadata.type,
+            "metric": task.metadata.main_score,
+            "score": value,
+            "draws": draws_of(task, scores),
+            "key": key,
+            "adapter": self.adapter,
+            "encoder": self.how,
+            "mteb": mteb_version(),
+            "revision": task.metadata.revision,
+            "seconds": round(seconds, 3),
+            "scores": _small(scores),
+        }
         self.store.put(record)
         return record
 
@@ -130,7 +165,10 @@ class TaskRun:
             name, reason = next(iter(lost.items()))
             return None, f"{len(lost)} of its {len(records)} parts failed ({name}: {reason})"
         mean = sum(record["score"] for record, _ in records.values()) / len(records)
-        scores = {split: {"default": {task.metadata.main_score: mean, "main_score": mean}} for split in task.metadata.eval_splits}
+        scores = {
+            split: {"default": {task.metadata.main_score: mean, "main_score": mean}}
+            for split in task.metadata.eval_splits
+        }
         return self._keep(task, key, scores, sum(record["seconds"] for record, _ in records.values())), ""
 
     def close(self, failed: dict[str, str]) -> None:
@@ -151,8 +189,10 @@ def check_candidates(task) -> None:
     for subset in task.dataset.values():
         for split in subset.values():
             if not split.get("top_ranked"):
-                raise KitError(f"{task.metadata.name} has lost its candidates (top_ranked); fetch the whole set with "
-                               "`hf download` and name the folder in scoring.data_dir")
+                raise KitError(
+                    f"{task.metadata.name} has lost its candidates (top_ranked); fetch the whole set with "
+                    "`hf download` and name the folder in scoring.data_dir"
+                )
 
 
 def draws_of(task, scores: dict) -> list[float]:
@@ -173,49 +213,7 @@ def draws_of(task, scores: dict) -> list[float]:
 def _small(scores: dict) -> dict:
     """Leave the per-draw tables out: the draws are kept on their own, and mteb's JSON has all of it."""
     large = ("scores_per_experiment", "v_measures", "ami_scores")
-    return {split: {subset: {k: v for k, v in row.items() if k not in large} for subset, row in rows.items()}
-            for split, rows in scores.items()}
-
-
-class Bar:
-    """One bar per suite in characters, with the running task's name, its texts done, and the time left."""
-
-    def __init__(self, tasks, name: str, shown: bool):
-        from tqdm.auto import tqdm
-
-        self.sizes = {task.metadata.name: task_size(task) for task in tasks} if shown else {}
-        self.bar = tqdm(total=sum(self.sizes.values()), desc=name, disable=not shown, leave=False,
-                        bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}<{remaining}{postfix}")
-        self.count, self.name = 0, ""
-
-    def task(self, task) -> None:
-        """Show which task is running."""
-        self.count, self.name = 0, task.metadata.name
-        self.bar.set_postfix_str(self.name)
-
-    def texts(self, number: int) -> None:
-        """Show how many texts of the running task have been encoded."""
-        self.count += number
-        self.bar.set_postfix_str(f"{self.name} {self.count} texts")
-
-    def done(self, task) -> None:
-        """Move on by the task's size."""
-        self.bar.update(self.sizes.get(task.metadata.name, 0))
-
-    def close(self) -> None:
-        """Take the bar away."""
-        self.bar.close()
-
-
-def task_size(task) -> int:
-    """Return a set's size in characters, from its files or from the statistics that mteb ships; 100,000 if unknown."""
-    from lib.localsets import files_of
-    from lib.suites import leaves
-
-    if hasattr(task, "spec"):
-        return sum(path.stat().st_size for path in files_of(task.spec, task.folder))
-    total = 0
-    for leaf in leaves(task):
-        stats = leaf.metadata.descriptive_stats or {}
-        total += sum(int(split.get("number_of_characters") or 0) for split in stats.values() if isinstance(split, dict))
-    return total or 100_000
+    return {
+        split: {subset: {k: v for k, v in row.items() if k not in large} for subset, row in rows.items()}
+        for split, rows in scores.items()
+    }

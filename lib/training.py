@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from lib import checkpoint, memory
 from lib.distributed import Group, current
-from lib.files import KitError, append_jsonl, digest, read_json, write_json
-from lib.gradcache import GradCache, StepTexts, step_texts
+from lib.files import KitError, append_jsonl, digest, digest_file, read_json, write_json
+from lib.gradcache import GradCache, StepTexts, random_state, restore, step_texts
 from lib.mixture import Batch, steps_per_source
 from lib.triplets import Triplet
 
@@ -90,6 +90,7 @@ class Run:
         found = checkpoint.load(self.out_dir, self.key, self.embedder.model, self.optimizer)
         if found is not None:
             self.start, budget, keep = found.step, found.budget, found.keep
+        budget = self.group.smallest(budget)           # every rank cuts the same micro-batches
         if self.group.first:
             self.log = checkpoint.trim_log(self.out_dir / LOG, self.start)
         self.group.barrier()
@@ -118,10 +119,12 @@ class Run:
 
         began, batch = time.perf_counter(), self.batches[step]
         weights = self.optimizer.param_groups[0]["params"]
+        before = random_state(self.embedder.device)
         self.optimizer.zero_grad(set_to_none=True)
         result = self.cache.run(self.texts(batch))
         norm = float(torch.nn.utils.clip_grad_norm_(weights, self.params.clip_norm or math.inf))
         if not (math.isfinite(result.loss) and math.isfinite(norm)):
+            restore(before)                            # as before this step's dropout: what the checkpoint must hold
             self._stop(step, batch, result.loss, norm)
         rate = learning_rate(step, len(self.batches), self.params)
         self.optimizer.param_groups[0]["lr"] = rate
@@ -158,9 +161,11 @@ class Run:
     def finish(self, extra: dict) -> dict:
         """Write adapter and summary, delete the checkpoint, leave the embedder ready to encode."""
         self.embedder.model.eval()
-        summary = {**extra, **self._summary()}
         if self.group.first:
             self.embedder.save_adapter(self.out_dir)
+        self.group.barrier()
+        summary = {**extra, **self._summary(), "adapter": digest_file(self.out_dir / "adapter_model.safetensors")}
+        if self.group.first:
             write_json(self.out_dir / SUMMARY, summary)
             checkpoint.remove(self.out_dir)
         self.group.barrier()
@@ -176,7 +181,8 @@ class Run:
             "padding_share": round(1 - total["tokens"] / max(total["padded_tokens"], 1), 4),
             "peak_memory_mb": max((row["memory_mb"] for row in self.log), default=0),
             "micro_batch_tokens": self.cache.budget, "keep_graph_tokens": self.cache.keep, "attention": self.cache.attention,
-            "adapter": self.embedder.adapter_digest(), "embedder": self.embedder.fingerprint(),
+            "final_loss": self.log[-1]["loss"] if self.log else None,
+            "adapter_digest": self.embedder.adapter_digest(), "embedder": self.embedder.fingerprint(),
         }
 
 

@@ -7,16 +7,37 @@ that loses one loses something a person would read without effort.
 import json
 import random
 
-BEFORE = ("Here is the JSON object you asked for:", "Sure! Below is one example.", "Certainly, here you go {hope it helps}:",
-          "I'd use these keys: input, label.\n", "<think>The user wants {\"a\": 1}, so I write one.</think>")
-AFTER = ("Let me know if you need another one!", "Note: I kept the overlap low (see \"S1\").", "Hope that's fine :-}",
-         "The label {was} chosen with care.")
-STYLES = ("json", "pretty", "single", "single_raw", "smart", "missing_comma", "raw_lines", "raw_control", "inner_quotes")
+BEFORE = (
+    "Here is the JSON object you asked for:",
+    "Sure! Below is one example.",
+    "Certainly, here you go {hope it helps}:",
+    "I'd use these keys: input, label.\n",
+    '<think>The user wants {"a": 1}, so I write one.</think>',
+)
+AFTER = (
+    "Let me know if you need another one!",
+    'Note: I kept the overlap low (see "S1").',
+    "Hope that's fine :-}",
+    "The label {was} chosen with care.",
+)
+STYLES = (
+    "json",
+    "pretty",
+    "single",
+    "single_raw",
+    "smart",
+    "missing_comma",
+    "raw_lines",
+    "raw_control",
+    "inner_quotes",
+)
 AROUND = ("plain", "fence", "fence_json", "fence_python", "before", "after", "both", "before_fence_after")
 SHAPES = ("flat", "trailing_comma", "outer", "extra_object", "list", "wrapped_text")
 
 
-def dirty(texts: dict[str, str], rng: random.Random, style: str = "", around: str = "", shape: str = "") -> tuple[str, str]:
+def dirty(
+    texts: dict[str, str], rng: random.Random, style: str = "", around: str = "", shape: str = ""
+) -> tuple[str, str]:
     """Return (style/shape/around, the answer). Ways that are not named are drawn."""
     style, shape, around = style or rng.choice(STYLES), shape or rng.choice(SHAPES), around or rng.choice(AROUND)
     if style in ("json", "pretty"):  # these two are plain JSON where shape and surroundings are plain
@@ -38,16 +59,31 @@ def shaped(texts: dict[str, str], style: str, shape: str) -> str:
     if shape == "outer":
         return "{" + quoted("answer", style) + ": " + body + "}"
     if shape == "extra_object":
-        return body[:-1].rstrip() + ", " + quoted("notes", style) + ": " + written({"words": "low", "tone": "plain"}, style) + "}"
+        return (
+            body[:-1].rstrip()
+            + ", "
+            + quoted("notes", style)
+            + ": "
+            + written({"words": "low", "tone": "plain"}, style)
+            + "}"
+        )
     return f"[{body}]" if shape == "list" else body
 
 
 def written(texts: dict[str, str], style: str) -> str:
     """Write key: text entries in one style of quoting and white space."""
     gap = "\n    " if style in ("pretty", "raw_lines", "missing_comma") else " "
-    entries = [quoted(key, "json" if style == "inner_quotes" else style) + ": " + quoted(value, style) for key, value in texts.items()]
-    return "{" + gap.lstrip(" ") + ("," if style != "missing_comma" else "").join((entries[0], *(gap + e for e in entries[1:]))) \
-        + gap.strip("  ") + "}"
+    entries = [
+        quoted(key, "json" if style == "inner_quotes" else style) + ": " + quoted(value, style)
+        for key, value in texts.items()
+    ]
+    return (
+        "{"
+        + gap.lstrip(" ")
+        + ("," if style != "missing_comma" else "").join((entries[0], *(gap + e for e in entries[1:])))
+        + gap.strip(" ")
+        + "}"
+    )
 
 
 def quoted(text: str, style: str) -> str:
@@ -68,7 +104,12 @@ def quoted(text: str, style: str) -> str:
 
 def surrounded(body: str, around: str, rng: random.Random) -> str:
     """Put fences and chatter around the object."""
-    fence = {"fence": "```\n", "fence_json": "```json\n", "fence_python": "```python\n", "before_fence_after": "```json\n"}.get(around)
+    fence = {
+        "fence": "```\n",
+        "fence_json": "```json\n",
+        "fence_python": "```python\n",
+        "before_fence_after": "```json\n",
+    }.get(around)
     if fence:
         body = fence + body + "\n```"
     if around in ("before", "both", "before_fence_after"):

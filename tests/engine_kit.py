@@ -74,7 +74,8 @@ def text(stream: random.Random, low: int, high: int) -> str:
     return " ".join(stream.choice(WORDS) for _ in range(stream.randint(low, high)))
 
 
-def triplets(count: int = 12, seed: int = 0, low: int = 1, high: int = 20, source: str = "", negatives: bool = True) -> list[Triplet]:
+def triplets(count: int = 12, seed: int = 0, low: int = 1, high: int = 20, source: str = "",
+             negatives: bool = True) -> list[Triplet]:
     """Triplets of mixed lengths, a quarter without a hard negative, with some repeated queries and positives."""
     stream = random.Random(seed)
     found = []

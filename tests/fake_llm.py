@@ -20,10 +20,14 @@ def answer_to(prompt: str, seed: int) -> tuple[str, str]:
     """Return (text, finish reason): a brainstorm list, or a dirty object for the category the prompt asks for."""
     rng = random.Random(hashlib.sha256(f"{seed}/{prompt}".encode()).digest())
     if "Python list of strings" in prompt:
-        return json.dumps([f"Given {w} number {rng.randint(0, 40)}, find its match." for w in ("a word", "a plant", "a law")]), "stop"
+        return json.dumps(
+            [f"Given {w} number {rng.randint(0, 40)}, find its match." for w in ("a word", "a plant", "a law")]
+        ), "stop"
     keys = next(keys for keys in KEYS.values() if all(f'"{key}"' in prompt for key in keys))
-    texts = {key: " ".join(rng.choices("lorem ipsum dolor sit amet café 雨 it's 5\" wide".split(), k=rng.randint(1, 12)))
-             for key in keys}
+    texts = {
+        key: " ".join(rng.choices("lorem ipsum dolor sit amet café 雨 it's 5\" wide".split(), k=rng.randint(1, 12)))
+        for key in keys
+    }
     text = dirty.dirty(texts, rng, rng.choice(("json", "pretty", "single", "smart", "raw_control")))[1]
     return (text, "stop") if rng.random() > 0.1 else (text[: len(text) // 2], "length")
 
@@ -86,11 +90,18 @@ class FakeLLM:
         if status == 200 and reply is None:
             prompt = body["messages"][-1]["content"]
             text, finish = answer_to(prompt, body["seed"])
-            reply = {"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": finish}],
-                     "usage": {"prompt_tokens": len(prompt.split()), "completion_tokens": len(text.split())}}
+            reply = {
+                "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": finish}],
+                "usage": {"prompt_tokens": len(prompt.split()), "completion_tokens": len(text.split())},
+            }
         data = json.dumps(reply).encode()
         http.send_response(status)
-        for name, value in {**self.headers, **headers, "Content-Type": "application/json", "Content-Length": str(len(data))}.items():
+        for name, value in {
+            **self.headers,
+            **headers,
+            "Content-Type": "application/json",
+            "Content-Length": str(len(data)),
+        }.items():
             http.send_header(name, value)
         http.end_headers()
         http.wfile.write(data)

@@ -14,9 +14,10 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
-KEEP = ("LibraryDeskIntents", "MuseumLabels", "SameQuestion", "EverydaySTS")
+KEEP = ("SameQuestion", "EverydaySTS")
 CUT = {
-    "study.categories": ["short_short", "long_short"], "study.seeds": [0, 1], "public.n": 120, "training.batch_size": 8,
+    "study.categories": ["short_short", "long_short"], "study.extra": [], "study.seeds": [0, 1],
+    "generation.n": {"short_short": 40, "long_short": 40}, "public.n": 120, "public.packages": ["networkx"], "training.batch_size": 8,
     "mixture.steps": 4, "mixture.steps_per_category": 1, "training.checkpoint_every": 1,
 }
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from lib import check
+from lib import check, hub
 from lib.params import load
 
 
@@ -26,6 +26,7 @@ def server():
     threading.Thread(target=running.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{running.server_port}"
     running.shutdown()
+    hub.online.cache_clear()
 
 
 @pytest.fixture
@@ -49,17 +50,22 @@ def test_a_name_look_up_that_hangs_counts_as_no_answer():
     assert not check._in_time(lambda: 1 / 0, 1)
 
 
+def switch_hub(monkeypatch, off: bool) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1" if off else "0")
+    hub.online.cache_clear()
+
+
 def test_switching_the_hub_off_needs_no_network(server, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", server)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    switch_hub(monkeypatch, off=True)
     assert not check.hub_reachable()
-    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    switch_hub(monkeypatch, off=False)
     assert check.hub_reachable()
 
 
 def test_folders_bundled_names_cache_and_hub_names_are_told_apart(tmp_path, monkeypatch, server):
     monkeypatch.setenv("HF_ENDPOINT", server)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    switch_hub(monkeypatch, off=False)
 
     def found(name):
         named = load("classroom", {"public.source": "e5", "public.location": name,
@@ -71,7 +77,7 @@ def test_folders_bundled_names_cache_and_hub_names_are_told_apart(tmp_path, monk
     assert not gone.ok and "does not exist; correct public.location" in str(gone)
     (hub,) = found("someone/some-data")
     assert hub.ok and "the hub answers" in hub.what
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    switch_hub(monkeypatch, off=True)
     (offline,) = found("someone/some-data")
     assert str(offline).startswith("[FAIL]") and "name the folders instead" in str(offline)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))

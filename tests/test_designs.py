@@ -42,8 +42,15 @@ def test_no_run_without_any_data():
         assert len({(run.name, run.seed) for run in designs.design_runs(name, 3)}) == len(designs.design_runs(name, 3))
 
 
-@pytest.mark.parametrize(("arguments", "words"), [(("fractional",), "fractional"), (("factorial", 0), "seed"),
-                                                  (("factorial", [1, 1]), "once"), (("crossed", 1, ("sts",)), "four categories")])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("fractional",), "fractional"),
+        (("factorial", 0), "seed"),
+        (("factorial", [1, 1]), "once"),
+        (("crossed", 1, ("sts",)), "four categories"),
+    ],
+)
 def test_bad_designs_are_refused(arguments, words):
     with pytest.raises(KitError, match=words):
         designs.design_runs(*arguments)

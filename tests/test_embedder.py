@@ -146,7 +146,8 @@ def test_an_adapter_that_does_not_fit_is_one_sentence(tmp_path, adapter, minilm)
 
 
 def test_templates():
-    found = embedder("bert", lora=False, query_template="Instruct: {instruction}\nQuery: {text}", document_template="Document: {text}")
+    found = embedder("bert", lora=False, query_template="Instruct: {instruction}\nQuery: {text}",
+                     document_template="Document: {text}")
     assert found.text_of("a {text} b", "do {text}") == "Instruct: do {text}\nQuery: a {text} b"
     assert found.text_of("a") == "Document: a" and found.text_of("a", "x", document=True) == "Document: a"
 
@@ -154,7 +155,7 @@ def test_templates():
 def test_not_a_number_is_never_returned():
     found = embedder("bert")
     with torch.no_grad():
-        next(w for n, w in found.model.named_parameters() if "lora_B" in n).fill_(float("nan"))
+        [w for n, w in found.model.named_parameters() if "lora_B" in n][-1].fill_(float("nan"))
     with pytest.raises(KitError, match="NaN"):
         found.encode(["w1 w2"])
 
@@ -178,7 +179,8 @@ CASES = [(family, pooling) for family in FAMILIES for pooling in (["last", "mean
 
 
 @pytest.mark.parametrize(("family", "pooling"), CASES)
-@pytest.mark.parametrize("lengths", [LENGTHS, [6] * 5, [1]], ids=["mixed", "equal", "one"])
+@pytest.mark.parametrize("lengths", [pytest.param(LENGTHS, id="mixed"), pytest.param([6] * 5, id="equal", marks=pytest.mark.slow),
+                                     pytest.param([1], id="one", marks=pytest.mark.slow)])
 def test_every_way_through_the_model_is_the_same_function(family, pooling, lengths):
     found = embedder(family, pooling)
     some = rows(found, lengths)

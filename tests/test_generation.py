@@ -27,10 +27,18 @@ def fresh_backend():
 
 
 def served(server, **leaves):
-    return load("classroom", {
-        "generation.backend": "openai", "generation.base_url": server.url, "generation.model": "fake", "generation.brainstorms": 4,
-        "generation.n": dict.fromkeys(CODES, 20), "generation.concurrency": 8,
-        **{f"generation.{name}": value for name, value in leaves.items()}})
+    return load(
+        "classroom",
+        {
+            "generation.backend": "openai",
+            "generation.base_url": server.url,
+            "generation.model": "fake",
+            "generation.brainstorms": 4,
+            "generation.n": dict.fromkeys(CODES, 20),
+            "generation.concurrency": 8,
+            **{f"generation.{name}": value for name, value in leaves.items()},
+        },
+    )
 
 
 @pytest.mark.parametrize("category", list(CODES))
@@ -38,16 +46,27 @@ def test_replay(category, tmp_path):
     params = load("classroom")
     rows = generation.generate(params, category, out_dir=tmp_path, progress=False)
     triplets, rejected = generation.to_triplets(category, rows)
-    assert not rejected and len(triplets) == len(rows) == {"short_short": 320, "long_long": 160, "sts": 150, "bitext": 120}.get(category, 200)
+    assert not rejected and len(triplets) == len(rows) == {
+        "short_short": 320,
+        "long_long": 160,
+        "sts": 150,
+        "bitext": 120,
+    }.get(category, 200)
     assert rows == read_jsonl(tmp_path / "responses" / f"{category}.jsonl")
     fixed = {"sts": "Retrieve semantically similar text.", "bitext": "Retrieve parallel sentences."}
-    assert all(t.instruction == fixed.get(category, r["slots"].get("task")) for t, r in zip(triplets, rows, strict=True))
-    assert len({t.id for t in triplets}) == len(triplets) and all(t.category == category and t.language for t in triplets)
+    assert all(
+        t.instruction == fixed.get(category, r["slots"].get("task")) for t, r in zip(triplets, rows, strict=True)
+    )
+    assert len({t.id for t in triplets}) == len(triplets) and all(
+        t.category == category and t.language for t in triplets
+    )
     assert all(bool(t.negative) == (category not in ("short_short", "long_long")) for t in triplets)
     assert generation.generate(params, category, 7, tmp_path / "part", progress=False) == rows[:7]
     if category in generation.BRAINSTORMED:
         tasks = generation.brainstorm(params, category, tmp_path, progress=False)
-        assert {row["slots"]["task"] for row in rows} <= set(tasks) and len(tasks) == (32 if category == "long_long" else 40)
+        assert {row["slots"]["task"] for row in rows} <= set(tasks) and len(tasks) == (
+            32 if category == "long_long" else 40
+        )
 
 
 def test_replay_refuses_what_it_does_not_have(tmp_path):
@@ -62,7 +81,13 @@ def test_all_categories_through_a_server(tmp_path):
         for category in CODES:
             rows = generation.generate(params, category, out_dir=tmp_path, progress=False)
             triplets, rejected = generation.to_triplets(category, rows)
-            counts[category] = {"asked": 20, "parsed": len(triplets), "rejected": rejected, "duplicates": 1, "valid": len(triplets) - 1}
+            counts[category] = {
+                "asked": 20,
+                "parsed": len(triplets),
+                "rejected": rejected,
+                "duplicates": 1,
+                "valid": len(triplets) - 1,
+            }
             assert [row["id"] for row in rows] == [f"{CODES[category]}-{i:06d}" for i in range(20)]
             assert len(triplets) + sum(rejected.values()) == 20 and set(rejected) <= {"truncated"}
             assert {row["finish"] for row in rows} <= {"stop", "length"}
@@ -70,7 +95,9 @@ def test_all_categories_through_a_server(tmp_path):
         assert server.most <= 8 and asked == 6 * 20 + 4 * 4
         seeds = [body["seed"] for body in server.bodies]
         assert len(set(seeds)) == asked and all(body["model"] == "fake" for body in server.bodies)
-        schema = [body["response_format"]["json_schema"]["schema"] for body in server.bodies if "response_format" in body]
+        schema = [
+            body["response_format"]["json_schema"]["schema"] for body in server.bodies if "response_format" in body
+        ]
         assert len(schema) == 120 and all(s["additionalProperties"] is False for s in schema)
         before = digest_tree(tmp_path)
         for category in CODES:
@@ -110,14 +137,25 @@ def test_row_i_and_its_answer_do_not_depend_on_n(tmp_path):
 
 def test_a_patient_client(tmp_path):
     """Errors of every kind are asked again; a rate limit stops all workers for as long as the server says."""
+
     def faults(k):
-        return {0: (429, {"Retry-After": "0.5"}, {}), 3: (500, {}, {}), 5: "cut", 7: (200, {}, {"choices": []}), 9: (503, {}, {}),
-                11: (200, {}, [1]), 13: (429, {"x-ratelimit-reset-requests": "120ms"}, {})}.get(k)
+        return {
+            0: (429, {"Retry-After": "0.5"}, {}),
+            3: (500, {}, {}),
+            5: "cut",
+            7: (200, {}, {"choices": []}),
+            9: (503, {}, {}),
+            11: (200, {}, [1]),
+            13: (429, {"x-ratelimit-reset-requests": "120ms"}, {}),
+        }.get(k)
+
     with FakeLLM(faults=faults) as server:
         rows = generation.generate(served(server, concurrency=4), "sts", 25, tmp_path, progress=False)
         assert len(rows) == 25 and server.count == 25 + 7
-        first = server.times[0]
-        assert all(t - first > 0.45 for t in server.times[4:])  # the three others were already under way
+        first = server.times[
+            0
+        ]  # answers under way come in and three workers may ask once more before the limit is known
+        assert not [t for t in server.times if 0.1 < t - first < 0.45]
     with FakeLLM() as server:
         assert generation.generate(served(server), "sts", 25, tmp_path / "calm", progress=False) == rows
 
@@ -129,7 +167,9 @@ def test_a_server_that_announces_its_limit_is_not_pushed(tmp_path):
         assert server.times[2] - server.times[0] > 0.28
 
 
-@pytest.mark.parametrize(("status", "words"), [(401, "refuses the key"), (404, "does not know model"), (400, "refuses the request")])
+@pytest.mark.parametrize(
+    ("status", "words"), [(401, "refuses the key"), (404, "does not know model"), (400, "refuses the request")]
+)
 def test_what_no_retry_can_mend_is_said_at_once(tmp_path, status, words):
     with FakeLLM(faults=lambda k: (status, {}, {"error": {"message": "no\nway"}}) if k >= 3 else None) as server:
         with pytest.raises(KitError, match=words) as error:
@@ -173,6 +213,7 @@ def test_asking_works_inside_a_running_event_loop(tmp_path):
     async def notebook():
         with FakeLLM() as server:
             return generation.generate(served(server), "sts", 3, tmp_path, progress=False)
+
     assert len(asyncio.run(notebook())) == 3
 
 
@@ -186,11 +227,15 @@ def test_stopping_in_the_middle_keeps_what_came_and_leaves_no_thread(tmp_path, m
             if len(self.answers) == 6:
                 raise KeyboardInterrupt
             return append(self, answer)
+
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(AnswerStore, "append", interrupted)
             generation.generate(params, "sts", 20, tmp_path, progress=False)
         time.sleep(0.2)
-        assert not [t for t in threading.enumerate() if t.name.startswith("answers")] and before <= threading.active_count()
+        assert (
+            not [t for t in threading.enumerate() if t.name.startswith("answers")]
+            and before <= threading.active_count()
+        )
         count = server.count
         generation.generate(params, "sts", 20, tmp_path, progress=False)
         assert server.count - count == 14
@@ -215,7 +260,15 @@ def test_the_store_survives_a_torn_line_and_names_a_broken_one(tmp_path):
 
 def test_another_model_or_temperature_is_another_answer(tmp_path):
     with FakeLLM() as server:
-        for leaves in ({}, {"temperature": 0.1}, {"model": "other"}, {"top_p": 0.5}, {"max_tokens": 9}, {"seed": 1}, {"structured": "off"}):
+        for leaves in (
+            {},
+            {"temperature": 0.1},
+            {"model": "other"},
+            {"top_p": 0.5},
+            {"max_tokens": 9},
+            {"seed": 1},
+            {"structured": "off"},
+        ):
             count = server.count
             generation.generate(served(server, **leaves), "sts", 3, tmp_path, progress=False)
             assert server.count == count + 3
@@ -225,40 +278,47 @@ RUN = """
 import sys
 from lib import generation
 from lib.params import load
-params = load("classroom", {"generation.backend": "openai", "generation.base_url": sys.argv[1], "generation.model": "fake",
-    "generation.brainstorms": 6, "generation.concurrency": 6, "generation.n": {"short_long": 110, "bitext": 90}})
+params = load("classroom", {"generation.backend": "openai", "generation.base_url": sys.argv[1],
+    "generation.model": "fake", "generation.brainstorms": 6, "generation.concurrency": 6,
+    "generation.n": {"short_long": 110, "bitext": 90}})
 counts = {}
 for category in ("short_long", "bitext"):
     rows = generation.generate(params, category, out_dir=sys.argv[2], progress=len(sys.argv) > 3)
     triplets, rejected = generation.to_triplets(category, rows)
-    counts[category] = {"asked": len(rows), "parsed": len(triplets), "rejected": rejected, "duplicates": 0, "valid": len(triplets)}
+    n = len(triplets)
+    counts[category] = {"asked": len(rows), "parsed": n, "rejected": rejected, "duplicates": 0, "valid": n}
 generation.write_report(params, counts, sys.argv[2])
 """
 
 
 def final_files(out):
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(Path(out).rglob("*"))
-            if path.is_file() and path.relative_to(out).parts[0] not in ("answers", "timing")}
+    return {
+        path.relative_to(out).as_posix(): path.read_bytes()
+        for path in sorted(Path(out).rglob("*"))
+        if path.is_file() and path.relative_to(out).parts[0] not in ("answers", "timing")
+    }
 
 
 @pytest.mark.slow
 def test_killed_thirty_times(tmp_path):
     """30 SIGKILLs at random moments, then one clean run: the files of an uninterrupted run, no answer asked in vain."""
     rng = random.Random(20)
-    with FakeLLM(delay=(0.05, 0.25)) as server:
+    with FakeLLM(delay=(0.1, 0.4)) as server:
         command = [sys.executable, "-c", RUN, server.url]
-        start = time.monotonic()
         subprocess.run([*command, str(tmp_path / "whole")], check=True, env={**os.environ, "PYTHONHASHSEED": "1"})
-        whole_time, whole_count = time.monotonic() - start, server.count
-        out, kept = tmp_path / "killed", []
-        for _ in range(30):
-            process = subprocess.Popen([*command, str(out)], stderr=subprocess.DEVNULL)
-            time.sleep(rng.uniform(0.1, min(whole_time, 3.0)))
+        whole_count, out, kept = server.count, tmp_path / "killed", []
+        for life in range(30):
+            count, process = server.count, subprocess.Popen([*command, str(out)], stderr=subprocess.DEVNULL)
+            while life % 6 and server.count == count and process.poll() is None:  # every sixth dies while it starts
+                time.sleep(0.005)
+            time.sleep(rng.uniform(0.0, 0.5))
             process.send_signal(signal.SIGKILL)
-            assert process.wait() in (-signal.SIGKILL, 0)
-            kept.append(sum(path.read_bytes().count(b"\n") for path in (out / "answers").glob("*.jsonl")) if out.exists() else 0)
+            assert process.wait() == -signal.SIGKILL
+            kept.append(
+                sum(path.read_bytes().count(b"\n") for path in (out / "answers").glob("*.jsonl")) if out.exists() else 0
+            )
         subprocess.run([*command, str(out)], check=True, env={**os.environ, "PYTHONHASHSEED": "2"})
-    assert kept == sorted(kept) and len(set(kept)) > 5  # every life got further, and none lost an answer
+    assert kept == sorted(kept) and len(set(kept)) > 10  # most lives got further, and none lost an answer
     assert final_files(out) == final_files(tmp_path / "whole") and len(final_files(out)) == 4
     assert server.count - whole_count <= whole_count + 31 * 6  # at most the requests under way were asked again
     report = read_json(out / "generation.json")
@@ -282,24 +342,54 @@ def tiny_llama(tmp_path_factory):
     folder = tmp_path_factory.mktemp("llama")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    tokenizer.train_from_iterator(["a small text"], trainers.BpeTrainer(
-        vocab_size=300, special_tokens=["<s>", "</s>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>").save_pretrained(folder)
+    tokenizer.train_from_iterator(
+        ["a small text"],
+        trainers.BpeTrainer(
+            vocab_size=300,
+            special_tokens=["<s>", "</s>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>"
+    ).save_pretrained(folder)
     torch.manual_seed(0)
-    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer.get_vocab()), hidden_size=32, intermediate_size=64, num_hidden_layers=1,
-                                 num_attention_heads=2, bos_token_id=0, eos_token_id=1)).save_pretrained(folder)
+    LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer.get_vocab()),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            bos_token_id=0,
+            eos_token_id=1,
+        )
+    ).save_pretrained(folder)
     return folder
 
 
+@pytest.mark.slow
 def test_local_transformers(tiny_llama, tmp_path):
-    leaves = {"generation.backend": "transformers", "generation.model": str(tiny_llama), "generation.max_tokens": 12,
-              "generation.dtype": "float32", "generation.n": {"sts": 9}}
+    leaves = {
+        "generation.backend": "transformers",
+        "generation.model": str(tiny_llama),
+        "generation.max_tokens": 12,
+        "generation.dtype": "float32",
+        "generation.n": {"sts": 9},
+    }
     params = load("classroom", {**leaves, "generation.batch_size": 4})
     rows = generation.generate(params, "sts", out_dir=tmp_path, progress=False)
-    assert len({row["response"] for row in rows}) == 9 and all(0 < row["tokens_out"] <= 12 < row["tokens_in"] for row in rows)
+    assert len({row["response"] for row in rows}) == 9 and all(
+        0 < row["tokens_out"] <= 12 < row["tokens_in"] for row in rows
+    )
     assert generation.to_triplets("sts", rows)[0] == []
-    alone = generation.generate(load("classroom", {**leaves, "generation.batch_size": 1}), "sts", out_dir=tmp_path / "b", progress=False)
-    assert [row["response"] for row in alone] == [row["response"] for row in rows]  # an answer is its seed's, not its batch's
+    alone = generation.generate(
+        load("classroom", {**leaves, "generation.batch_size": 1}), "sts", out_dir=tmp_path / "b", progress=False
+    )
+    assert [row["response"] for row in alone] == [
+        row["response"] for row in rows
+    ]  # an answer is its seed's, not its batch's
 
 
 def test_gumbel_noise_samples_from_temperature_and_nucleus():
@@ -314,18 +404,30 @@ def test_gumbel_noise_samples_from_temperature_and_nucleus():
     inside = chances.cumsum(-1) - chances < 0.9
     expected = torch.where(inside, chances, 0.0) / chances[inside].sum()
     n = 4000
-    draws = _seeded([Request("", "", "m", seed, 0.7, 0.9, 1) for seed in range(n)])(None, logits.repeat(n, 1)).argmax(-1)
+    draws = _seeded([Request("", "", "m", seed, 0.7, 0.9, 1) for seed in range(n)])(None, logits.repeat(n, 1)).argmax(
+        -1
+    )
     seen = torch.bincount(draws, minlength=5).double()
     assert seen[~inside].sum() == 0
-    assert chisquare(seen[inside].numpy(), (expected[inside].double() / expected[inside].double().sum() * n).numpy()).pvalue > 1e-3
+    assert (
+        chisquare(
+            seen[inside].numpy(), (expected[inside].double() / expected[inside].double().sum() * n).numpy()
+        ).pvalue
+        > 1e-3
+    )
     greedy = _seeded([Request("", "", "m", 0, 0.0, 0.9, 1)])(None, logits[None])
     assert greedy.argmax() == 0
 
 
-@pytest.mark.parametrize(("backend", "words"), [("openai", "generation.model"), ("vllm", "generation.model"), ("transformers", "generation.model")])
+@pytest.mark.parametrize(
+    ("backend", "words"),
+    [("openai", "generation.model"), ("vllm", "generation.model"), ("transformers", "generation.model")],
+)
 def test_a_backend_without_a_model_says_so(tmp_path, backend, words):
     with pytest.raises(KitError, match=words):
-        generation.generate(load("classroom", {"generation.backend": backend, "generation.n": {"sts": 1}}), "sts", out_dir=tmp_path)
+        generation.generate(
+            load("classroom", {"generation.backend": backend, "generation.n": {"sts": 1}}), "sts", out_dir=tmp_path
+        )
 
 
 def test_asking_for_nothing_is_refused(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import shutil
 import subprocess
 import sys
 
@@ -53,34 +54,31 @@ def test_again_there_is_nothing_to_do(whole):
     assert changed <= {"snakemake.log", ".lock"}
 
 
-def test_killed_at_random_moments_the_result_is_the_same(whole, tmp_path):
+def test_killed_blocked_and_mended_the_result_is_the_same(whole, tmp_path):
+    """SIGKILL at random moments, then one run that cannot be trained: it is named, the rest goes on; then all is well."""
     folder, _, _ = whole
-    overrides, rng = cut(tmp_path), random.Random(20)
-    for _ in range(4):
-        kill_somewhere(start(overrides), rng.uniform(4, 22), rng)
-    done = reproduce(overrides)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert results(tmp_path) == results(folder)
-    assert list(adapters(tmp_path).values()) == list(adapters(folder).values())
-
-
-def test_a_failing_cell_stops_nothing_else(whole, tmp_path):
-    """One run's training cannot start (a file stands where its folder must go): it is named, the rest finishes."""
-    folder, _, _ = whole
-    overrides = cut(tmp_path, **{"grid.retries": 0})
+    overrides, rng = cut(tmp_path, **{"grid.retries": 0}), random.Random(20)
+    for _ in range(3):
+        kill_somewhere(start(overrides), rng.uniform(5, 45), rng)
     blocked = tmp_path / "runs/classroom/models/ss/seed0"
-    blocked.parent.mkdir(parents=True)
+    shutil.rmtree(blocked, ignore_errors=True)
+    blocked.parent.mkdir(parents=True, exist_ok=True)
     blocked.write_text("in the way")
+    for left in (tmp_path / "runs/classroom/scores/ss").glob("seed0*"):
+        left.unlink()
     done = reproduce(overrides)
     assert done.returncode != 0
     assert re.search(r"train ss/seed0 failed: .*seed0", done.stdout), done.stdout
     assert "Missing from this table: ss seed 0" in done.stdout
     table = pd.read_csv(tmp_path / "runs/classroom/results.csv", keep_default_na=False)
-    assert set(table["subset"]) == {"base", "none", "ls", "ss+ls"}
+    assert {*zip(table["subset"], table["seed"], strict=True)} == {
+        ("base", 0), ("none", 0), ("none", 1), ("ss", 1), ("ls", 0), ("ls", 1), ("ss+ls", 0), ("ss+ls", 1)}
     assert (tmp_path / "figures/classroom/influence.csv").exists()
     blocked.unlink()
-    assert reproduce(overrides).returncode == 0
+    done = reproduce(overrides)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert results(tmp_path) == results(folder)
+    assert list(adapters(tmp_path).values()) == list(adapters(folder).values())
 
 
 def test_papermill_names_an_unknown_parameter(tmp_path):

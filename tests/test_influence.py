@@ -36,13 +36,17 @@ def of(result, task, factor):
 # ---- identities ---------------------------------------------------------------------------------
 
 
-def test_main_effect_is_the_mean_difference_and_the_banzhaf_value(single):
-    result = inf.effects(single, permutations=False)
+@pytest.mark.parametrize("terms", ["main", "two_way", "saturated"])
+def test_main_effect_is_the_mean_difference_and_the_banzhaf_value(single, terms):
+    """Whatever interactions are fitted beside it: this is what centring the factors buys."""
+    result = inf.effects(single, permutations=False, terms=terms)
     cell = {(r.task, r.ss, r.sl, r.ls, r.ll): 100 * r.score for r in single.itertuples()}
     for row in result.itertuples():
         place = FACTORS.index(row.factor)
         mine = single[single["task"] == row.task]
-        difference = 100 * (mine.loc[mine[row.factor] == 1, "score"].mean() - mine.loc[mine[row.factor] == 0, "score"].mean())
+        difference = 100 * (
+            mine.loc[mine[row.factor] == 1, "score"].mean() - mine.loc[mine[row.factor] == 0, "score"].mean()
+        )
         steps = []
         for others in itertools.product((0, 1), repeat=3):
             without, present = list(others), list(others)
@@ -79,8 +83,15 @@ def test_closed_form_equals_numpy_and_statsmodels(table, terms, gaps):
 
 def test_two_sample_t_is_the_one_factor_case():
     random = np.random.default_rng(0)
-    table = pd.DataFrame({"A": [0, 1] * 6, "seed": np.repeat(range(6), 2), "task": "T", "type": "STS",
-                          "score": random.uniform(0.4, 0.6, 12)})
+    table = pd.DataFrame(
+        {
+            "A": [0, 1] * 6,
+            "seed": np.repeat(range(6), 2),
+            "task": "T",
+            "type": "STS",
+            "score": random.uniform(0.4, 0.6, 12),
+        }
+    )
     row = inf.effects(table).iloc[0]
     a, b = (table.loc[table["A"] == v, "score"] for v in (1, 0))
     assert row.p == pytest.approx(stats.ttest_ind(a, b).pvalue, rel=1e-9)
@@ -114,10 +125,14 @@ def test_corrections_cover_the_whole_level(table):
         p = result["p"].to_numpy()
         order, m = np.argsort(p), len(p)
         assert rows in (None, m)
-        holm = np.minimum.accumulate((np.sort(p) * (m - np.arange(m)))[::-1])[::-1]  # a lower bound, made monotone below
+        holm = np.minimum.accumulate((np.sort(p) * (m - np.arange(m)))[::-1])[
+            ::-1
+        ]  # a lower bound, made monotone below
         holm = np.minimum(1, np.maximum.accumulate(np.sort(p) * (m - np.arange(m))))
         bh = np.minimum(1, np.minimum.accumulate((np.sort(p) * m / (np.arange(m) + 1))[::-1])[::-1])
-        assert np.allclose(result["p_holm"].to_numpy()[order], holm) and np.allclose(result["p_bh"].to_numpy()[order], bh)
+        assert np.allclose(result["p_holm"].to_numpy()[order], holm) and np.allclose(
+            result["p_bh"].to_numpy()[order], bh
+        )
 
 
 def test_levels_average_per_run_first(table):
@@ -168,7 +183,11 @@ def test_block_f_equals_anova(table, single):
         block = inf.interaction_block(scores, level="all").set_index(["level", "task", "type"])
         task = scores["task"].iloc[0]
         kind = scores["type"].iloc[0]
-        for key, where in {("task", task, kind): {"task": task}, ("type", "", kind): {"type": kind}, ("overall", "", ""): {}}.items():
+        for key, where in {
+            ("task", task, kind): {"task": task},
+            ("type", "", kind): {"type": kind},
+            ("overall", "", ""): {},
+        }.items():
             reference = inf.anova(scores, **where).iloc[1]
             row = block.loc[key]
             assert row["F"] == pytest.approx(reference["F"]) and row["p"] == pytest.approx(reference["Pr(>F)"])
@@ -195,7 +214,9 @@ def test_shapley_equals_all_orders_of_arrival(table):
 
 def test_without_interactions_shapley_is_the_main_effect():
     x = np.array(list(itertools.product((0, 1), repeat=4)))
-    table = pd.DataFrame(x, columns=list(FACTORS)).assign(seed=0, task="T", type="STS", score=0.5 + x @ [0.01, -0.02, 0.03, 0.0])
+    table = pd.DataFrame(x, columns=list(FACTORS)).assign(
+        seed=0, task="T", type="STS", score=0.5 + x @ [0.01, -0.02, 0.03, 0.0]
+    )
     assert np.allclose(inf.shapley(table)["gap"], 0, atol=1e-12)
     assert np.allclose(inf.shapley(table)["shapley"], [1, -2, 3, 0], atol=1e-12)
 
@@ -208,7 +229,9 @@ def test_half_normal_contrasts(single):
     for term in ("ss", "sl:ll", "ss:sl:ls", "ss:sl:ls:ll"):
         product = np.prod([sign[f] for f in term.split(":")], axis=0)
         assert result.loc[term, "contrast"] == pytest.approx(100 * (product * mine["score"]).sum() / 8, abs=1e-10)
-    assert len(result) == 15 and result["magnitude"].is_monotonic_increasing and result["quantile"].is_monotonic_increasing
+    assert (
+        len(result) == 15 and result["magnitude"].is_monotonic_increasing and result["quantile"].is_monotonic_increasing
+    )
     assert (result["beyond"] == (result["magnitude"] > result["margin"])).all()
     with pytest.raises(KitError, match="16 subsets"):
         inf.half_normal(single[single["subset"] != "ll"], task=task)
@@ -246,32 +269,38 @@ def test_base_rows_take_no_part_and_are_announced(table):
     assert "base" in result.attrs["notes"][0] and set(inf.study(both).base.values()) == {0.1}
 
 
-@pytest.mark.parametrize(("damage", "words"), [
-    (lambda t: t.assign(score=t["score"].where(t.index != 5)), "NaN"),
-    (lambda t: t.assign(score=t["score"].astype(object).where(t.index != 5, "broken")), "'broken'"),
-    (lambda t: t.assign(score=t["score"].where(t.index != 5, np.inf)), "inf"),
-    (lambda t: t.assign(score=t["score"].where(t.index != 5, 1.7)), "0 to 1"),
-    (lambda t: pd.concat([t, t.iloc[:1].assign(score=0.123)]), "twice"),
-    (lambda t: t.drop(columns="score"), "'score'"),
-    (lambda t: t.drop(columns="task"), "'task'"),
-    (lambda t: t.iloc[:0], "no rows"),
-    (lambda t: t.assign(ss=t["ss"] * 2), "0 or 1"),
-    (lambda t: t.assign(ss=1 - t["ss"]), "mend the name or the column"),
-    (lambda t: t.drop(columns=["subset", "public", *FACTORS]), "no 0/1 column"),
-    (lambda t: t[t["subset"] == "ss+sl"], "nothing can be compared"),
-    (lambda t: t.assign(type=["STS", *t["type"].iloc[1:]]).iloc[[*range(0, 24)]].assign(task="T0"), "two types"),
-    (lambda t: t.assign(metric=["accuracy", *t["metric"].iloc[1:]]), "metrics"),
-    (lambda t: t.assign(seed="first"), "whole numbers"),
-    (lambda t: t.assign(task=t["task"].where(t.index != 0, "")), "no task"),
-])
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda t: t.assign(score=t["score"].where(t.index != 5)), "NaN"),
+        (lambda t: t.assign(score=t["score"].astype(object).where(t.index != 5, "broken")), "'broken'"),
+        (lambda t: t.assign(score=t["score"].where(t.index != 5, np.inf)), "inf"),
+        (lambda t: t.assign(score=t["score"].where(t.index != 5, 1.7)), "0 to 1"),
+        (lambda t: pd.concat([t, t.iloc[:1].assign(score=0.123)]), "twice"),
+        (lambda t: t.drop(columns="score"), "'score'"),
+        (lambda t: t.drop(columns="task"), "'task'"),
+        (lambda t: t.iloc[:0], "no rows"),
+        (lambda t: t.assign(ss=t["ss"] * 2), "0 or 1"),
+        (lambda t: t.assign(ss=1 - t["ss"]), "mend the name or the column"),
+        (lambda t: t.drop(columns=["subset", "public", *FACTORS]), "no 0/1 column"),
+        (lambda t: t[t["subset"] == "ss+sl"], "nothing can be compared"),
+        (lambda t: t.assign(type=["STS", *t["type"].iloc[1:]]).iloc[[*range(0, 24)]].assign(task="T0"), "two types"),
+        (lambda t: t.assign(metric=["accuracy", *t["metric"].iloc[1:]]), "metrics"),
+        (lambda t: t.assign(seed="first"), "whole numbers"),
+        (lambda t: t.assign(seed=0.5), "whole numbers"),
+        (lambda t: t.assign(task=t["task"].where(t.index != 0, "")), "no task"),
+    ],
+)
 def test_refused_in_one_sentence(table, damage, words):
     with pytest.raises(KitError, match=words) as caught:
         inf.effects(damage(table.copy()))
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
 
 
-@pytest.mark.parametrize("wrong", [{"level": "set"}, {"normalize": "zz"}, {"terms": "three"}, {"alpha": 5}, {"nan": "x"},
-                                   {"factors": ["nope"]}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"level": "set"}, {"normalize": "zz"}, {"terms": "three"}, {"alpha": 5}, {"nan": "x"}, {"factors": ["nope"]}],
+)
 def test_wrong_arguments_are_refused(table, wrong):
     with pytest.raises(KitError, match=str(next(iter(wrong.values())) if "factors" not in wrong else "nope")):
         inf.effects(table, **wrong)
@@ -284,7 +313,9 @@ def test_missing_file_is_one_sentence(tmp_path):
 
 def test_nan_can_be_dropped_with_its_consequence(table):
     holes = table.copy()
-    holes.loc[(holes["task"] == holes["task"].iloc[0]) & (holes["subset"] == "ss") & (holes["seed"] == 0), "score"] = np.nan
+    holes.loc[(holes["task"] == holes["task"].iloc[0]) & (holes["subset"] == "ss") & (holes["seed"] == 0), "score"] = (
+        np.nan
+    )
     result = inf.effects(holes, nan="drop")
     assert any("1 of 32 runs are missing" in note for note in result.attrs["notes"])
     first = result[result["task"] == holes["task"].iloc[0]]
@@ -325,7 +356,9 @@ def test_fifteen_of_sixteen_runs(single):
     assert any("15 of the 16" in note for note in result.attrs["notes"])
     assert (result["n"] == 15).all() and (result["df"] == 10).all()
     affected, untouched = (result[result["factor"] == f].iloc[0] for f in ("ls", "ss"))
-    assert affected["p_perm_min"] == untouched["p_perm_min"] == 2 / 2**7  # the missing run breaks one pair of every category
+    assert (
+        affected["p_perm_min"] == untouched["p_perm_min"] == 2 / 2**7
+    )  # the missing run breaks one pair of every category
     reference = inf.detail(missing, task=affected["task"])
     assert affected["effect"] == pytest.approx(reference.params["ls"], abs=1e-10)
     shapley = inf.shapley(missing)
@@ -337,7 +370,9 @@ def test_one_seed_for_some_subsets(table):
     result = inf.effects(short)
     assert any("Between 1 and 2 seeds" in note for note in result.attrs["notes"])
     row = result.iloc[0]
-    assert row["n"] == 30 and row["effect"] == pytest.approx(inf.detail(short, task=row["task"]).params[row["factor"]], abs=1e-10)
+    assert row["n"] == 30 and row["effect"] == pytest.approx(
+        inf.detail(short, task=row["task"]).params[row["factor"]], abs=1e-10
+    )
 
 
 def test_one_task_missing_in_one_run_leaves_type_means_comparable(table):
@@ -348,7 +383,10 @@ def test_one_task_missing_in_one_run_leaves_type_means_comparable(table):
     mine, reference = (r[r["type"] == "STS"]["effect"].to_numpy() for r in (result, without))
     if len(reference):
         assert np.allclose(mine, reference)
-    assert any("not every run has" in note and sts in note for note in result.attrs["notes"]) or (result["status"] == "lost").any()
+    assert (
+        any("not every run has" in note and sts in note for note in result.attrs["notes"])
+        or (result["status"] == "lost").any()
+    )
 
 
 def test_aliased_effects_are_lost_and_named(single):
@@ -370,6 +408,21 @@ def test_a_category_that_never_varies_is_lost(single):
     assert any("ss is lost" in note for note in result.attrs["notes"])
     assert (result.loc[result["factor"] == "ss", "status"] == "lost").all()
     assert (result.loc[result["factor"] == "sl", "status"] == "ok").all()
+
+
+def test_lost_and_aliased_are_told_apart(single):
+    two = inf.effects(single[single["subset"].isin(["none", "ss"])])
+    assert [f"{name} is lost: it is the same in every run." in two.attrs["notes"] for name in FACTORS] == [
+        False,
+        True,
+        True,
+        True,
+    ]
+    across = inf.across_tasks(single[single["ss"] == single["sl"]], "overall").set_index("factor")
+    assert across.loc[["ss", "sl"], "n_tasks"].eq(0).all() and across.loc[["ls", "ll"], "n_tasks"].eq(12).all()
+    assert across.loc["ls", "p_t"] > 0 and across.loc["ss", ["effect", "p_t", "boot_low"]].isna().all()
+    with pytest.raises(KitError, match="do not determine"):
+        inf.mixed(single[single["ss"] == single["sl"]])
 
 
 def test_as_many_coefficients_as_runs(single):
@@ -459,7 +512,8 @@ def test_draws_are_compared_run_against_run():
 
 
 def test_import_is_light():
-    code = "import sys; import lib.influence; print([m for m in ('torch','mteb','statsmodels','transformers') if m in sys.modules])"
+    heavy = "('torch', 'mteb', 'statsmodels', 'transformers')"
+    code = f"import sys; import lib.influence; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

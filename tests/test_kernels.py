@@ -13,7 +13,8 @@ from lib.kernels import InputError, fuse_lora, infonce, infonce_torch, pool, poo
 
 def unit(rows, dim, seed, dtype=torch.float64):
     generator = torch.Generator().manual_seed(seed)
-    return torch.nn.functional.normalize(torch.randn(rows, dim, generator=generator, dtype=torch.float64), dim=1).to(dtype)
+    vectors = torch.randn(rows, dim, generator=generator, dtype=torch.float64)
+    return torch.nn.functional.normalize(vectors, dim=1).to(dtype)
 
 
 def gradients(function, query, texts, **settings):
@@ -102,8 +103,10 @@ def test_gradcheck():
     query, texts = unit(5, 4, 12).requires_grad_(), unit(11, 4, 13).requires_grad_()
     ids = torch.tensor([0, 1, 2, 3, 4, 0, 1, 5, 5, 6, 7])
     for reduction in ("mean", "none"):
-        assert torch.autograd.gradcheck(
-            lambda q, c, how=reduction: infonce(q, c, temperature=0.3, candidate_ids=ids, reduction=how), (query, texts))
+        def loss(q, c, how=reduction):
+            return infonce(q, c, temperature=0.3, candidate_ids=ids, reduction=how)
+
+        assert torch.autograd.gradcheck(loss, (query, texts))
 
 
 def test_only_one_side_needs_a_gradient_and_large_scores_stay_finite():
@@ -117,7 +120,8 @@ def test_only_one_side_needs_a_gradient_and_large_scores_stay_finite():
 
 
 @pytest.mark.parametrize("change, word", [
-    (dict(temperature=0), "temperature"), (dict(temperature=-1.0), "temperature"), (dict(temperature=True), "temperature"),
+    (dict(temperature=0), "temperature"), (dict(temperature=-1.0), "temperature"),
+    (dict(temperature=True), "temperature"),
     (dict(targets=torch.tensor([0, 1, 9])), "targets"), (dict(targets=torch.tensor([0, 1])), "targets"),
     (dict(targets=torch.tensor([0.0, 1.0, 2.0])), "targets"), (dict(targets=torch.tensor([-1, 1, 2])), "targets"),
     (dict(candidates=unit(6, 5, 1)), "dimensions"), (dict(candidates=unit(6, 4, 1).float()), "cast"),
@@ -193,7 +197,8 @@ def test_fused_lora_gradcheck():
     dropped = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
     weight, bias = torch.randn(5, 4, dtype=torch.float64), torch.randn(5, dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda x, a, b: LoraLinear.apply(x, None, weight, bias, a, b, 0.7), (x, a, b))
-    assert torch.autograd.gradcheck(lambda x, d, a, b: LoraLinear.apply(x, d, weight, bias, a, b, 0.7), (x, dropped, a, b))
+    assert torch.autograd.gradcheck(
+        lambda x, d, a, b: LoraLinear.apply(x, d, weight, bias, a, b, 0.7), (x, dropped, a, b))
 
 
 def test_fused_lora_keeps_peft_files(tmp_path):
@@ -295,3 +300,24 @@ def test_pooling_refuses_nonsense():
         pool(torch.zeros(1, 2, 3), torch.tensor([1]), "max")
     with pytest.raises(InputError, match="lengths"):
         pool(torch.zeros(2, 2, 3), torch.tensor([1]), "mean")
+
+
+def test_loss_holds_far_less_than_the_score_matrix():
+    """The largest tensor made by forward and backward stays a strip, whatever B x C is."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Largest(TorchDispatchMode):
+        entries = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            out = function(*args, **(kwargs or {}))
+            made = [x for x in (out if isinstance(out, tuple | list) else [out]) if torch.is_tensor(x)]
+            self.entries = max([self.entries] + [x.numel() for x in made])
+            return out
+
+    for rows in (1024, 4096):
+        query, texts = unit(rows, 4, 1, torch.float32).requires_grad_(), unit(2 * rows, 4, 2, torch.float32)
+        with Largest() as largest:
+            infonce(query, texts.requires_grad_()).backward()
+        assert largest.entries <= infonce_torch.STRIP < 2 * rows * rows or rows == 1024
+        assert largest.entries < 2 * rows * rows

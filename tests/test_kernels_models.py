@@ -5,8 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lib.kernels import (InputError, common_prefix, forward_with_prefix, fuse_lora, pool, pooled_last_layer,
-                         supports_last_layer, supports_prefix)
+from lib.kernels import (
+    InputError,
+    common_prefix,
+    forward_with_prefix,
+    fuse_lora,
+    pool,
+    pooled_last_layer,
+    supports_last_layer,
+    supports_prefix,
+)
 
 LENGTHS = torch.tensor([1, 9, 4, 9, 6])
 FAMILIES = ["llama", "mistral", "mistral-sliding", "qwen2", "qwen2-sliding", "qwen3", "bert", "roberta"]

@@ -24,6 +24,7 @@ READY = DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET") == "1"
 inside = pytest.mark.skipif(not READY, reason="runs in the process that test_in_a_fresh_process starts")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(READY, reason="already under the interpreter or on a GPU")
 def test_in_a_fresh_process():
     environment = os.environ | {"TRITON_INTERPRET": "1"}

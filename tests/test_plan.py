@@ -1,6 +1,7 @@
 """The plan before spending: counted work, seconds from a stated source, and jobs queued as the grid queues them."""
 
 import json
+import re
 
 import pytest
 from test_status import leave
@@ -14,7 +15,7 @@ from lib.rehearsal import Sample, simulate
 @pytest.fixture
 def params(tmp_path):
     return load("classroom", {"paths.runs": str(tmp_path), "study.categories": ["short_short", "long_long"],
-                              "study.seeds": [0, 1], "mixture.steps": 20})
+                              "study.seeds": [0, 1], "mixture.steps": 20, "training.batch_size": 32})
 
 
 # ── counting ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -95,8 +96,9 @@ def test_a_plan_scales_a_rehearsal_to_the_study(params, monkeypatch):
     monkeypatch.setattr(rehearsal, "rehearse", lambda *_: measured)
     monkeypatch.setattr(rehearsal, "slots_here", lambda *_: 2)
     text = plan.report(params, "classroom", {})
-    # 9 generate + (7 + 8 x 15 + 9 x 21) / 2 in between + 10 influence + 5 start
-    assert "Time: about 3.0 min on this machine, 2 jobs at once" in text
+    # 9 generate, (7 + 8 x 15 + 9 x 21) / 2 in between by two workers, 10 influence, 5 start, and the last worker's end
+    minutes = float(re.search(r"Time: about ([\d.]+) min on this machine, 2 jobs at once", text)[1])
+    assert (9 + 158 + 10 + 5) / 60 - 0.05 <= minutes <= (9 + 158 + 21 + 10 + 5) / 60
     assert "4 models x 2 seeds = 8 trainings of 20 steps of 32 triplets; 9 scorings" in text
     assert "Done already: 0 of 20 jobs" in text and "8 x train" in text
 

@@ -45,7 +45,12 @@ def test_slots_are_independent_of_each_other():
     from scipy.stats import chi2_contingency
 
     sampled = rows("short_long")
-    for one, two in [("query_type", "clarity"), ("num_words", "difficulty"), ("query_length", "num_words"), ("task", "language")]:
+    for one, two in [
+        ("query_type", "clarity"),
+        ("num_words", "difficulty"),
+        ("query_length", "num_words"),
+        ("task", "language"),
+    ]:
         table = Counter((row[one], row[two] == "English" if two == "language" else row[two]) for row in sampled)
         firsts, seconds = sorted({a for a, _ in table}), sorted({b for _, b in table})
         assert chi2_contingency([[table[a, b] for b in seconds] for a in firsts]).pvalue > 1e-3, (one, two)
@@ -80,8 +85,15 @@ def test_bitext_never_pairs_a_language_with_itself_and_keeps_the_conditional_wei
 
 def test_by_index_lets_the_language_through_that_the_list_holds_twice():
     def template():
-        return prompts.Template("{a}{b}", {"a": ("x", "x", "y"), "b": ("x", "x", "y")},
-                                {"a": (0.4, 0.4, 0.2), "b": (0.4, 0.4, 0.2)}, (("a", "b"),), {}, ("a", "b"))
+        return prompts.Template(
+            "{a}{b}",
+            {"a": ("x", "x", "y"), "b": ("x", "x", "y")},
+            {"a": (0.4, 0.4, 0.2), "b": (0.4, 0.4, 0.2)},
+            (("a", "b"),),
+            {},
+            ("a", "b"),
+        )
+
     by_name = prompts.sample_slots(template(), 2000, 0, "bitext")
     by_index = prompts.sample_slots(template(), 2000, 0, "bitext", by_index=True)
     assert all(row["a"] != row["b"] for row in by_name)
@@ -98,11 +110,21 @@ def test_row_i_is_the_same_whatever_n_is_and_however_rows_are_split(category):
 
 
 def test_rows_do_not_depend_on_pythonhashseed():
-    code = ("from lib import prompts as p; from lib.files import digest\n"
-            "print(digest([p.sample_slots(p.load_template(c), 300, 3, c, ['a', 'b'] if c in p.BRAINSTORMED else None)"
-            " for c in p.KEYS]))")
-    seen = {subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, text=True,
-                           capture_output=True, check=True).stdout for seed in ("0", "1", "12345")}
+    code = (
+        "from lib import prompts as p; from lib.files import digest\n"
+        "print(digest([p.sample_slots(p.load_template(c), 300, 3, c, ['a', 'b'] if c in p.BRAINSTORMED else None)"
+        " for c in p.KEYS]))"
+    )
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            text=True,
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("0", "1", "12345")
+    }
     assert len(seen) == 1
 
 
@@ -130,10 +152,17 @@ def test_every_bundled_answer_has_its_prompt_in_the_classroom_variant():
 
 
 def test_a_template_in_the_released_form_loads_unchanged(tmp_path):
-    schema = {"prompt_template": "Task {task}: {{\"a\": {size}}} in {language}, not {other}.",
-              "args": {"task": "somewhere/ideas.json", "size": [1, 2.5], "language": ["English", "French"],
-                       "other": ["English", "French"]},
-              "args_p": {"language": [0.7, 0.3]}, "constraints": [{"type": "neq", "value1": "language", "value2": "other"}]}
+    schema = {
+        "prompt_template": 'Task {task}: {{"a": {size}}} in {language}, not {other}.',
+        "args": {
+            "task": "somewhere/ideas.json",
+            "size": [1, 2.5],
+            "language": ["English", "French"],
+            "other": ["English", "French"],
+        },
+        "args_p": {"language": [0.7, 0.3]},
+        "constraints": [{"type": "neq", "value1": "language", "value2": "other"}],
+    }
     (tmp_path / "short_short.json").write_text(json.dumps(schema))
     template = prompts.load_template("short_short", folder=tmp_path)
     sampled = prompts.sample_slots(template, 4000, 0, "short_short", ["do {this}"])
@@ -141,12 +170,19 @@ def test_a_template_in_the_released_form_loads_unchanged(tmp_path):
     assert template.render(sampled[0]).startswith('Task do {this}: {"a": ')
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ({"prompt_template": "{missing}"}, "missing"), ({"prompt_template": "{a.__class__}"}, "__class__"),
-    ({"prompt_template": "{a"}, "braces"), ({"args_p": {"a": [0.5, 0.4]}}, "sum to 1"), ({"args_p": {"a": [1]}}, "'a'"),
-    ({"args": {"a": []}}, "no values"), ({"constraints": [{"type": "eq", "value1": "a", "value2": "a"}]}, "neq"),
-    ({"prompt_template": 3}, "prompt_template"),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"prompt_template": "{missing}"}, "missing"),
+        ({"prompt_template": "{a.__class__}"}, "__class__"),
+        ({"prompt_template": "{a"}, "braces"),
+        ({"args_p": {"a": [0.5, 0.4]}}, "sum to 1"),
+        ({"args_p": {"a": [1]}}, "'a'"),
+        ({"args": {"a": []}}, "no values"),
+        ({"constraints": [{"type": "eq", "value1": "a", "value2": "a"}]}, "neq"),
+        ({"prompt_template": 3}, "prompt_template"),
+    ],
+)
 def test_a_broken_template_is_refused_in_one_sentence(tmp_path, change, words):
     (tmp_path / "sts.json").write_text(json.dumps({"prompt_template": "{a}", "args": {"a": ["x", "y"]}} | change))
     with pytest.raises(KitError, match=words) as error:
@@ -166,4 +202,8 @@ def test_what_cannot_be_sampled_is_refused():
 def test_item_seeds_are_distinct_and_fixed():
     seeds = [prompts.item_seed(42, category, "instance", i) for category in CODES for i in range(2000)]
     assert len(set(seeds)) > 0.9999 * len(seeds) and 0 <= min(seeds) and max(seeds) < 2**31
-    assert prompts.item_seed(0, "sts", "instance", 0) == prompts.item_seed(0, "sts", "instance", 0) != prompts.item_seed(1, "sts", "instance", 0)
+    assert (
+        prompts.item_seed(0, "sts", "instance", 0)
+        == prompts.item_seed(0, "sts", "instance", 0)
+        != prompts.item_seed(1, "sts", "instance", 0)
+    )

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from lib.files import digest
+from lib.files import KitError, digest
 
 if TYPE_CHECKING:
     from lib.params import GenerationParams
@@ -65,11 +65,14 @@ class Backend(Protocol):
 
 
 _OPEN: dict[str, Backend] = {}
+# What a backend is made of; all else (sampling, schema, seed) comes with each request.
+_HELD = ("backend", "model", "revision", "base_url", "api_key_env", "concurrency", "retries", "timeout",
+         "tensor_parallel", "max_model_len", "gpu_memory", "dtype", "batch_size")
 
 
 def open_backend(generation: GenerationParams) -> Backend:
     """Return the backend of ``generation``. A loaded model is kept for the next category; another one replaces it."""
-    key = digest(generation.model_dump(mode="json", exclude={"n", "variant", "templates", "seed"}))
+    key = digest(generation.model_dump(mode="json", include=set(_HELD)))
     if key not in _OPEN:
         close_backends()
         _OPEN[key] = _make(generation)
@@ -85,12 +88,18 @@ def close_backends() -> None:
 def _make(generation: GenerationParams) -> Backend:
     if generation.backend == "openai":
         from lib.backends.openai_server import OpenAIServer
+
         return OpenAIServer(generation)
     if generation.backend == "vllm":
         from lib.backends.vllm_local import LocalVLLM
+
         return LocalVLLM(generation)
     if generation.backend == "transformers":
         from lib.backends.transformers_local import LocalTransformers
+
         return LocalTransformers(generation)
-    from lib.backends.replay import Replay
-    return Replay()
+    if generation.backend == "replay":
+        from lib.backends.replay import Replay
+
+        return Replay()
+    raise KitError("released triplets are loaded, not generated; use lib.dataset, or choose another generation.backend")

@@ -22,7 +22,9 @@ from lib.files import KitError
 from lib.params import GenerationParams
 
 _RETRY = {408, 409, 425, 429, 500, 502, 503, 504, 529}
-_ONE_PROMPT_ONLY = re.compile(r"context length|context_length|too long|maximum.{0,20}tokens|content.?(filter|policy)", re.I)
+_ONE_PROMPT_ONLY = re.compile(
+    r"context length|context_length|too long|maximum.{0,20}tokens|content.?(filter|policy)", re.I
+)
 _LONGEST_WAIT = 60.0
 _LIMITED = 100  # how often one request may be told that a rate limit is reached
 _LOST_IN_A_ROW = 8  # requests given up without a success between them: the server is gone
@@ -77,9 +79,11 @@ class OpenAIServer:
         here = urlsplit(self.url).hostname in ("localhost", "127.0.0.1", "::1")
         key = os.environ.get(self.generation.api_key_env, "")
         async with httpx.AsyncClient(
-                timeout=httpx.Timeout(self.generation.timeout, connect=15.0), trust_env=not here,
-                headers={"Authorization": f"Bearer {key}"} if key else {},
-                limits=httpx.Limits(max_connections=self.generation.concurrency)) as client:
+            timeout=httpx.Timeout(self.generation.timeout, connect=15.0),
+            trust_env=not here,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            limits=httpx.Limits(max_connections=self.generation.concurrency),
+        ) as client:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(self.generation.concurrency, len(requests))):
                     group.create_task(self._worker(client, waiting, deliver))
@@ -92,7 +96,9 @@ class OpenAIServer:
             except _Lost as error:
                 self._lost += 1
                 if self._lost >= _LOST_IN_A_ROW:
-                    raise KitError(f"{self.url} no longer answers ({error}); what came is kept, run again later") from None
+                    raise KitError(
+                        f"{self.url} no longer answers ({error}); what came is kept, run again later"
+                    ) from None
                 continue
             deliver(answer)
 
@@ -122,14 +128,22 @@ class OpenAIServer:
             failures += 1
             if failures > self.generation.retries:
                 raise _Lost(trouble)
-            await asyncio.sleep(min(_LONGEST_WAIT, 0.5 * 2 ** failures) * self._tempo.uniform(0.5, 1.0))
+            await asyncio.sleep(min(_LONGEST_WAIT, 0.5 * 2**failures) * self._tempo.uniform(0.5, 1.0))
 
     def _body(self, request: Request) -> dict:
-        body = {"model": request.model, "messages": request.messages, "temperature": request.temperature,
-                "top_p": request.top_p, "max_tokens": request.max_tokens, "seed": request.seed}
+        body = {
+            "model": request.model,
+            "messages": request.messages,
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "max_tokens": request.max_tokens,
+            "seed": request.seed,
+        }
         if request.structured == "json_schema":
-            body["response_format"] = {"type": "json_schema", "json_schema": {
-                "name": "answer", "strict": True, "schema": request.schema}}
+            body["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "strict": True, "schema": request.schema},
+            }
         elif request.structured == "json_object":
             body["response_format"] = {"type": "json_object"}
         return body
@@ -138,7 +152,7 @@ class OpenAIServer:
         if status in (401, 403):
             return f"{self.url} refuses the key ({trouble}); put a valid one into {self.generation.api_key_env}"
         if status == 404:
-            return f"{self.url} does not know model {self.generation.model!r} ({trouble}); check generation.model and base_url"
+            return f"{self.url} does not know model {self.generation.model!r} ({trouble}); check model and base_url"
         return f"{self.url} refuses the request ({trouble}); change the generation parameter it names"
 
     async def _wait_for_quiet(self) -> None:
@@ -183,8 +197,13 @@ def _first(group: BaseException) -> BaseException:
 def _answer(request: Request, data: dict) -> Answer:
     """Read a reply's JSON. Raises KeyError, IndexError or TypeError when it is not a chat completion."""
     choice, usage = data["choices"][0], data.get("usage") or {}
-    return Answer(request.key, choice["message"].get("content") or "", choice.get("finish_reason") or "stop",
-                  usage.get("prompt_tokens"), usage.get("completion_tokens"))
+    return Answer(
+        request.key,
+        choice["message"].get("content") or "",
+        choice.get("finish_reason") or "stop",
+        usage.get("prompt_tokens"),
+        usage.get("completion_tokens"),
+    )
 
 
 def _message(text: str) -> str:

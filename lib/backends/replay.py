@@ -16,8 +16,11 @@ def _bundled() -> dict[str, str]:
     from lib import sources
     from lib.prompts import BRAINSTORMED
 
-    found = {f"{category}/instance/{i}": row["response"]
-             for category in CODES for i, row in enumerate(sources.responses(category))}
+    found = {
+        f"{category}/instance/{i}": row["response"]
+        for category in CODES
+        for i, row in enumerate(sources.responses(category))
+    }
     for category in BRAINSTORMED:
         found |= {f"{category}/brainstorm/{i}": text for i, text in enumerate(sources.brainstorm(category))}
     return found

@@ -28,7 +28,9 @@ class LocalTransformers:
             model = AutoModelForCausalLM.from_pretrained(generation.model, dtype=generation.dtype, **options)
         except (OSError, ValueError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise KitError(f"transformers cannot load {generation.model!r}: {reason}; check generation.model") from error
+            raise KitError(
+                f"transformers cannot load {generation.model!r}: {reason}; check generation.model"
+            ) from error
         self.model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
         self.tokenizer.pad_token = self.tokenizer.pad_token or self.tokenizer.eos_token
         self.batch_size = generation.batch_size
@@ -42,7 +44,7 @@ class LocalTransformers:
         prompts = [(self._prompt(request), request) for request in requests]
         prompts.sort(key=lambda pair: (pair[1].max_tokens, pair[1].temperature, pair[1].top_p, len(pair[0])))
         for start in range(0, len(prompts), self.batch_size):
-            yield from self._batch(prompts[start:start + self.batch_size])
+            yield from self._batch(prompts[start : start + self.batch_size])
 
     def _prompt(self, request: Request) -> str:
         if self.tokenizer.chat_template is None:
@@ -56,15 +58,25 @@ class LocalTransformers:
         requests = [request for _, request in batch]
         longest = min(request.max_tokens for request in requests)
         chat = self.tokenizer.chat_template is not None  # then the template has put the special tokens in
-        inputs = self.tokenizer([prompt for prompt, _ in batch], return_tensors="pt", padding=True,
-                                add_special_tokens=not chat).to(self.model.device)
+        inputs = self.tokenizer(
+            [prompt for prompt, _ in batch], return_tensors="pt", padding=True, add_special_tokens=not chat
+        ).to(self.model.device)
         inputs.pop("token_type_ids", None)
         with torch.inference_mode():
-            tokens = self.model.generate(**inputs, max_new_tokens=longest, do_sample=False, temperature=None, top_p=None,
-                                         top_k=None, pad_token_id=self.tokenizer.pad_token_id,
-                                         logits_processor=LogitsProcessorList([_seeded(requests)]))
+            tokens = self.model.generate(
+                **inputs,
+                max_new_tokens=longest,
+                do_sample=False,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                pad_token_id=self.tokenizer.pad_token_id,
+                logits_processor=LogitsProcessorList([_seeded(requests)]),
+            )
         ends = {self.tokenizer.eos_token_id, *_as_list(self.model.generation_config.eos_token_id)}
-        for request, row, mask in zip(requests, tokens[:, inputs["input_ids"].shape[1]:], inputs["attention_mask"], strict=True):
+        for request, row, mask in zip(
+            requests, tokens[:, inputs["input_ids"].shape[1] :], inputs["attention_mask"], strict=True
+        ):
             written = row.tolist()
             stop = next((i for i, token in enumerate(written) if token in ends), None)
             text = self.tokenizer.decode(written[:stop], skip_special_tokens=True)

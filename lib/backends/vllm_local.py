@@ -29,19 +29,30 @@ class LocalVLLM:
             import torch
             import vllm
         except ImportError as error:
-            raise KitError(f"backend vllm needs the vllm package ({error}); see the README, or choose backend openai") from None
+            raise KitError(
+                f"backend vllm needs the vllm package ({error}); see the README, or choose backend openai"
+            ) from None
         self._vllm = vllm
         try:
             self._llm = vllm.LLM(
-                model=generation.model, revision=generation.revision or None, dtype=generation.dtype,
-                tensor_parallel_size=generation.tensor_parallel, max_model_len=generation.max_model_len,
-                gpu_memory_utilization=generation.gpu_memory, seed=generation.seed, trust_remote_code=False,
-                enforce_eager=not torch.cuda.is_available(), disable_log_stats=True,
-                structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True})
+                model=generation.model,
+                revision=generation.revision or None,
+                dtype=generation.dtype,
+                tensor_parallel_size=generation.tensor_parallel,
+                max_model_len=generation.max_model_len,
+                gpu_memory_utilization=generation.gpu_memory,
+                seed=0,
+                trust_remote_code=False,
+                enforce_eager=not torch.cuda.is_available(),
+                disable_log_stats=True,
+                structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
+            )
         except (OSError, ValueError, RuntimeError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise KitError(f"vLLM cannot load {generation.model!r}: {reason}; check generation.model, max_model_len, "
-                           "gpu_memory and tensor_parallel") from error
+            raise KitError(
+                f"vLLM cannot load {generation.model!r}: {reason}; check generation.model, max_model_len, "
+                "gpu_memory and tensor_parallel"
+            ) from error
 
     def close(self) -> None:
         """Stop the engine and free its memory."""
@@ -72,11 +83,18 @@ class LocalVLLM:
         elif request.structured == "json_object":
             structured = self._vllm.sampling_params.StructuredOutputsParams(json_object=True)
         sampling = self._vllm.SamplingParams(
-            temperature=request.temperature, top_p=request.top_p, max_tokens=request.max_tokens, seed=request.seed,
-            structured_outputs=structured)
-        return self._llm.enqueue_chat(request.messages, sampling, use_tqdm=False)[0]
+            temperature=request.temperature,
+            top_p=request.top_p,
+            max_tokens=request.max_tokens,
+            seed=request.seed,
+            structured_outputs=structured,
+        )
+        name = self._llm.enqueue_chat(request.messages, sampling, use_tqdm=False)[0]
+        return name.split("-")[0]  # the engine adds a suffix of its own, and its outputs come without it
 
 
 def _answer(request: Request, output) -> Answer:
     best = output.outputs[0]
-    return Answer(request.key, best.text, best.finish_reason or "stop", len(output.prompt_token_ids), len(best.token_ids))
+    return Answer(
+        request.key, best.text, best.finish_reason or "stop", len(output.prompt_token_ids), len(best.token_ids)
+    )

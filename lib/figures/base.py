@@ -24,7 +24,11 @@ CATEGORY_COLOURS = {
     "bt": "#D55E00",
     "public": "#000000",
 }
-CATEGORY_NAMES = {CODES[name]: label for name, label in LABELS.items()} | {"public": "public data"}
+CATEGORY_NAMES = {CODES[name]: label for name, label in LABELS.items()} | {
+    "sts": "STS data",
+    "bt": "bitext data",
+    "public": "public data",
+}
 CATEGORY_MARKERS = {"ss": "o", "sl": "s", "ls": "D", "ll": "^", "sts": "v", "bt": "P", "public": "X"}
 GAIN, LOSS, NEUTRAL, INK = "#0072B2", "#D55E00", "#8C8C8C", "#222222"
 

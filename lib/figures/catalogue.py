@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def strongest(effects: pd.DataFrame) -> tuple[str, str]:
     """The dataset and category with the largest |t| (|effect| where there is no error), as an example."""
-    rows = effects[effects["level"] == "task"]
+    rows = effects[(effects["level"] == "task") & (effects["factor"] != "public")]
     size = rows["t"].abs() if rows["t"].notna().any() else rows["effect"].abs()
     row = rows.loc[size.idxmax()]
     return row["task"], row["factor"]
@@ -29,7 +29,28 @@ def _lattice(r: Report):
     from lib.figures.lattice import lattice
 
     task, factor = strongest(r.analysis.effects)
-    return lattice(influence.cells(r.analysis.study, task=task), factor, task)
+    cells = influence.cells(r.analysis.study, task=task)
+    if "public" in cells:
+        cells = cells[cells["public"] == 1].drop(columns="public").reset_index(drop=True)
+    if len(cells.columns) > 8:
+        raise KitError("a lattice of more than four categories is too large to read")
+    return lattice(cells, factor, task)
+
+
+def _alone(r: Report):
+    from lib.figures.heat import alone_map
+
+    if "public" not in r.analysis.study.factors:
+        raise KitError("only for designs with runs without public data: isolation and crossed")
+    parts = []
+    for public in (1, 0):
+        try:
+            parts.append(influence.alone(r.analysis.study, "type", public))
+        except KitError:
+            continue
+    if not parts:
+        raise KitError("no run of one category alone has a reference to be compared with")
+    return alone_map(pd.concat(parts, ignore_index=True), r.analysis.settings.alpha, r.analysis.corrected)
 
 
 def _heat(r: Report):
@@ -138,6 +159,7 @@ def data_counts(data: Path | None) -> pd.DataFrame:
 FIGURES: tuple[tuple[str, str, Callable], ...] = (
     ("influence", "Which category helps or harms which task type? (Figure 3)", _heat),
     ("tasks", "Which datasets move, and how surely? (Figure 4, all types)", _forest),
+    ("alone", "What does each category do by itself? (isolation design)", _alone),
     ("lattice", "What are the 16 numbers behind one dataset's effects?", _lattice),
     ("main_results", "What does synthetic data do to the scores? (Table 1)", _main),
     ("counts", "How many examples are there of each category? (Table 2)", _counts),

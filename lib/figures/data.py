@@ -80,12 +80,14 @@ def funnel(stages: pd.DataFrame):
                     fontsize=7.5,
                 )
             _rows(ax, [category_name(code) for code in codes])
-            ax.set(xlabel="answers (coloured: kept as triplets)", xlim=(0, stages["asked"].max() * 1.28))
+            ax.set_xlim(0, stages["asked"].max() * (1.15 + 0.15 * len(generators)))
         seen = [(name, hatch) for before, after, name, hatch in lost if (stages[before] > stages[after]).any()]
-        for name, hatch in seen:
-            axes[0].barh(0, 0, color="white", edgecolor=INK, hatch=hatch, label=name)
         if seen:
-            fig.legend(loc="outside upper center", ncols=len(seen))
+            from matplotlib.patches import Patch
+
+            boxes = [Patch(facecolor="white", edgecolor=INK, hatch=hatch, label=name) for name, hatch in seen]
+            fig.legend(handles=boxes, loc="outside upper center", ncols=len(seen))
+        fig.supxlabel("answers (coloured: kept as triplets)", fontsize=8)
     return fig, stages
 
 
@@ -115,10 +117,11 @@ def lengths(slots: pd.DataFrame):
                         [generator, want.code, want.text, want.asked, want.low, want.high, len(words), *marks, fits]
                     )
             _rows(ax, [f"{category_name(w.code)}, {w.text}: {w.asked}" for w in order.itertuples()])
-            ax.set(xscale="log", xlabel="words (log scale); grey: asked for", xlim=(0.9, top))
+            ax.set(xscale="log", xlim=(0.9, top))
             ax.set_xticks([1, 2, 5, 10, 20, 50, 100, 200, 500][: 7 if top < 200 else 9])
             ax.xaxis.set_major_formatter("{x:g}")
             ax.minorticks_off()
+        fig.supxlabel("words (log scale); grey: asked for", fontsize=8)
     columns = [
         "generator",
         "category",
@@ -156,7 +159,8 @@ def overlaps(data: pd.DataFrame):
                         _interval(ax, *marks, y + shift, colour(code), PARTS[kind][0])
                         rows.append([generator, code, kind, len(values), *marks])
             _rows(ax, [category_name(code) for code in codes])
-            ax.set(xlabel="share of the shorter text's words found in the other", xlim=(-0.03, 1.03))
+            ax.set_xlim(-0.03, 1.03)
+        fig.supxlabel("share of the shorter text's words found in the other", fontsize=8)
         for kind in ("positive", "negative"):
             axes[0].plot([], [], PARTS[kind][0], color=INK, markerfacecolor="white", label=f"query and {kind}")
         fig.legend(loc="outside upper center", ncols=2)
@@ -186,8 +190,9 @@ def languages(table: pd.DataFrame, top: int = 25):
                     ax.plot(row["judged"], y, "s", markersize=5, color=INK, markerfacecolor="white")
                     ax.plot(row["agree"], y, "x", markersize=4.5, color=colour("sl"), markeredgewidth=1.4)
             _rows(ax, names)
-            ax.set(xscale="log", xlabel="texts (log scale)")
+            ax.set_xscale("log")
             ax.xaxis.set_major_formatter("{x:,.0f}")
+        fig.supxlabel("texts (log scale)", fontsize=8)
         for marker, shade, label in (
             ("o", NEUTRAL, "asked for"),
             ("s", INK, "long enough to judge"),

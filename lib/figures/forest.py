@@ -70,7 +70,12 @@ def forest(
             ax.axvline(0, color=INK, linewidth=0.7)
             ax.grid(axis="x")
             ax.set(yticks=[], xlim=span, ylim=(max(rows.values()) + 0.8, -0.8))
-            ax.set_title(category_name(factor), color=colour(factor), fontweight="bold")
+            ax.set_title(
+                category_name(factor),
+                color=colour(factor),
+                fontweight="bold",
+                fontsize=8.5 if len(factors) < 5 else 6.2,
+            )
         _names(axes[0, 0], rows)
         fig.supxlabel(
             "effect of adding the category (points); filled: "

@@ -156,7 +156,7 @@ def _cell(ax, x: int, y: int, row, limit: float, mark: str) -> None:
             color=NEUTRAL,
         )
         return
-    ink = "white" if abs(row.normalized) > 0.72 * limit else INK
+    ink = "white" if abs(row.normalized) > 0.55 * limit else INK
     ax.text(
         x,
         y - 0.1,
@@ -175,3 +175,41 @@ def _cell(ax, x: int, y: int, row, limit: float, mark: str) -> None:
         ax.text(x + 0.41, y - 0.32, VERDICT_SIGN[row.verdict], ha="right", va="center", color=ink, fontsize=7)
         if row.published:
             ax.text(x - 0.42, y - 0.33, f"paper {row.published}", ha="left", va="center", color=ink, fontsize=5)
+
+
+def alone_map(effects: pd.DataFrame, alpha: float = 0.05, corrected: str = "p_bh"):
+    """What each category does by itself, per task type: the full cross-task matrix of the isolation design.
+
+    `effects` stacks `influence.alone(level="type")` for public 1 and 0, as far as they were run: a panel each, effects
+    in points against the public data alone (public 1) or the untrained base (public 0). Returns (figure, table).
+    """
+    import matplotlib.pyplot as plt
+
+    panels = [level for level in (1, 0) if level in set(effects["public"])]
+    kinds, factors = order_types(effects["type"]), order_factors(effects["factor"])
+    limit = max(0.1, float(effects["effect"].abs().max()))
+    with style():
+        fig, axes = plt.subplots(
+            1, len(panels), figsize=(WIDTH, 0.3 * len(factors) + 1.4), sharey=True, squeeze=False, layout="constrained"
+        )
+        for ax, public in zip(axes[0], panels, strict=True):
+            own = effects[effects["public"] == public]
+            grid = own.pivot(index="factor", columns="type", values="effect").reindex(index=factors, columns=kinds)
+            image = ax.imshow(grid, cmap=diverging(), vmin=-limit, vmax=limit, aspect="auto")
+            for row in own.itertuples():
+                mark = "*" if getattr(row, corrected) < alpha else ""
+                ink = "white" if abs(row.effect) > 0.55 * limit else INK
+                where = (kinds.index(row.type), factors.index(row.factor))
+                ax.text(*where, minus(row.effect, 1) + mark, ha="center", va="center", color=ink, fontsize=7)
+            names = [type_name(kind) for kind in kinds]
+            ax.set_xticks(range(len(kinds)), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=6.5)
+            ax.set_yticks(range(len(factors)), [category_name(f) for f in factors])
+            ax.set_title(
+                "with public data, against public data only" if public else "alone, against the untrained base"
+            )
+            ax.tick_params(length=0)
+            ax.spines[:].set_visible(False)
+        bar = fig.colorbar(image, ax=axes[0].tolist(), fraction=0.04, pad=0.01)
+        bar.set_label(f"effect (points)   * {CORRECTION[corrected]} < {alpha:g}")
+        bar.outline.set_visible(False)
+    return fig, effects.reset_index(drop=True)

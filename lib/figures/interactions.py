@@ -5,19 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lib.figures.base import (
-    GAIN,
-    INK,
-    NEUTRAL,
-    WIDTH,
-    category_name,
-    diverging,
-    minus,
-    order_factors,
-    order_types,
-    style,
-    type_name,
-)
+from lib.figures.base import GAIN, INK, NEUTRAL, WIDTH, diverging, minus, order_factors, order_types, style, type_name
 from lib.figures.tables import OVERALL
 
 
@@ -84,15 +72,24 @@ def _matrix(ax, table: pd.DataFrame, factors: list[str], limit: float, corrected
         i, j = factors.index(parts[-1]), factors.index(parts[0])
         i, j = max(i, j), min(i, j)
         grid[i, j] = row.effect
-        ink = "white" if abs(row.effect) > 0.72 * limit else INK
+        ink = "white" if abs(row.effect) > 0.55 * limit else INK
         if np.isfinite(row.effect):
-            ax.text(j, i, minus(row.effect, 1), ha="center", va="center", fontsize=5.8, color=ink)
+            ax.text(
+                j,
+                i,
+                minus(row.effect, 1),
+                ha="center",
+                va="center",
+                fontsize=5.8 if len(factors) < 5 else 4.6,
+                color=ink,
+            )
         if getattr(row, corrected) < alpha:
             ax.add_patch(Rectangle((j - 0.46, i - 0.46), 0.92, 0.92, fill=False, edgecolor=INK, linewidth=1))
     scale = diverging().with_extremes(bad="white")
     image = ax.imshow(grid, cmap=scale, vmin=-limit, vmax=limit)
-    ax.set_xticks(range(len(factors)), factors, fontsize=6.3)
-    ax.set_yticks(range(len(factors)), factors, fontsize=6.3)
+    codes = ["pub" if f == "public" else f for f in factors]
+    ax.set_xticks(range(len(factors)), codes, fontsize=6.3)
+    ax.set_yticks(range(len(factors)), codes, fontsize=6.3)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return image
@@ -133,8 +130,3 @@ def _half(ax, table: pd.DataFrame) -> None:
         )
     ax.set_ylim(0, max(float(table["magnitude"].max()), float(table["margin"].iloc[0])) * 1.15 or 1)
     ax.tick_params(labelsize=6)
-
-
-def legend_of_codes(codes: list[str]) -> str:
-    """`ss short-short, sl short-long, ...`: what the short codes on these figures stand for."""
-    return ", ".join(f"{code} {category_name(code)}" for code in codes)

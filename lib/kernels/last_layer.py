@@ -45,8 +45,10 @@ def pooled_last_layer(model: torch.nn.Module, lengths: torch.Tensor | None = Non
     base = base_model(model)
     family = base.config.model_type
     require(family in DECODERS + ENCODERS,
-            f"the last layer of {family} models cannot be pooled early; switch it off (known: {', '.join(DECODERS + ENCODERS)})")
-    require((lengths is None) != (offsets is None), "give lengths for padded input or offsets for packed input, not both")
+            f"the last layer of {family} models cannot be pooled early; switch it off "
+            f"(known: {', '.join(DECODERS + ENCODERS)})")
+    require((lengths is None) != (offsets is None),
+            "give lengths for padded input or offsets for packed input, not both")
     decoder = family in DECODERS
     layer = (base.layers if decoder else base.encoder.layer)[-1]
     body = _decoder_layer if decoder else _encoder_layer

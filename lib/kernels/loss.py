@@ -53,7 +53,7 @@ def infonce(query: torch.Tensor, candidates: torch.Tensor, targets: torch.Tensor
     if not in_batch:
         own = _own_negatives(negatives, targets, rows, columns, device)
         return _reduce(_separate(query, candidates, targets, own, scale, forbidden, candidate_ids), reduction)
-    checks.require(negatives is None, "negatives is for in_batch=False; with in-batch negatives every candidate is seen")
+    checks.require(negatives is None, "negatives is for in_batch=False; in-batch negatives see every candidate")
     arguments = (query, candidates, targets, scale, forbidden, candidate_ids)
     if (backend or choose(query)) == "triton":
         checks.require(query.is_cuda or os.environ.get("TRITON_INTERPRET") == "1",
@@ -80,7 +80,8 @@ def _reduce(losses: torch.Tensor, reduction: str) -> torch.Tensor:
 
 def _targets(targets, rows: int, columns: int, device: torch.device) -> torch.Tensor:
     if targets is None:
-        checks.require(columns >= rows, f"{rows} queries but {columns} candidates; put the positives first or pass targets")
+        checks.require(columns >= rows, 
+                       f"{rows} queries but {columns} candidates; put the positives first or pass targets")
         return torch.arange(rows, device=device)
     return checks.index("targets", targets, (rows,), 0, columns, device)
 

@@ -3,10 +3,35 @@
 from __future__ import annotations
 
 import torch
+from torch.autograd.function import once_differentiable
 
 from lib.kernels.checks import require
 
 MODES = ("mean", "cls", "last")
+
+
+class PaddedMean(torch.autograd.Function):
+    """Mean of the real tokens; keeps lengths only, where autograd would keep a masked copy of the states."""
+
+    @staticmethod
+    def forward(ctx, hidden, lengths):
+        """hidden (n, t, h), lengths (n,); returns (n, h), sums in fp32 (float64 for float64)."""
+        real = torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]
+        ctx.save_for_backward(lengths)
+        ctx.width, ctx.dtype = hidden.shape[1], hidden.dtype
+        if hidden.dtype in (torch.float32, torch.float64):
+            total = torch.bmm(real[:, None].to(hidden.dtype), hidden).squeeze(1)
+        else:
+            total = torch.where(real[..., None], hidden, 0).sum(1, dtype=torch.float32)
+        return total / lengths[:, None]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        """Each real token gets its share of the gradient, each pad zero."""
+        lengths, = ctx.saved_tensors
+        real = torch.arange(ctx.width, device=grad.device) < lengths[:, None]
+        return real[..., None] * (grad / lengths[:, None]).to(ctx.dtype)[:, None], None
 
 
 def pool(hidden: torch.Tensor, lengths: torch.Tensor, mode: str, normalize: bool = True) -> torch.Tensor:
@@ -25,14 +50,7 @@ def pool(hidden: torch.Tensor, lengths: torch.Tensor, mode: str, normalize: bool
     elif mode == "last":
         pooled = hidden[torch.arange(len(hidden), device=hidden.device), lengths.to(hidden.device) - 1]
     else:
-        positions = torch.arange(hidden.shape[1], device=hidden.device)
-        lengths = lengths.to(hidden.device)
-        real = positions < lengths[:, None]
-        if hidden.dtype in (torch.float32, torch.float64):
-            total = torch.bmm(real[:, None].to(hidden.dtype), hidden).squeeze(1)    # no masked copy of the states
-        else:
-            total = torch.where(real[..., None], hidden, 0).sum(1, dtype=torch.float32)
-        pooled = total / lengths[:, None]
+        pooled = PaddedMean.apply(hidden, lengths.to(hidden.device))
     return _finish(pooled, normalize)
 
 
@@ -45,7 +63,8 @@ def pool_ragged(hidden: torch.Tensor, offsets: torch.Tensor, mode: str, normaliz
     require(mode in MODES, f'pooling is {mode!r}; choose "mean", "cls" or "last"')
     hidden = hidden.reshape(-1, hidden.shape[-1])
     offsets = offsets.to(device=hidden.device, dtype=torch.int64)
-    require(offsets.dim() == 1 and len(offsets) > 1, "offsets must hold the start of every text and the end of the last")
+    require(offsets.dim() == 1 and len(offsets) > 1,
+            "offsets must hold the start of every text and the end of the last")
     if mode == "cls":
         pooled = hidden[offsets[:-1]]
     elif mode == "last":

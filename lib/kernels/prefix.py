@@ -21,7 +21,7 @@ def common_prefix(rows: Sequence[Sequence[int]]) -> int:
         return 0
     low, high = min(rows), max(rows)                     # the two that differ earliest, in lexical order
     limit = min(len(row) for row in rows) - 1
-    shared = next((i for i, (a, b) in enumerate(zip(low, high)) if a != b), min(len(low), len(high)))
+    shared = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
     return max(0, min(shared, limit))
 
 

@@ -15,10 +15,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import torch  # noqa: E402
+import torch
 
-from lib.kernels import fuse_lora, infonce, pool, pool_ragged, reference  # noqa: E402
-from tests.benchmarks.timing import device_name, interleaved  # noqa: E402
+from lib.kernels import fuse_lora, infonce, pool, pool_ragged, reference
+from tests.benchmarks.kernel_models import models_group
+from tests.benchmarks.timing import device_name, interleaved
 
 BYTES = {torch.float32: 4, torch.bfloat16: 2}
 
@@ -53,10 +54,11 @@ class Bench:
         for name, result in times.items():
             seconds = result["seconds"]
             gain = times[first]["seconds"] / seconds
+            kind = "of GEMM peak" if flops else "of copy bandwidth" if moved else ""
             share = flops / seconds / self.flops if flops else moved / seconds / self.bandwidth
-            kind = "of GEMM peak" if flops else "of copy bandwidth"
             note = "" if result["rounds"] >= self.rounds else f"  ({result['rounds']} undisturbed rounds only)"
-            print(f"  {name:<34} {seconds * 1e3:>10.3f} ms   x{gain:<6.2f} {share:>6.1%} {kind}{note}", flush=True)
+            print(f"  {name:<34} {seconds * 1e3:>10.3f} ms   x{gain:<6.2f}"
+                  + (f" {share:>6.1%} {kind}" if kind else "") + note, flush=True)
             self.rows.append({"group": title, "variant": name, "gain": gain, "share": share, "ceiling": kind, **result})
 
 
@@ -115,7 +117,8 @@ def lora_group(bench: Bench) -> None:
             if not dropout:
                 agree([model(x).detach(), fused(x).detach()], 2e-2 if bench.device == "cuda" else 1e-5, "lora")
             bench.group(f"LoRA linear {title}, r 16, dropout {dropout}, {tokens} tokens, forward + backward",
-                        {"peft": lambda m=model: m(x).backward(grad), "fused": lambda m=fused: m(x).backward(grad)},
+                        {"peft": lambda m=model, x=x, g=grad: m(x).backward(g),
+                         "fused": lambda m=fused, x=x, g=grad: m(x).backward(g)},
                         flops=4 * tokens * inputs * outputs + 12 * tokens * 16 * (inputs + outputs) / 2)
 
 
@@ -147,7 +150,8 @@ def reference_group(bench: Bench) -> None:
     agree([want, infonce(query, texts).detach()], 1e-3, "infonce against float64")
 
 
-GROUPS = {"reference": reference_group, "loss": loss_group, "lora": lora_group, "pooling": pooling_group}
+GROUPS = {"reference": reference_group, "loss": loss_group, "lora": lora_group, "pooling": pooling_group,
+          "models": models_group}
 
 
 def main() -> None:
@@ -172,9 +176,9 @@ def main() -> None:
         import transformers
 
         versions = {module.__name__: module.__version__ for module in (torch, transformers, peft)}
-        given.json.write_text(json.dumps({"device": device_name(device), "dtype": str(bench.dtype), "versions": versions,
-                                          "flops": bench.flops, "bandwidth": bench.bandwidth, "rows": bench.rows},
-                                         indent=2) + "\n")
+        result = {"device": device_name(device), "dtype": str(bench.dtype), "versions": versions,
+                  "flops": bench.flops, "bandwidth": bench.bandwidth, "rows": bench.rows}
+        given.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

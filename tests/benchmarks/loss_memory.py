@@ -86,11 +86,13 @@ def main() -> None:
     rows_out = []
     print(f"{'B x C':>15} {'infonce MiB':>12} {'per (B+C) KiB':>14} {'s':>8} {'stored MiB':>11} {'s':>8}")
     for rows, columns in (size for size in SIZES if size[0] <= given.largest):
-        row = {"rows": rows, "columns": columns, "dim": given.dim, "infonce": measure("infonce", rows, columns, given.dim),
+        row = {"rows": rows, "columns": columns, "dim": given.dim,
+               "infonce": measure("infonce", rows, columns, given.dim),
                "stored": measure("stored", rows, columns, given.dim) if fits(rows, columns) else None}
         rows_out.append(row)
         ours, stored = row["infonce"], row["stored"] or {"extra_mib": float("nan"), "seconds": float("nan")}
-        print(f"{rows:>6} x {columns:<6} {ours['extra_mib']:>12.0f} {ours['extra_mib'] * 1024 / (rows + columns):>14.2f} "
+        each = ours["extra_mib"] * 1024 / (rows + columns)
+        print(f"{rows:>6} x {columns:<6} {ours['extra_mib']:>12.0f} {each:>14.2f} "
               f"{ours['seconds']:>8.1f} {stored['extra_mib']:>11.0f} {stored['seconds']:>8.1f}", flush=True)
     if given.json:
         given.json.write_text(json.dumps(rows_out, indent=2) + "\n")

@@ -16,6 +16,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol")
 CONFIG = """
 ClusterName=onenode
@@ -94,7 +96,8 @@ class Cluster:
         srun.chmod(0o755)
         (folder / "munge.key").write_bytes(secrets.token_bytes(1024))
         (folder / "munge.key").chmod(0o400)
-        (folder / "gres.conf").write_text(f"NodeName={self.host} Name=gpu File=/dev/null,/dev/zero,/dev/full,/dev/random\n")
+        devices = "/dev/null,/dev/zero,/dev/full,/dev/random"
+        (folder / "gres.conf").write_text(f"NodeName={self.host} Name=gpu File={devices}\n")
         (folder / "slurm.conf").write_text(CONFIG.format(
             host=self.host, folder=folder, cpus=cpus, memory=memory_mb,
             controller_port=controller_port, node_port=node_port))
@@ -116,6 +119,7 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         if len(self.processes) > 1:
             self.run("scancel", "--quiet", "--full", "--user=root")
+            self._end(lambda: not self.run("squeue", "--noheader", "--states=RUNNING,COMPLETING"))
         for process in reversed(self.processes):
             process.terminate()
             try:
@@ -124,6 +128,18 @@ class Cluster:
                 process.kill()
                 process.wait()
         self.processes.clear()
+        for process in psutil.process_iter():  # steps and jobs that outlived their daemons know this folder
+            try:
+                if process.environ().get("SLURM_CONF") == self.environment["SLURM_CONF"] and process.pid != os.getpid():
+                    process.kill()
+            except psutil.Error:
+                continue
+
+    @staticmethod
+    def _end(gone, seconds: float = 20.0) -> None:
+        end = time.monotonic() + seconds
+        while not gone() and time.monotonic() < end:
+            time.sleep(0.3)
 
     def _start(self, *command: str) -> None:
         log = open(self.folder / f"{command[0]}.out", "wb")

@@ -1,0 +1,524 @@
+"""Scoring: the traps of mteb, each shown to work on the naive way and not on ours, and the machinery around them."""
+
+import copy
+import json
+import random
+import time
+
+import numpy as np
+import pytest
+from scoring_kit import HUB, CountingEmbedder, hub_set, lines, naive_encoder, naive_score, rows_of, write_set
+
+from lib import hub, suites
+from lib.files import KitError
+from lib.localsets import MAIN_SCORES
+from lib.params import ScoringParams, load
+from lib.scorefile import write_scores
+from lib.scoring import draws as scoring_draws
+from lib.scoring import score, score_many, summary
+
+OFF = ScoringParams(instructions="off", attempts=1)
+
+
+def written(folder, kinds):
+    """Write one tiny set per type and return the folder."""
+    for kind in kinds:
+        write_set(folder, kind)
+    return str(folder)
+
+
+@pytest.fixture
+def sets(tmp_path):
+    """A folder with three tiny sets: clustering (with draws), reranking (with documents), STS (with neither)."""
+    return written(tmp_path / "sets", ("Clustering", "Reranking", "STS"))
+
+
+@pytest.fixture
+def seven(tmp_path):
+    """A folder with one tiny set of each type."""
+    return written(tmp_path / "sets", MAIN_SCORES)
+
+
+def run(embedder, tasks, out, params=OFF, **options):
+    return score(embedder, tasks, out, params=params, progress=False, **options)
+
+
+# ── what is kept, and what is done again ─────────────────────────────────────────────────────────────────────
+def test_finished_tasks_are_not_redone_and_give_the_same_table(seven, tmp_path):
+    first = run(CountingEmbedder(), suites.tasks(seven), tmp_path / "out")
+    again = CountingEmbedder()
+    second = run(again, suites.tasks(seven), tmp_path / "out")
+    assert list(first.columns) == ["task", "type", "metric", "score"] and len(first) == 7
+    assert not again.texts and first.equals(second) and first.attrs["draws"] == second.attrs["draws"]
+
+
+def test_trap_two_local_adapters_never_share_a_score(sets, tmp_path):
+    """mteb calls every local checkpoint no_model_name/available, so the second gets the first one's score."""
+    import mteb
+    from mteb.results import TaskResult
+
+    task = suites.tasks(sets)[0]
+    one, two = CountingEmbedder("a", salt="1"), CountingEmbedder("b", salt="2")
+    cache = mteb.ResultCache(tmp_path / "mteb")
+    encoder = naive_encoder(one)
+    task.load_data()
+    scores = {"test": task.evaluate(encoder, "test", encode_kwargs={})}
+    cache.save_to_cache(TaskResult.from_task_results(task, scores, evaluation_time=1.0), encoder.mteb_model_meta)
+    found = cache.load_task_result(task.metadata.name, naive_encoder(two).mteb_model_meta)
+    assert found.get_score() == pytest.approx(naive_score(suites.tasks(sets)[0], one), abs=1e-6)  # the trap
+    tables = [run(embedder, suites.tasks(sets), tmp_path / "out") for embedder in (one, two)]
+    assert (tables[0]["score"] != tables[1]["score"]).all()
+    assert tables[1]["score"][0] == pytest.approx(naive_score(suites.tasks(sets)[0], two), abs=1e-6)
+
+
+def test_trap_a_changed_encoder_setting_is_scored_again(sets, tmp_path):
+    first = run(CountingEmbedder(settings="length 512"), suites.tasks(sets), tmp_path / "out")
+    changed = CountingEmbedder(settings="length 8", salt="x")
+    second = run(changed, suites.tasks(sets), tmp_path / "out")
+    assert changed.texts and (first["score"] != second["score"]).all()
+
+
+def test_trap_changed_data_are_scored_again_and_only_they(sets, tmp_path):
+    run(CountingEmbedder(), suites.tasks(sets), tmp_path / "out")
+    rows = rows_of("STS")
+    lines(tmp_path / "sets" / "MySTS.file.jsonl", rows[:30])
+    again = CountingEmbedder()
+    table = run(again, suites.tasks(sets), tmp_path / "out")
+    assert len(again.texts) == 60 and len(table) == 3
+
+
+def test_a_changed_instruction_rescores_only_the_tasks_that_use_it(sets, tmp_path):
+    everything = ScoringParams(instructions="everything")
+    run(CountingEmbedder(), suites.tasks(sets), tmp_path / "out", everything)
+    again = CountingEmbedder()
+    run(again, suites.tasks(sets), tmp_path / "out", ScoringParams(instruction_overrides={"MySTS": "Find another"}))
+    assert {instruction for instruction, _ in again.texts} == {"Find another"} and len(again.texts) == 80
+
+
+# ── numbers that are none ────────────────────────────────────────────────────────────────────────────────────
+class Broken(CountingEmbedder):
+    """Gives NaN for every text about ants."""
+
+    def vector(self, text):
+        return super().vector(text) * (np.nan if " ant " in text else 1.0)
+
+
+def test_trap_nan_embeddings_give_no_score(tmp_path):
+    """mteb ranks NaN like a number: full-corpus retrieval returns a wrong score without a word."""
+    task = suites.tasks(written(tmp_path / "sets", ["Retrieval"]))[0]
+    wrong = naive_score(copy.copy(task), Broken())
+    assert np.isfinite(wrong) and wrong != naive_score(copy.copy(task), CountingEmbedder())  # the trap
+    table = run(Broken(), [task], tmp_path / "out")
+    assert table.empty and "NaN or infinity in MyRetrieval" in table.attrs["failed"]["MyRetrieval"]
+    assert not list((tmp_path / "out").glob("store/*"))
+    listed = json.loads((tmp_path / "out" / "failed" / "model.json").read_text())
+    assert list(listed) == ["MyRetrieval"]
+    mended = run(CountingEmbedder(), [task], tmp_path / "out")
+    assert len(mended) == 1 and not (tmp_path / "out" / "failed" / "model.json").exists()
+
+
+def aggregate(parts):
+    """An aggregate task over the given parts, as CQADupstackRetrieval is one over twelve."""
+    from mteb.abstasks.aggregate_task_metadata import AggregateTaskMetadata
+    from mteb.abstasks.aggregated_task import AbsTaskAggregate
+
+    meta = AggregateTaskMetadata(
+        name="Together",
+        description="two sets",
+        tasks=parts,
+        main_score="ndcg_at_10",
+        type="Retrieval",
+        eval_splits=["test"],
+        eval_langs=["eng-Latn"],
+    )
+    return type("Together", (AbsTaskAggregate,), {"metadata": meta})()
+
+
+def test_trap_an_aggregate_with_a_failed_part_is_listed_and_retried(tmp_path):
+    for name, seed in (("One", 1), ("Two", 2)):
+        write_set(tmp_path / "sets", "Retrieval", name, seed)
+    tasks = suites.tasks(str(tmp_path / "sets"))
+    whole = aggregate(tasks)
+    assert (
+        whole.combine_task_results([]).scores["test"][0]["main_score"] is None
+    )  # the trap: mteb keeps this as the result
+    rows = rows_of("Retrieval", 2)["corpus"]
+    lines(tmp_path / "sets" / "Two.corpus.jsonl", rows[:1])
+    table = run(CountingEmbedder(), [whole], tmp_path / "out")
+    assert table.empty and "1 of its 2 parts failed (Two:" in table.attrs["failed"]["Together"]
+    lines(tmp_path / "sets" / "Two.corpus.jsonl", rows)
+    embedder = CountingEmbedder()
+    table = run(embedder, [aggregate(suites.tasks(str(tmp_path / "sets")))], tmp_path / "out")
+    parts = [naive_score(task, CountingEmbedder()) for task in suites.tasks(str(tmp_path / "sets"))]
+    assert table["score"][0] == pytest.approx(np.mean(parts), abs=1e-6)
+    assert len(embedder.texts) == 64  # the part that had a score was not run again
+
+
+def test_trap_lost_candidates_are_refused(tmp_path):
+    """Without top_ranked mteb searches the whole corpus for a reranking set and says nothing."""
+    write_set(tmp_path / "sets", "Reranking")
+
+    def lost():
+        task = suites.tasks(str(tmp_path / "sets"))[0]
+        task.load_data()
+        task.dataset["default"]["test"]["top_ranked"] = None
+        return task
+
+    whole = suites.tasks(str(tmp_path / "sets"))[0]
+    assert naive_score(lost(), CountingEmbedder()) < naive_score(whole, CountingEmbedder()) - 0.05  # the trap
+    task = lost()
+    task.data_loaded = False
+    task.load_data = lambda **_: setattr(task, "data_loaded", True)
+    table = run(CountingEmbedder(), [task], tmp_path / "out")
+    assert table.empty and "lost its candidates" in table.attrs["failed"]["MyReranking"]
+    with pytest.raises(KitError, match="lost its candidates"):
+        encoder_of(CountingEmbedder()).search(
+            None, task_metadata=task.metadata, hf_split="test", hf_subset="default", top_k=9
+        )
+
+
+def test_a_hub_reranking_folder_without_candidates_is_refused(tmp_path, monkeypatch):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "arrow")
+    folder = hub_set(tmp_path / "hub", "Reranking")
+    readme = (folder / "README.md").read_text()
+    (folder / "README.md").write_text(readme[: readme.index("- config_name: top_ranked")] + "---\n")
+    table = run(
+        CountingEmbedder(),
+        suites.tasks(HUB["Reranking"]),
+        tmp_path / "out",
+        ScoringParams(instructions="off", data_dir=str(tmp_path / "hub")),
+    )
+    assert table.empty and "lost its candidates" in table.attrs["failed"][HUB["Reranking"]]
+
+
+# ── random numbers ───────────────────────────────────────────────────────────────────────────────────────────
+def test_trap_the_global_random_state_survives_scoring(sets, tmp_path):
+    import torch
+
+    def state():
+        return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+
+    random.seed(3), np.random.seed(3), torch.manual_seed(3)
+    before = state()
+    tasks = suites.tasks(sets)
+    run(CountingEmbedder(), tasks, tmp_path / "out")
+    assert state() == before
+    naive_score(tasks[-1], CountingEmbedder())
+    assert state() != before  # the trap: a training that goes on now draws mteb's 42
+
+
+def test_trap_the_same_model_gets_the_same_clustering_score_from_the_same_task(sets, tmp_path):
+    task = next(t for t in suites.tasks(sets) if t.metadata.type == "Clustering")
+    used = copy.copy(task)
+    assert naive_score(used, CountingEmbedder()) != naive_score(used, CountingEmbedder())  # the trap
+    tables = [run(CountingEmbedder(adapter=str(i)), [task], tmp_path / "out") for i in range(3)]
+    assert tables[0].equals(tables[1]) and tables[1].equals(tables[2])
+    assert tables[0].attrs["draws"] == tables[2].attrs["draws"]
+
+
+def test_draws_are_kept_and_average_to_the_score(seven, tmp_path):
+    table = run(CountingEmbedder(), suites.tasks(seven), tmp_path / "out")
+    draws = scoring_draws(table)
+    assert set(draws["task"]) == {"MyClassification", "MyClustering"} and (draws.groupby("task").size() == 4).all()
+    means = draws.groupby("task")["score"].mean()
+    scores = table.set_index("task")["score"]
+    assert means.to_dict() == pytest.approx({name: scores[name] for name in means.index}, abs=1e-9)
+    assert draws.groupby("task")["score"].std().min() > 0
+
+
+# ── time and failure ─────────────────────────────────────────────────────────────────────────────────────────
+def test_a_slow_task_is_stopped_listed_and_done_next_time(sets, tmp_path):
+    slow = CountingEmbedder()
+    tasks = [t for t in suites.tasks(sets) if t.metadata.type in ("STS", "Reranking")]
+    slow.fail = lambda texts: time.sleep(30) if len(texts) == 12 else None  # the reranking queries
+    started = time.perf_counter()
+    table = run(slow, tasks, tmp_path / "out", ScoringParams(instructions="off", time_limit=2.0))
+    assert time.perf_counter() - started < 15
+    assert list(table["task"]) == ["MySTS"] and "scoring.time_limit (2 s)" in table.attrs["failed"]["MyReranking"]
+    assert list(run(CountingEmbedder(), tasks, tmp_path / "out")["task"]) == ["MyReranking", "MySTS"]
+
+
+def test_a_failing_task_is_tried_again_and_does_not_take_the_others_down(sets, tmp_path):
+    calls = []
+
+    def fail(texts):
+        if len(texts) == 12:
+            calls.append(1)
+            if len(calls) < 2:
+                raise RuntimeError("device lost")
+
+    embedder = CountingEmbedder()
+    embedder.fail = fail
+    assert len(run(embedder, suites.tasks(sets), tmp_path / "one", ScoringParams(instructions="off", attempts=2))) == 3
+    calls.clear()
+    table = run(embedder, suites.tasks(sets), tmp_path / "two")
+    assert len(table) == 2 and table.attrs["failed"] == {"MyReranking": "RuntimeError: device lost"}
+
+
+def test_an_empty_list_of_tasks_is_one_sentence(sets, tmp_path):
+    with pytest.raises(KitError, match="nothing to score"):
+        run(CountingEmbedder(), [], tmp_path)
+    with pytest.raises(KitError, match="scoring.exclude"):
+        run(CountingEmbedder(), suites.tasks("TechSTS"), tmp_path, ScoringParams(exclude=("TechSTS",)))
+
+
+# ── the encoder ──────────────────────────────────────────────────────────────────────────────────────────────
+def encoder_of(embedder, **options):
+    from lib.encoder import MtebEncoder
+
+    return MtebEncoder(embedder, **options)
+
+
+def test_each_distinct_text_is_encoded_once_across_tasks(tmp_path):
+    for name in ("One", "Two"):
+        write_set(tmp_path / "sets", "STS", name)
+    embedder = CountingEmbedder()
+    run(embedder, suites.tasks(str(tmp_path / "sets")), tmp_path / "out")
+    assert len(embedder.texts) == len(set(embedder.texts)) == 80
+
+
+def test_vectors_come_in_input_order_whatever_was_seen_before():
+    embedder = CountingEmbedder()
+    encoder = encoder_of(embedder)
+    rng = random.Random(0)
+    pool = [" ".join(rng.choice("abcdefgh") for _ in range(rng.randint(1, 9))) for _ in range(60)]
+    for size in (1, 5, 30, 60, 60):
+        texts = [rng.choice(pool) for _ in range(size)]
+        assert np.array_equal(encoder.vectors(texts), np.stack([embedder.vector(f" {text}") for text in texts]))
+    small = encoder_of(embedder, cache_bytes=0)
+    assert (
+        np.array_equal(small.vectors(pool + pool), encoder.vectors(pool + pool)) and small.vectors(pool).flags.owndata
+    )
+
+
+def test_instructions_go_to_queries_and_to_whom_the_mode_says(seven, tmp_path):
+    seen = {}
+    for mode in ("off", "queries", "everything"):
+        embedder = CountingEmbedder()
+        run(embedder, suites.tasks(seven), tmp_path / mode, ScoringParams(instructions=mode))
+        seen[mode] = {
+            kind for kind in MAIN_SCORES for text in texts_of(kind) if ("Find the animals", text) in embedder.texts
+        }
+        documents = {row["text"] for row in rows_of("Retrieval")["corpus"]}
+        assert not any(instruction and text in documents for instruction, text in embedder.texts)
+    assert seen == {"off": set(), "queries": {"Retrieval", "Reranking"}, "everything": set(MAIN_SCORES)}
+
+
+def texts_of(kind):
+    rows = rows_of(kind)
+    if kind == "Retrieval":
+        return [row["text"] for row in rows["queries"]]
+    return [
+        row.get("query") or row.get("sentence1") or (row.get("human_summaries") or [row["text"]])[0] for row in rows
+    ]
+
+
+def test_documents_and_queries_are_the_texts_mteb_makes():
+    from datasets import Dataset
+    from mteb._create_dataloaders import create_dataloader
+    from mteb.types import PromptType
+
+    from lib.search import document_texts, query_texts
+
+    task = suites.tasks("SciFact")[0]
+    corpus = Dataset.from_dict(
+        {"id": ["a", "b", "c"], "title": ["cooking ", "", " x"], "text": [" the chef", "no title ", "y"]}
+    )
+    queries = Dataset.from_dict({"id": ["q"], "text": ["who"], "instruction": ["say it"]})
+    for columns, kind, ours in (
+        (corpus, PromptType.document, document_texts(corpus[:])),
+        (queries, PromptType.query, query_texts(queries, task.metadata)),
+    ):
+        loader = create_dataloader(columns, task_metadata=task.metadata, prompt_type=kind)
+        assert [text for batch in loader for text in batch["text"]] == ours
+
+
+def test_the_best_rows_are_exact_for_any_block_size():
+    from lib.search import top_rows
+
+    rng = np.random.default_rng(0)
+    queries, corpus = rng.standard_normal((7, 16)).astype(np.float32), rng.standard_normal((101, 16)).astype(np.float32)
+    full = queries @ corpus.T
+    for k, block in ((1, 3), (10, 10), (10, 1000), (101, 7)):
+        rows, scores = top_rows(queries, corpus, k, block)
+        assert np.array_equal(rows, np.argsort(-full, axis=1)[:, :k])
+        assert np.allclose(scores, -np.sort(-full, axis=1)[:, :k], atol=1e-5)
+
+
+def test_a_streamed_corpus_ranks_the_same_and_goes_on_after_a_kill(tmp_path, monkeypatch):
+    from lib import search
+
+    monkeypatch.setattr(search, "BLOCK", 10)
+    write_set(tmp_path / "sets", "Retrieval")
+    tasks = suites.tasks(str(tmp_path / "sets"))
+    whole = run(CountingEmbedder(), tasks, tmp_path / "memory")["score"][0]
+    streamed = ScoringParams(instructions="off", attempts=1, large_corpus=20)
+    embedder = CountingEmbedder()
+
+    def die(texts):
+        if len(embedder.texts) >= 36:  # 16 queries and two of five blocks
+            raise RuntimeError("killed")
+
+    embedder.fail = die
+    assert run(embedder, tasks, tmp_path / "out", streamed).attrs["failed"]
+    files = list((tmp_path / "out" / "corpora").glob("*.f16"))
+    assert len(files) == 1 and files[0].stat().st_size == 48 * 64 * 2
+    again = CountingEmbedder()
+    table = run(again, tasks, tmp_path / "out", streamed)
+    assert table["score"][0] == pytest.approx(whole, abs=1e-4)
+    assert len(again.texts) == 16 + 28  # the queries, and the blocks that were missing
+    assert not list((tmp_path / "out" / "corpora").iterdir())  # nothing is left lying about
+
+
+def test_labels_read_once_give_the_same_scores(tmp_path):
+    from datasets import Dataset
+
+    from lib.fastmteb import ListColumns, materialise_labels, materialised
+
+    write_set(tmp_path / "sets", "Classification")
+    task, plain = (suites.tasks(str(tmp_path / "sets"))[0] for _ in range(2))
+    task.load_data()
+    materialise_labels(task)
+    assert isinstance(task.dataset["test"], ListColumns)
+    assert naive_score(task, CountingEmbedder()) == naive_score(plain, CountingEmbedder())
+    data = Dataset.from_dict({"text": ["a", "b", "c"], "label": [2, 0, 1]})
+    lists = materialised(data)
+    assert (
+        lists["text"] == ["a", "b", "c"]
+        and lists["label"].tolist() == [2, 0, 1]
+        and lists[1] == {"text": "b", "label": 0}
+    )
+    chosen = lists.select([2, 0]).select_columns(["label"])
+    assert chosen["label"].tolist() == [1, 2] and isinstance(chosen, ListColumns)
+    assert type(data) is Dataset and type(data["text"]).__name__ == "Column"
+
+
+# ── what is written ──────────────────────────────────────────────────────────────────────────────────────────
+def test_mtebs_own_json_is_written_and_read_by_mteb(seven, tmp_path):
+    from mteb.results import TaskResult
+
+    table = run(CountingEmbedder(), suites.tasks(seven), tmp_path / "out", name="ss+ll")
+    files = {path.stem: path for path in (tmp_path / "out" / "mteb").rglob("My*.json")}
+    scores = {name: TaskResult.from_disk(path).get_score() for name, path in files.items()}
+    assert scores == pytest.approx(table.set_index("task")["score"].to_dict(), abs=1e-5)
+    meta = json.loads((files["MySTS"].parent / "model_meta.json").read_text())
+    assert meta["name"].startswith("kit/ss+ll-") and meta["name"] != "no_model_name/available"
+
+
+def test_the_score_file_has_factors_provenance_and_draws(sets, tmp_path):
+    import pandas as pd
+
+    params = load("classroom", {"paths.runs": str(tmp_path / "runs")})
+    folder = params.run_dir / "models" / "ss+ll" / "seed1"
+    folder.mkdir(parents=True)
+    (folder / "train.json").write_text(
+        json.dumps({"steps": 12, "effective_batch": 64, "world_size": 1, "seconds": 3.5})
+    )
+    table = run(CountingEmbedder("x"), suites.tasks(sets), tmp_path / "out")
+    rows = pd.read_csv(write_scores(params, "ss+ll", 1, table))
+    assert list(rows.columns[:11]) == [
+        "subset",
+        "public",
+        "ss",
+        "sl",
+        "ls",
+        "ll",
+        "seed",
+        "task",
+        "type",
+        "metric",
+        "score",
+    ]
+    assert rows.iloc[0][["subset", "public", "ss", "sl", "ls", "ll", "seed", "steps"]].tolist() == [
+        "ss+ll",
+        1,
+        1,
+        0,
+        0,
+        1,
+        1,
+        12,
+    ]
+    draws = pd.read_csv(params.run_dir / "scores" / "ss+ll" / "seed1.draws.csv")
+    assert list(draws.columns) == ["subset", "seed", "task", "draw", "score"] and len(draws) == 4
+    base = pd.read_csv(write_scores(params, "base", 0, table))
+    assert base[["public", "ss", "sl", "ls", "ll", "steps"]].to_numpy().sum() == 0
+    assert summary(table)["sets"].sum() == 3
+
+
+def test_a_table_with_failed_tasks_is_not_written_unless_asked(sets, tmp_path):
+    params = load("classroom", {"paths.runs": str(tmp_path / "runs")})
+    embedder = Broken()
+    table = run(embedder, suites.tasks(sets), tmp_path / "out")
+    assert table.attrs["failed"]
+    with pytest.raises(KitError, match="have no score"):
+        write_scores(params, "base", 0, table)
+    assert not (params.run_dir / "scores" / "base" / "seed0.csv").exists()
+    tasks = [task for task in suites.tasks(sets) if task.metadata.type == "STS"]
+    healthy = run(CountingEmbedder("h"), tasks, tmp_path / "out")
+    healthy.attrs["failed"] = {"Other": "lost"}
+    asked = load("classroom", {"paths.runs": str(tmp_path / "runs"), "scoring.allow_missing": True})
+    assert write_scores(asked, "base", 0, healthy).exists()
+
+
+def test_many_adapters_on_one_base(sets, tmp_path):
+    class Switching(CountingEmbedder):
+        def load_adapter(self, path):
+            self.adapter = self.salt = str(path)
+
+        def set_adapter(self, name):
+            self.adapter, self.salt = "base", ""
+
+    tables = score_many(
+        Switching(),
+        {"base": None, "one": "1", "two": "2", "again": "1"},
+        suites.tasks(sets),
+        tmp_path / "out",
+        params=OFF,
+        progress=False,
+    )
+    assert tables["one"].equals(tables["again"]) and not tables["one"].equals(tables["two"])
+    assert tables["again"].attrs["encoded"] == 0 and tables["two"].attrs["encoded"] > 0
+    assert tables["base"].equals(run(CountingEmbedder(), suites.tasks(sets), tmp_path / "fresh"))
+
+
+def test_hub_folder_digest_sees_a_byte(tmp_path):
+    hub_set(tmp_path, "STS")
+    folder = tmp_path / "mteb__sts12-sts"
+    before = hub.folder_digest(folder)
+    path = folder / "test.jsonl"
+    path.write_text(path.read_text().replace("0", "1", 1))
+    assert hub.folder_digest(folder) != before
+
+
+def test_items_agree_with_the_scores_and_their_intervals_are_paired(seven, tmp_path):
+    from lib import comparison, items
+
+    tasks = suites.tasks(seven)
+    one, two = (
+        run(CountingEmbedder(name, salt=name), tasks, tmp_path / "out", name=name, predictions=True)
+        for name in ("a", "b")
+    )
+    for table in (one, two):
+        scores = table.set_index("task")["score"]
+        for task in tasks:
+            found = items.read_items(task, table.attrs["predictions"])
+            if found is None:
+                assert task.metadata.type == "Clustering"
+                continue
+            whole = (
+                found.values.mean()
+                if task.metadata.type == "Classification"
+                else found.score(np.arange(len(found.values)))
+            )
+            assert whole == pytest.approx(scores[task.metadata.name], abs=1e-5), task.metadata.name
+            assert len(found.texts) == len(found.values) == len(found.answers)
+    table = comparison.changes(tasks, one, two)
+    assert ((table["low"] <= table["change"] + 0.05) & (table["change"] - 0.05 <= table["high"])).all()
+    same = comparison.changes(tasks, one, one)
+    assert np.abs(same[["change", "low", "high"]].to_numpy()).max() == 0  # paired: a model does not differ from itself
+    shown = comparison.examples(tasks, table, one, two, count=2)
+    assert len(shown) == 4 and shown["text"].str.len().min() > 5
+    assert len(comparison.bars(table).axes[0].patches) == 7
