@@ -25,7 +25,8 @@ def _overrides(text: str) -> dict:
 
 def reproduce(arguments: argparse.Namespace) -> int:
     """Run the whole grid, print the table, the time and the figures, and name every failure."""
-    from lib import grid, results
+    from lib import grid
+    from lib.grid import results
     from lib.params import load
 
     overrides = _overrides(arguments.overrides)
@@ -49,7 +50,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
 
 def collect(arguments: argparse.Namespace) -> int:
     """Write results.csv from the score files."""
-    from lib import results
+    from lib.grid import results
     from lib.params import load
 
     path, sentences = results.collect(load(arguments.profile, _overrides(arguments.overrides)), arguments.allow_missing)
@@ -59,7 +60,7 @@ def collect(arguments: argparse.Namespace) -> int:
 
 def plan(arguments: argparse.Namespace) -> int:
     """Say before anything runs what it will take: steps, tokens, hours, disk, price, by stage."""
-    from lib import plan
+    from lib.grid import plan
     from lib.params import load
 
     overrides = _overrides(arguments.overrides)
@@ -70,7 +71,7 @@ def plan(arguments: argparse.Namespace) -> int:
 
 def status(arguments: argparse.Namespace) -> int:
     """Show which jobs are done, which failed and why, and how long the rest will take."""
-    from lib import status
+    from lib.grid import status
     from lib.params import load
 
     print(status.report(load(arguments.profile, _overrides(arguments.overrides))))
@@ -79,7 +80,7 @@ def status(arguments: argparse.Namespace) -> int:
 
 def check(arguments: argparse.Namespace) -> int:
     """Say [OK] or [FAIL] for everything the profile needs of this machine, with the mend."""
-    from lib import check
+    from lib.grid import check
     from lib.params import load
 
     wrong = 0

@@ -47,7 +47,7 @@ class Maker:
     @cached_property
     def suites(self) -> Mapping[str, Iterable[str]]:
         """The texts of the evaluation sets that this run is scored on."""
-        from lib.evaltexts import evaluation_texts
+        from lib.cleaning.evaltexts import evaluation_texts
 
         return evaluation_texts(self.params)
 

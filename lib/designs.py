@@ -19,7 +19,7 @@ import pandas as pd
 
 from lib.design import CATEGORIES, CODES, EXTRA, run_name, subsets
 from lib.files import KitError
-from lib.ols import TERMS, fit, model_matrix
+from lib.influence.ols import TERMS, fit, model_matrix
 
 DESIGNS = ("factorial", "isolation", "crossed")
 WITHOUT_PUBLIC = ("0001", "0010", "0100", "0111", "1000", "1011", "1101", "1110")  # order ss, sl, ls, ll

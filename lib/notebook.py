@@ -8,8 +8,8 @@ import warnings
 from typing import Any
 
 from lib.design import BASE, parse_run
-from lib.devices import claim
 from lib.files import KitError
+from lib.grid.devices import claim
 from lib.params import Params, load
 
 _NAMES = {

@@ -302,7 +302,8 @@ class Params(Section):
 
     def hash(self, *sections: str) -> str:
         """Digest of the named sections (all but ``paths`` when none is named), for provenance."""
-        return digest(self.model_dump(mode="json", include=set(sections) or None, exclude=None if sections else {"paths", "grid", "plan"}))
+        left_out = None if sections else {"paths", "grid", "plan"}
+        return digest(self.model_dump(mode="json", include=set(sections) or None, exclude=left_out))
 
 
 def find(name_or_path: str | Path) -> Path:

@@ -13,13 +13,13 @@ from pathlib import Path
 import pandas as pd
 
 from lib import claims, sources
-from lib.analysis import Analysis, analyse, published
+from lib.claims.verdicts import Evidence
 from lib.figures import tables
 from lib.figures.base import category_name, minus, save
 from lib.figures.catalogue import FIGURES
 from lib.files import KitError, digest, digest_file, write_text
+from lib.influence.analysis import Analysis, analyse, published
 from lib.params import ROOT, InfluenceParams
-from lib.verdicts import Evidence
 
 NOTEBOOK = "notebooks/05_influence.ipynb"
 PUBLISHED = "published"
@@ -155,7 +155,7 @@ def costs(data: Path | None) -> pd.DataFrame | None:
     """Costs of the run's generation, or None without a data folder."""
     if data is None or not (data / "generation.json").is_file():
         return None
-    from lib.costs import cost_table
+    from lib.generation.costs import cost_table
 
     return cost_table(data)
 

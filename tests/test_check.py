@@ -7,8 +7,9 @@ import time
 
 import pytest
 
-from lib import check, hub
+from lib.grid import check
 from lib.params import load
+from lib.sources import hub
 
 
 @pytest.fixture

@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 from planted import CODES, exactly, study
 
-from lib import claims, gain_verdicts, sources, verdicts
-from lib.analysis import analyse
+from lib import claims, sources
+from lib.claims import gain_verdicts, verdicts
+from lib.claims.verdicts import CONTRADICTED, DIRECTION, NOISE, REPRODUCED, UNTESTABLE, Evidence
 from lib.files import KitError
+from lib.influence.analysis import analyse
 from lib.params import InfluenceParams
-from lib.verdicts import CONTRADICTED, DIRECTION, NOISE, REPRODUCED, UNTESTABLE, Evidence
 
 QUICK = InfluenceParams(bootstrap=200)
 TWO = {"Reranking": 2, "STS": 2}

@@ -13,13 +13,13 @@ import pytest
 
 from lib import sources
 from lib.cleaning import REASONS, clean
-from lib.contamination import find, ngrams
-from lib.dedup import Numbers, bands, count_words, jaccard, near_duplicates, shingles, words
+from lib.cleaning.contamination import find, ngrams
+from lib.cleaning.dedup import Numbers, bands, count_words, jaccard, near_duplicates, shingles, words
+from lib.cleaning.languages import CODES, wrong_language
+from lib.cleaning.rules import bounds, reject
 from lib.files import KitError
-from lib.languages import CODES, wrong_language
 from lib.params import CleaningParams
 from lib.parsing import Parsed, parse_response
-from lib.rules import bounds, reject
 from lib.triplets import Triplet
 
 CLEAN = CleaningParams()

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from fake_llm import FakeLLM
 
-from lib import lesson01
-from lib.backends import close_backends
-from lib.costs import cost_table
 from lib.dataset import Maker
 from lib.design import CODES
+from lib.figures import lesson01
 from lib.files import KitError, digest_tree, read_json, read_jsonl
+from lib.generation.backends import close_backends
+from lib.generation.costs import cost_table
 from lib.params import load
 from lib.triplets import read_triplets
 

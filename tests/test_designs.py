@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import designs, simulate
+from lib import designs
 from lib import influence as inf
 from lib.design import CATEGORIES, EXTRA, subsets
 from lib.files import KitError
+from lib.influence import simulate
 
 
 def test_factorial_is_the_papers_sixteen_subsets():

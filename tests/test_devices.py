@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from lib import devices
 from lib.files import KitError
+from lib.grid import devices
 
 HOLD = """
 import os, sys
-from lib import devices
+from lib.grid import devices
 claimed = devices.claim(int(sys.argv[1]), patience=float(sys.argv[2]))
 print(",".join(claimed), os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
 sys.stdin.read()

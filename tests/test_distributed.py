@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from engine_kit import difference
 
-from lib.distributed import Group
+from lib.embedder.packing import MicroBatch
 from lib.files import read_json, read_jsonl
-from lib.packing import MicroBatch
+from lib.training.distributed import Group
 
 CODE = """
 import sys
@@ -20,7 +20,7 @@ sys.path.insert(0, {tests!r})
 import torch
 torch.set_num_threads(1)
 from engine_kit import embedder, training, triplets
-from lib.distributed import launched
+from lib.training.distributed import launched
 from lib.mixture import plan
 from lib.params import MixtureParams
 from lib.training import train

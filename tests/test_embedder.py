@@ -11,10 +11,10 @@ import pytest
 import torch
 from engine_kit import DECODERS, FAMILIES, difference, embedder, gradients, text, wake
 
-from lib.attention import require_varlen
 from lib.embedder import Embedder
+from lib.embedder.attention import require_varlen
+from lib.embedder.packing import padded
 from lib.files import KitError
-from lib.packing import padded
 from lib.params import ModelParams
 from lib.sources import suite_texts
 
@@ -218,7 +218,7 @@ def test_packed_rows_with_positions_only_would_be_wrong():
     """The trap that ``use_cache=False`` and our own attention avoid: without them texts see each other."""
     found = embedder("mistral", lora=False)
     some = rows(found, [5, 6])
-    from lib.packing import ragged
+    from lib.embedder.packing import ragged
 
     ids, places, _ = ragged(some)
     with torch.no_grad():

@@ -226,8 +226,8 @@ def test_counts_and_published_figures_keep_their_tables(tmp_path):
 
 
 def test_many_tasks_draw_the_strongest_and_keep_all_in_the_table():
-    from lib.analysis import analyse
     from lib.figures.forest import forest
+    from lib.influence.analysis import analyse
     from lib.params import InfluenceParams
 
     a = analyse(study({"STS": 60, "Retrieval": 60}, seeds=1, noise=0.5), InfluenceParams(bootstrap=200))

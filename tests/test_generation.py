@@ -13,10 +13,10 @@ import pytest
 from fake_llm import FakeLLM
 
 from lib import generation
-from lib.answers import AnswerStore
-from lib.backends import Answer, close_backends
 from lib.design import CODES
 from lib.files import KitError, digest_tree, read_json, read_jsonl
+from lib.generation.answers import AnswerStore
+from lib.generation.backends import Answer, close_backends
 from lib.params import load
 
 
@@ -396,8 +396,8 @@ def test_gumbel_noise_samples_from_temperature_and_nucleus():
     import torch
     from scipy.stats import chisquare
 
-    from lib.backends import Request
-    from lib.backends.transformers_local import _seeded
+    from lib.generation.backends import Request
+    from lib.generation.backends.transformers_local import _seeded
 
     logits = torch.tensor([2.0, 1.0, 0.5, 0.0, -1.0])
     chances = (logits / 0.7).softmax(-1)

@@ -8,11 +8,11 @@ import pytest
 from scipy import stats
 
 from lib import influence as inf
-from lib import power, simulate
-from lib.across import resampled
 from lib.files import KitError
-from lib.inference import adjust, margin, sign_flip, t_test
-from lib.simulate import World
+from lib.influence import power, simulate
+from lib.influence.across import resampled
+from lib.influence.inference import adjust, margin, sign_flip, t_test
+from lib.influence.simulate import World
 
 
 @pytest.fixture(scope="module")

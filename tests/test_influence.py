@@ -11,9 +11,9 @@ import pytest
 from scipy import stats
 
 from lib import influence as inf
-from lib import simulate
 from lib.files import KitError
-from lib.simulate import FACTORS, World
+from lib.influence import simulate
+from lib.influence.simulate import FACTORS, World
 
 
 @pytest.fixture(scope="module")

@@ -9,15 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import evaltexts, inspection, samples, sources
-from lib.cleaning import clean
+from lib import inspection, sources
+from lib.cleaning import clean, evaltexts
+from lib.cleaning.dedup import jaccard, shingles
 from lib.dataset import Maker
-from lib.dedup import jaccard, shingles
-from lib.export import export
 from lib.figures import data as draw
 from lib.files import KitError, read_json, read_jsonl, write_json, write_jsonl
 from lib.generation import write_report
+from lib.inspection import samples
 from lib.params import CleaningParams, load
+from lib.sources.export import export
 from lib.triplets import Triplet, read_triplets
 
 TWO = ("short_long", "bitext")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lib.files import KitError
-from lib.nearest import top_k
 from lib.negatives import candidates, encoder, mine
+from lib.negatives.nearest import top_k
 from lib.params import NegativesParams
 from lib.triplets import Triplet
 

@@ -7,8 +7,8 @@ import random
 import pytest
 from engine_kit import WORDS, tokenizer
 
+from lib.embedder.packing import distinct, micro_batches, padded, padding_share, padding_table, ragged, tokenize
 from lib.files import KitError
-from lib.packing import distinct, micro_batches, padded, padding_share, padding_table, ragged, tokenize
 
 
 def test_eos_is_appended_once_and_survives_truncation():

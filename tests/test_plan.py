@@ -6,10 +6,11 @@ import re
 import pytest
 from test_status import leave
 
-from lib import grid, plan, rehearsal, status, workload
+from lib import grid
 from lib.files import KitError
+from lib.grid import plan, rehearsal, status, workload
+from lib.grid.rehearsal import Sample, simulate
 from lib.params import load
-from lib.rehearsal import Sample, simulate
 
 
 @pytest.fixture

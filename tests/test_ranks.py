@@ -4,7 +4,7 @@ import pytest
 
 from lib.files import KitError, read_jsonl
 from lib.params import load
-from lib.ranks import LOG, processes, train_together
+from lib.training.ranks import LOG, processes, train_together
 from lib.triplets import Triplet, write_triplets
 
 # AdamW's first steps are as large as the learning rate whatever the gradient: where that is nearly zero, rounding

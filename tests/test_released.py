@@ -5,13 +5,12 @@ import time
 
 import pytest
 
-from lib import released
 from lib.design import CODES
-from lib.export import export
 from lib.files import KitError
 from lib.params import PublicParams
-from lib.released import config_name, fetch, load_e5, load_folder, load_released
-from lib.sources import public_pairs
+from lib.sources import public_pairs, released
+from lib.sources.export import export
+from lib.sources.released import config_name, fetch, load_e5, load_folder, load_released
 from lib.triplets import Triplet
 
 GENERATOR = "LLaMA-3.1-8B-Instruct"
@@ -176,7 +175,7 @@ def test_offline_is_said_at_once(monkeypatch):
 def test_the_hub_is_asked_for_one_configuration_only(tmp_path, monkeypatch):
     import huggingface_hub
 
-    import lib.check
+    import lib.grid.check
 
     export(tmp_path, {"sts": made("sts")}, GENERATOR)
     asked = {}
@@ -185,7 +184,7 @@ def test_the_hub_is_asked_for_one_configuration_only(tmp_path, monkeypatch):
         asked.update(options, name=name)
         return str(tmp_path)
 
-    monkeypatch.setattr(lib.check, "hub_reachable", lambda: True)
+    monkeypatch.setattr(lib.grid.check, "hub_reachable", lambda: True)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert load_released("owner/data", GENERATOR, "sts") == made("sts")
     assert asked["name"] == "owner/data" and asked["repo_type"] == "dataset" and not asked["local_files_only"]

@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 from planted import study
 
-from lib import claims, report, verdicts
+from lib import claims, report
+from lib.claims import verdicts
+from lib.claims.verdicts import REPRODUCED, UNTESTABLE
 from lib.files import KitError
 from lib.params import InfluenceParams
-from lib.verdicts import REPRODUCED, UNTESTABLE
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = InfluenceParams(bootstrap=200)
@@ -50,8 +51,8 @@ def test_index_names_every_figure_and_follows_the_inputs(tmp_path, monkeypatch):
 
 
 def test_crossed_design_has_public_as_a_factor_and_categories_alone():
-    from lib.analysis import analyse
     from lib.figures import catalogue
+    from lib.influence.analysis import analyse
     from lib.params import InfluenceParams
     from lib.report import Report
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from scoring_kit import HUB, CountingEmbedder, hub_set, lines, naive_encoder, naive_score, rows_of, write_set
 
-from lib import hub, suites
 from lib.files import KitError
-from lib.localsets import MAIN_SCORES
 from lib.params import ScoringParams, load
-from lib.scorefile import write_scores
 from lib.scoring import draws as scoring_draws
-from lib.scoring import score, score_many, summary
+from lib.scoring import score, score_many, suites, summary
+from lib.scoring.localsets import MAIN_SCORES
+from lib.scoring.scorefile import write_scores
+from lib.sources import hub
 
 OFF = ScoringParams(instructions="off", attempts=1)
 
@@ -266,7 +266,7 @@ def test_an_empty_list_of_tasks_is_one_sentence(sets, tmp_path):
 
 # ── the encoder ──────────────────────────────────────────────────────────────────────────────────────────────
 def encoder_of(embedder, **options):
-    from lib.encoder import MtebEncoder
+    from lib.scoring.encoder import MtebEncoder
 
     return MtebEncoder(embedder, **options)
 
@@ -320,7 +320,7 @@ def test_documents_and_queries_are_the_texts_mteb_makes():
     from mteb._create_dataloaders import create_dataloader
     from mteb.types import PromptType
 
-    from lib.search import document_texts, query_texts
+    from lib.scoring.search import document_texts, query_texts
 
     task = suites.tasks("SciFact")[0]
     corpus = Dataset.from_dict(
@@ -336,7 +336,7 @@ def test_documents_and_queries_are_the_texts_mteb_makes():
 
 
 def test_the_best_rows_are_exact_for_any_block_size():
-    from lib.search import top_rows
+    from lib.scoring.search import top_rows
 
     rng = np.random.default_rng(0)
     queries, corpus = rng.standard_normal((7, 16)).astype(np.float32), rng.standard_normal((101, 16)).astype(np.float32)
@@ -348,7 +348,7 @@ def test_the_best_rows_are_exact_for_any_block_size():
 
 
 def test_a_streamed_corpus_ranks_the_same_and_goes_on_after_a_kill(tmp_path, monkeypatch):
-    from lib import search
+    from lib.scoring import search
 
     monkeypatch.setattr(search, "BLOCK", 10)
     write_set(tmp_path / "sets", "Retrieval")
@@ -375,7 +375,7 @@ def test_a_streamed_corpus_ranks_the_same_and_goes_on_after_a_kill(tmp_path, mon
 def test_labels_read_once_give_the_same_scores(tmp_path):
     from datasets import Dataset
 
-    from lib.fastmteb import ListColumns, materialise_labels, materialised
+    from lib.scoring.fastmteb import ListColumns, materialise_labels, materialised
 
     write_set(tmp_path / "sets", "Classification")
     task, plain = (suites.tasks(str(tmp_path / "sets"))[0] for _ in range(2))
@@ -494,7 +494,7 @@ def test_hub_folder_digest_sees_a_byte(tmp_path):
 
 
 def test_items_agree_with_the_scores_and_their_intervals_are_paired(seven, tmp_path):
-    from lib import comparison, items
+    from lib.scoring import comparison, items
 
     tasks = suites.tasks(seven)
     one, two = (

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from scoring_kit import HUB, hub_set
 
-from lib import hub, suites
 from lib.embedder import Embedder
 from lib.files import KitError
 from lib.params import ScoringParams, load
-from lib.scoring import merged, score, score_many
+from lib.scoring import merged, score, score_many, suites
+from lib.sources import hub
 
 pytestmark = pytest.mark.slow
 OFF = ScoringParams(instructions="off", attempts=1)
@@ -128,7 +128,7 @@ CHILD = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 from scoring_kit import CountingEmbedder
-from lib import suites
+from lib.scoring import suites
 from lib.params import ScoringParams
 from lib.scoring import score
 embedder = CountingEmbedder()
@@ -141,7 +141,7 @@ print(len(embedder.texts))
 def test_sigkill_at_any_moment_costs_at_most_the_running_task(tmp_path):
     from scoring_kit import CountingEmbedder, write_set
 
-    from lib.localsets import MAIN_SCORES
+    from lib.scoring.localsets import MAIN_SCORES
 
     for kind in MAIN_SCORES:
         write_set(tmp_path / "sets", kind)

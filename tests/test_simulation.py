@@ -10,12 +10,12 @@ import pytest
 from scipy import stats
 
 from lib import influence as inf
-from lib import lessons, simulate
-from lib.across import pooled_fit, resampled, summary
-from lib.inference import adjust, margin, sign_flip, t_test
-from lib.interactions import block_f, lenth, pseudo_error
-from lib.ols import fit, model_matrix
-from lib.simulate import FACTORS, World
+from lib.influence import lessons, simulate
+from lib.influence.across import pooled_fit, resampled, summary
+from lib.influence.inference import adjust, margin, sign_flip, t_test
+from lib.influence.interactions import block_f, lenth, pseudo_error
+from lib.influence.ols import fit, model_matrix
+from lib.influence.simulate import FACTORS, World
 
 TYPES = pd.read_csv(simulate.REFERENCE_TASKS)["type"].tolist()
 REALISTIC = World(mean=(0.0, 0.6, -0.3, 0.2), spread=1.0, noise=0.8, noise_spread=0.4, shared=0.3)

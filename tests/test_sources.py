@@ -8,10 +8,11 @@ import sys
 
 import pytest
 
-from lib import docstrings, sources
-from lib.dedup import jaccard, shingles, words
+from lib import sources
+from lib.cleaning.dedup import jaccard, shingles, words
 from lib.files import KitError
 from lib.params import PublicParams
+from lib.sources import docstrings
 
 SMALL = PublicParams(n=150, packages=("networkx",))
 

@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from lib import grid, status
+from lib import grid
+from lib.grid import status
 from lib.params import load
 
 ERROR = [{"output_type": "error", "ename": "KitError", "evalue": "disk full; free some space", "traceback": []}]

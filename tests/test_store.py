@@ -6,10 +6,9 @@ import math
 import pytest
 from scoring_kit import CountingEmbedder, lines, rows_of, write_set
 
-from lib import store, suites
 from lib.params import ScoringParams
-from lib.scoring import score
-from lib.store import Store, clean, task_key
+from lib.scoring import score, store, suites
+from lib.scoring.store import Store, clean, task_key
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def test_the_key_does_not_depend_on_the_process(task):
 
     folder = str(task.folder)
     code = (
-        "import sys; from lib import suites; from lib.store import task_key; "
+        "import sys; from lib.scoring import suites; from lib.scoring.store import task_key; "
         "print(task_key(suites.tasks(sys.argv[1])[0], 'a', {'x': 1}))"
     )
     out = subprocess.run(

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scoring_kit import HUB, WORDS, CountingEmbedder, hub_set, lines, naive_score, rows_of, write_set
 
-from lib import hub, suites
 from lib.files import KitError
-from lib.localsets import MAIN_SCORES
 from lib.params import ScoringParams
-from lib.scoring import score
+from lib.scoring import score, suites
+from lib.scoring.localsets import MAIN_SCORES
+from lib.sources import hub
 
 OFF = ScoringParams(instructions="off")
 

@@ -14,13 +14,12 @@ import pytest
 import torch
 from engine_kit import WORDS, difference, embedder, gradients, training, triplets, wake
 
-from lib import checkpoint, memory
 from lib.files import KitError, read_json, read_jsonl
-from lib.gradcache import GradCache, step_texts
 from lib.kernels import fuse_lora
 from lib.mixture import Batch, plan
 from lib.params import MixtureParams
-from lib.training import SUMMARY, Run, learning_rate, train
+from lib.training import SUMMARY, Run, checkpoint, learning_rate, memory, train
+from lib.training.gradcache import GradCache, step_texts
 from lib.triplets import Triplet
 
 SWITCHES = {
@@ -128,7 +127,7 @@ def test_the_step_equals_sentence_transformers(hard):
 
     features = []
     for column in columns:
-        from lib.packing import padded
+        from lib.embedder.packing import padded
 
         ids, lengths = padded(found.tokenize(column, params.max_length), 0)
         features.append({"input_ids": ids, "attention_mask": (torch.arange(ids.shape[1]) < lengths[:, None]).long()})
@@ -257,7 +256,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
 import test_training as t
-from lib.gradcache import GradCache
+from lib.training.gradcache import GradCache
 calls, original = [], GradCache._embed
 def dying(self, *args):
     calls.append(1)

@@ -10,7 +10,7 @@ import nbformat
 import psutil
 import pytest
 
-from lib import warm
+from lib.grid import warm
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="forking is only safe on Linux")]
 

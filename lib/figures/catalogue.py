@@ -87,8 +87,8 @@ def _published(r: Report):
 
 
 def _sparsity(r: Report):
+    from lib.claims.gain_verdicts import own_rows
     from lib.figures.sparsity import sparsity
-    from lib.gain_verdicts import own_rows
 
     try:
         ours = None if "synthetic" in r.analysis.study.factors else tables.gains(own_rows(r.analysis))

@@ -45,7 +45,7 @@ def peak_mb() -> float:
 
 def ours(rows: int) -> dict:
     """Time the exact search of this kit and check part of it against a plain full sort."""
-    from lib.nearest import top_k
+    from lib.negatives.nearest import top_k
 
     queries, positives = vectors(rows)
     score = np.einsum("nd,nd->n", queries, positives)
@@ -59,7 +59,7 @@ def ours(rows: int) -> dict:
         line[row] = -np.inf
         line[line >= score[row] * (1 - MARGIN)] = -np.inf
         hits += len(set(np.argsort(-line, kind="stable")[:TOP_K]) & set(found[row]))
-    return {"what": "lib.nearest.top_k", "rows": rows, "wall_s": round(wall, 1), "cpu_s": round(cpu, 1),
+    return {"what": "lib.negatives.nearest.top_k", "rows": rows, "wall_s": round(wall, 1), "cpu_s": round(cpu, 1),
             "peak_mb": round(peak), "peak_mb_of_search": round(peak - before),
             "recall_at_10": hits / (len(sample) * TOP_K), "filled": float((found >= 0).mean()),
             "matrix_would_be_gb": round(rows * rows * 4 / 1e9, 1)}

@@ -49,10 +49,9 @@ def suite(count: int, names: list[str]) -> dict:
     import torch
     from test_scoring_slow import OFF, adapters, sentence_transformer
 
-    from lib import suites
     from lib.embedder import Embedder
     from lib.params import load
-    from lib.scoring import score_many
+    from lib.scoring import score_many, suites
 
     torch.set_num_threads(1)
     ours, theirs, worst, each = Clock(), Clock(), 0.0, []
@@ -110,8 +109,7 @@ def labels(rows: int) -> dict:
     from scoring_kit import lines, naive_encoder
     from test_scoring_slow import OFF
 
-    from lib import suites
-    from lib.scoring import score
+    from lib.scoring import score, suites
 
     ours, theirs = Clock(), Clock()
     with tempfile.TemporaryDirectory() as out:
@@ -147,7 +145,7 @@ def labels(rows: int) -> dict:
 def start() -> dict:
     """Import what each way needs in a new process; return CPU seconds."""
     ways = {
-        "ours": "import lib.suites, lib.scoring, lib.encoder, lib.mtebsets, lib.embedder, peft, transformers, torch",
+        "ours": "import lib.scoring.suites, lib.scoring, lib.scoring.encoder, lib.scoring.mtebsets, lib.embedder, peft, transformers, torch",
         "plain": "import mteb, sentence_transformers, peft",
     }
     code = "import time; {}; print(time.process_time())"

@@ -113,7 +113,7 @@ class Theirs(torch.nn.Module):
 
 def features(columns, found):
     """Pad each column to its longest row, as sentence-transformers' collator does."""
-    from lib.packing import padded
+    from lib.embedder.packing import padded
 
     for column in columns:
         ids, lengths = padded(column, 0, found.device)
@@ -125,10 +125,10 @@ def variants(arguments, found) -> dict:
     """Return name -> function of columns that leaves gradients and returns the loss."""
     from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
 
-    from lib.gradcache import GradCache, StepTexts
     from lib.kernels import fuse_lora, unfuse_lora
-    from lib.memory import budgets
     from lib.params import TrainingParams
+    from lib.training.gradcache import GradCache, StepTexts
+    from lib.training.memory import budgets
 
     def theirs(size):
         loss = CachedMultipleNegativesRankingLoss(torch.nn.Sequential(Theirs(found)), scale=SCALE, mini_batch_size=size)

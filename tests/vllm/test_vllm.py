@@ -17,9 +17,9 @@ import urllib.request
 import pytest
 
 from lib import generation
-from lib.backends import close_backends
 from lib.design import CODES
 from lib.files import KitError, read_jsonl
+from lib.generation.backends import close_backends
 from lib.params import load
 from lib.prompts import KEYS
 

@@ -1,0 +1,93 @@
+"""The texts of the evaluation sets, for the contamination check: bundled ones at once, mteb's streamed set by set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from lib.files import KitError
+from lib.sources import suite_texts
+
+if TYPE_CHECKING:
+    from lib.params import Params
+
+COLUMNS = ("title", "text", "body", "sentence", "sentences", "sentence1", "sentence2", "query", "positive", "negative",
+           "human_summaries", "machine_summaries")
+
+
+def evaluation_texts(params: Params) -> Mapping[str, Iterable[str]]:
+    """Return {set: its texts} of the profile's suite; ``{}`` when ``cleaning.contamination`` is off.
+
+    The bundled suite is read from its files. Any other suite goes through mteb: each set is loaded when its texts
+    are asked for and at most ``cleaning.contamination_limit`` of them are read. Raises KitError, at once when the
+    hub does not answer, for a set that cannot be loaded.
+    """
+    if params.cleaning.contamination == "off":
+        return {}
+    if params.scoring.suite == "classroom":
+        return suite_texts()
+    from lib.grid.check import hub_reachable
+    from lib.scoring import suites
+
+    leaves = [leaf for task in suites.tasks(params.scoring.suite) for leaf in suites.leaves(task)
+              if task.metadata.name not in params.scoring.exclude]
+    remote = [leaf for leaf in leaves if _is_remote(leaf)]
+    if remote and not hub_reachable():
+        raise KitError(f"the contamination check needs the texts of {remote[0].metadata.name}, and the hub does not "
+                       "answer; connect to it, or set cleaning.contamination to off")
+    return {leaf.metadata.name: Texts(leaf, params.cleaning.contamination_limit) for leaf in leaves}
+
+
+def _is_remote(task: Any) -> bool:
+    from pathlib import Path
+
+    return not getattr(task, "data_loaded", False) and type(task).__module__.startswith("mteb.") \
+        and not Path(str(task.metadata.dataset.get("path", ""))).is_dir()
+
+
+class Texts:
+    """A set's texts, loaded anew each time they are iterated over and freed afterwards."""
+
+    def __init__(self, task: Any, limit: int = 0):
+        self.task, self.limit = task, limit
+
+    def __iter__(self) -> Iterator[str]:
+        from lib.scoring.rng import kept_random_state
+
+        loaded = getattr(self.task, "data_loaded", False)
+        try:
+            with kept_random_state():
+                self.task.load_data()
+        except Exception as error:
+            name, why = self.task.metadata.name, str(error).splitlines()[0][:150]
+            raise KitError(f"the texts of {name} cannot be loaded for the contamination check ({why}); "
+                           "set cleaning.contamination to off to do without") from error
+        try:
+            yield from islice(walk(self.task.dataset), self.limit or None)
+        finally:
+            if not loaded:
+                self.task.unload_data()
+
+
+def walk(data: Any) -> Iterator[str]:
+    """Yield every text of a loaded task's data set: of the columns named in COLUMNS, whatever they are nested in."""
+    columns = getattr(data, "column_names", None)
+    if isinstance(columns, list):  # one table of the datasets library
+        for name in columns:
+            if name in COLUMNS:
+                for value in data[name]:
+                    yield from _texts(value)
+    elif isinstance(data, Mapping):
+        for name, value in data.items():
+            if name not in ("relevant_docs", "top_ranked", "qrels"):
+                yield from walk(value)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        if value:
+            yield value
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _texts(part)

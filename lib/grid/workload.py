@@ -1,0 +1,126 @@
+"""How much a study has to compute: runs, steps, tokens and bytes, counted before anything runs.
+
+Counts come from the data where they exist already, else from the parameters; token lengths that nothing can know
+yet are reference figures (``plan.*``).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lib.designs import Run, design_runs
+from lib.params import ROOT, Params
+
+CHARACTERS_PER_TOKEN = 4.2  # of English text under a subword tokenizer; used for benchmarks' character counts only
+
+
+def runs(params: Params) -> list[Run]:
+    """Return the runs of the study's design."""
+    return design_runs(params.study.design, params.study.seeds, params.study.categories)
+
+
+def pool_sizes(params: Params) -> dict[str, int]:
+    """Return rows per pool ("public" and the categories): of the data files if they exist, else as asked for."""
+    data = params.run_dir / "data"
+    sizes = {"public": _lines(data / "public.jsonl") or params.public.n}
+    for category in (*params.study.categories, *params.study.extra):
+        made = _lines(data / "triplets" / f"{category}.jsonl")
+        sizes[category] = made or params.generation.n.get(category, 0) or _bundled(params, category)
+    return sizes
+
+
+def _bundled(params: Params, category: str) -> int:
+    if params.generation.backend != "replay":
+        return 0
+    return _lines(Path(__file__).parents[1] / "data" / "classroom" / "responses" / f"{category}.jsonl")
+
+
+def _lines(path: Path) -> int:
+    if not path.is_file():
+        return 0
+    with open(path, "rb") as handle:
+        return sum(1 for line in handle if line.strip())
+
+
+def steps(params: Params, run: Run, sizes: Mapping[str, int]) -> int:
+    """Return the optimizer steps of a run under the mixture's budget."""
+    mixture = params.mixture
+    if mixture.budget == "fixed_steps":
+        return mixture.steps
+    pools = [*(["public"] if run.public else []), *run.subset]
+    return mixture.epochs * sum(sizes[pool] // params.training.batch_size for pool in pools)
+
+
+def train_tokens(params: Params, run: Run, sizes: Mapping[str, int]) -> float:
+    """Return the real tokens (no padding) of a run's triplets."""
+    return steps(params, run, sizes) * params.training.batch_size * params.plan.triplet_tokens
+
+
+def generated(params: Params, sizes: Mapping[str, int]) -> float:
+    """Return the tokens a generator writes and reads for the triplets; 0 where bundled answers are replayed."""
+    if params.generation.backend == "replay":
+        return 0.0
+    return sum(n for pool, n in sizes.items() if pool != "public") * params.plan.answer_tokens
+
+
+def suite_tokens(params: Params) -> float:
+    """Return the tokens one model encodes for the suite, before texts are cut at max_length.
+
+    mteb ships the character counts of its sets, so no data are needed; bundled and own sets are counted by file size.
+    """
+    suite = params.scoring.suite
+    names = [suite] if isinstance(suite, str) else list(suite)
+    return sum(_characters(name, params.scoring.exclude) for name in names) / CHARACTERS_PER_TOKEN
+
+
+def _characters(name: str, exclude: Sequence[str]) -> float:
+    from lib.scoring.suites import BUNDLED, leaves, suite_folder, tasks
+
+    if name == BUNDLED or Path(name).is_dir():
+        folder = suite_folder() if name == BUNDLED else Path(name)
+        return sum(path.stat().st_size for path in folder.glob("*.jsonl") if path.name.split(".")[0] not in exclude)
+    found = [leaf for task in tasks(name) if task.metadata.name not in exclude for leaf in leaves(task)]
+    return sum(_total(part) for task in found for split, part in (task.metadata.descriptive_stats or {}).items()
+               if split in task.metadata.eval_splits)
+
+
+def _total(statistics: Mapping) -> float:
+    own = statistics.get("total_text_length") or 0
+    return own + sum(_total(value) for name, value in statistics.items()
+                     if isinstance(value, dict) and name != "hf_subset_descriptive_stats")
+
+
+def disk(params: Params, sizes: Mapping[str, int], at_once: int) -> dict[str, float]:
+    """Return gigabytes by stage, from reference sizes: weights, texts (4 bytes per token), adapters, corpora."""
+    plan, count = params.plan, len(runs(params))
+    rows = sum(n for pool, n in sizes.items() if pool != "public")
+    texts = 4 * plan.triplet_tokens / 1e9
+    own_generator = params.generation.backend in ("vllm", "transformers")
+    return {
+        "weights": plan.base_gb + (plan.generator_gb if own_generator else 0.0),
+        "data": texts * (3 * rows + sizes["public"]),  # brainstorms and answers, answers read, triplets; public rows
+        "adapters": count * plan.adapter_mb / 1000,
+        "checkpoints while training": at_once * 3 * plan.adapter_mb / 1000,  # weights and AdamW's two moments
+        "streamed corpora while scoring": at_once * plan.corpus_gb,
+    }
+
+
+def free_disk(params: Params) -> float:
+    """Return the gigabytes free where the run folder is or will be."""
+    folder = params.run_dir
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free / 1e9
+
+
+def folder_gb(folders: Sequence[Path]) -> float:
+    """Return the gigabytes in some folders."""
+    return sum(path.stat().st_size for folder in folders if folder.exists()
+               for path in folder.rglob("*") if path.is_file()) / 1e9
+
+
+def shown(path: Path) -> str:
+    """Return a path as people say it: below the kit's root without the root."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

@@ -1,0 +1,148 @@
+"""Simulated studies with known effects: to see what the statistics do before trusting what they say.
+
+One model: a task has a level, each category adds its effect on that task when present (a mean effect plus a spread over
+tasks), pairs of categories may interact, a run has luck that all tasks of a type share, and every score has noise of
+its own whose size differs between tasks. ``study`` gives a table like ``results.csv``; ``arrays`` gives thousands of
+such studies at once for the tests. All sizes are in points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from lib.design import CATEGORIES, CODES, levels, subset_name, subsets
+from lib.files import KitError
+from lib.influence.scores import REFERENCE_TASKS
+
+FACTORS = tuple(CODES[category] for category in CATEGORIES)
+
+
+@dataclass(frozen=True)
+class World:
+    """What is true in a simulated study. Sizes in points."""
+
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)  # mean effect of each category over all tasks
+    spread: float = 1.0  # standard deviation of a category's effect over tasks
+    noise: float = 0.8  # median over tasks of a score's own noise (standard deviation per run)
+    noise_spread: float = 0.25  # standard deviation of the logarithm of that noise over tasks
+    shared: float = 0.0  # luck of a run that all tasks of a type share (standard deviation)
+    interaction: float = 0.0  # standard deviation of the two-way interactions over tasks
+    tails: float = 0.0  # 0: normal noise; otherwise the degrees of freedom of Student noise (same standard deviation)
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """``studies`` simulated studies. ``y``: (runs, studies, tasks) in points; ``truth``: (factors, studies, tasks)."""
+
+    runs: pd.DataFrame  # subset, seed, ss, sl, ls, ll
+    types: tuple[str, ...]
+    y: np.ndarray
+    truth: np.ndarray
+    two_way: np.ndarray  # (pairs of factors, studies, tasks)
+
+    @property
+    def x(self) -> np.ndarray:
+        """0/1 levels, (runs, factors)."""
+        return self.runs[list(FACTORS)].to_numpy(float)
+
+
+def factorial_runs(seeds: int) -> pd.DataFrame:
+    """The paper's 16 subsets x ``seeds``, as a table of runs."""
+    rows = [{"subset": subset_name(s), "seed": seed, **levels(s)} for s in subsets(CATEGORIES) for seed in range(seeds)]
+    return pd.DataFrame(rows)
+
+
+def arrays(types, seeds: int = 1, studies: int = 1, world: World | None = None, seed: int = 0) -> Simulated:
+    """Simulate ``studies`` independent studies of the 16 subsets x ``seeds`` runs on tasks of the given ``types``."""
+    world, random = world or World(), np.random.default_rng(seed)
+    if len(world.mean) != len(FACTORS):
+        raise KitError(f"World.mean needs {len(FACTORS)} numbers, one per category, and has {len(world.mean)}")
+    runs, tasks = factorial_runs(seeds), len(types)
+    x = runs[list(FACTORS)].to_numpy(float) - 0.5
+    pairs = np.column_stack([x[:, a] * x[:, b] for a, b in combinations(range(len(FACTORS)), 2)])
+    size = (studies, tasks)
+    truth = np.array(world.mean)[:, None, None] + world.spread * random.normal(size=(len(FACTORS), *size))
+    two_way = world.interaction * random.normal(size=(pairs.shape[1], *size))
+    scale = world.noise * np.exp(world.noise_spread * random.normal(size=size))
+    y = random.uniform(30, 85, size) + np.tensordot(x, truth, 1) + np.tensordot(pairs, two_way, 1)
+    y = y + scale * _noise(random, (len(runs), *size), world.tails)
+    if world.shared:
+        kinds = list(dict.fromkeys(types))
+        luck = world.shared * random.normal(size=(len(runs), studies, len(kinds)))
+        y = y + luck[:, :, [kinds.index(name) for name in types]]
+    return Simulated(runs, tuple(types), y, truth, two_way)
+
+
+def _noise(random, shape, tails: float) -> np.ndarray:
+    """Noise with standard deviation 1: normal, or Student with ``tails`` degrees of freedom (more than 2)."""
+    if not tails:
+        return random.normal(size=shape)
+    if tails <= 2:
+        raise KitError(f"World.tails={tails} has no finite variance; take more than 2, or 0 for normal noise")
+    return random.standard_t(tails, size=shape) / np.sqrt(tails / (tails - 2))
+
+
+def study(tasks: int | list[str] = 56, seeds: int = 1, world: World | None = None, seed: int = 0) -> pd.DataFrame:
+    """Return one simulated study as a tidy table: ``subset, public, ss, sl, ls, ll, seed, task, type, metric, score``.
+
+    ``tasks``: the first so many of MTEB's 56 (names and types; more than 56 repeat the list), or a list of types. The
+    true main effects are in ``attrs["truth"]``: ``{factor: {task: points}}``.
+    """
+    names, types = _tasks(tasks)
+    made = arrays(types, seeds, 1, world, seed)
+    y = np.clip(made.y[:, 0, :] / 100, 0, 1)
+    runs = made.runs.loc[made.runs.index.repeat(len(names))].reset_index(drop=True)
+    table = runs.assign(
+        task=names * len(made.runs), type=list(types) * len(made.runs), metric="simulated", score=y.ravel()
+    )
+    table.insert(1, "public", 1)
+    columns = ["subset", "public", *FACTORS, "seed", "task", "type", "metric", "score"]
+    return table[columns]
+
+
+def truth(tasks: int | list[str] = 56, seeds: int = 1, world: World | None = None, seed: int = 0) -> pd.DataFrame:
+    """Return ``task, type, factor, effect``: the true main effects (points) of ``study`` with the same arguments."""
+    names, types = _tasks(tasks)
+    made = arrays(types, seeds, 1, world, seed)
+    return pd.DataFrame(
+        {
+            "task": np.repeat(names, len(FACTORS)),
+            "type": np.repeat(types, len(FACTORS)),
+            "factor": list(FACTORS) * len(names),
+            "effect": made.truth[:, 0, :].T.ravel(),
+        }
+    )
+
+
+def _tasks(tasks) -> tuple[list[str], list[str]]:
+    if not isinstance(tasks, int):
+        return [f"{name}{i}" for i, name in enumerate(tasks)], list(tasks)
+    listed = pd.read_csv(REFERENCE_TASKS)
+    if tasks < len(listed):  # take evenly, so that few tasks still show several types
+        listed = listed.iloc[np.linspace(0, len(listed) - 1, tasks).round().astype(int)]
+    again = [i // len(listed) for i in range(tasks)]
+    names = [listed["task"].iloc[i % len(listed)] + (f"#{n + 1}" if n else "") for i, n in enumerate(again)]
+    return names, [listed["type"].iloc[i % len(listed)] for i in range(tasks)]
+
+
+def draw_table(
+    table: pd.DataFrame, spread: float = 1.0, common: float = 0.7, draws: int = 10, seed: int = 0
+) -> pd.DataFrame:
+    """Return scores per draw of a table: ``subset, seed, task, draw, score``, whose means are the table's scores.
+
+    ``spread`` (points) is a score's standard deviation over draws, ``common`` the part of its variance that all runs
+    share because they get the same draws.
+    """
+    random = np.random.default_rng(seed)
+    tasks = {task: i for i, task in enumerate(dict.fromkeys(table["task"]))}
+    same = random.normal(size=(len(tasks), draws))[[tasks[task] for task in table["task"]]]
+    move = np.sqrt(common) * same + np.sqrt(1 - common) * random.normal(size=(len(table), draws))
+    move = spread / 100 * (move - move.mean(axis=1, keepdims=True))
+    out = table.loc[table.index.repeat(draws), ["subset", "seed", "task"]].reset_index(drop=True)
+    return out.assign(
+        draw=np.tile(np.arange(draws), len(table)), score=(table["score"].to_numpy()[:, None] + move).ravel()
+    )

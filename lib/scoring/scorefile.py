@@ -1,0 +1,73 @@
+"""One run's score file: tidy rows with the design's factors and where each number comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from lib import scoring
+from lib.design import BASE, CODES, levels, parse_run
+from lib.files import KitError, read_json, write_text
+from lib.params import Params
+
+
+def adapter_folder(params: Params, subset: str, seed: int) -> Path | None:
+    """Return the adapter's folder of a run, None for the untrained base. Raises KitError when there is none yet."""
+    if subset == BASE:
+        return None
+    folder = params.run_dir / "models" / subset / f"seed{seed}"
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise KitError(
+            f"{folder} holds no adapter yet; run notebook 03 with subset={subset!r} and seed={seed}, "
+            "or `make reproduce`"
+        )
+    return folder
+
+
+def origin(params: Params, subset: str, seed: int) -> dict[str, object]:
+    """Return the factors and the provenance columns of a run: what its training wrote, completed by this process."""
+    from lib.provenance import COLUMNS, provenance
+
+    chosen, public = ((), False) if subset == BASE else parse_run(subset)
+    row: dict[str, object] = {
+        "subset": subset,
+        "public": int(public),
+        **levels(chosen, params.study.categories),
+        "seed": seed,
+    }
+    trained = {"world_size": 1, "effective_batch": 0, "steps": 0, "seconds": 0.0}
+    if subset != BASE:
+        path = params.run_dir / "models" / subset / f"seed{seed}" / "train.json"
+        trained = read_json(path) if path.is_file() else {}
+    known = {**provenance(params), **trained}
+    return row | {column: known.get(column, "") for column in COLUMNS}
+
+
+def write_scores(params: Params, subset: str, seed: int, table: pd.DataFrame) -> Path:
+    """Write ``scores/<subset>/seed<k>.csv`` and its draws from ``lib.scoring.score``'s table; return the path.
+
+    Raises KitError naming the failed tasks, and writes nothing, unless ``scoring.allow_missing`` is set.
+    """
+    failed = table.attrs.get("failed", {})
+    if failed and not params.scoring.allow_missing or table.empty:
+        name, reason = next(iter(failed.items()), ("the suite", "nothing was scored"))
+        raise KitError(
+            f"{len(failed)} tasks of {subset} seed {seed} have no score ({name}: {reason}); run again to retry "
+            "them, or set scoring.allow_missing true to go on without them"
+        )
+    left = {"subset": subset, "seed": seed}
+    row = origin(params, subset, seed)
+    first = [name for name in row if name in ("subset", "public", "seed", *CODES.values())]
+    last = [name for name in row if name not in first] + ["score_seconds"]
+    full = table.assign(**row, score_seconds=table.attrs["seconds"])[first + list(table.columns) + last]
+    path = params.run_dir / "scores" / subset / f"seed{seed}.csv"
+    draws = scoring.draws(table).assign(**left)[["subset", "seed", "task", "draw", "score"]]
+    write_text(path.with_suffix(".draws.csv"), draws.to_csv(index=False, lineterminator="\n"))
+    return write_text(path, full.to_csv(index=False, lineterminator="\n"))
+
+
+def read_base(params: Params) -> pd.DataFrame | None:
+    """Return the untrained base's score file, or None while there is none."""
+    path = params.run_dir / "scores" / BASE / "seed0.csv"
+    return pd.read_csv(path, keep_default_na=False) if path.is_file() else None

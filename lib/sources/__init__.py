@@ -1,0 +1,112 @@
+"""Sources: the data that come with the kit, one documented function each, and the public half of the mixture.
+
+The bundled classroom data were written for this kit by a large language model (lib/data/classroom/README.md);
+they are training and test texts, not a source of facts. The public pairs are real: summary lines and
+descriptions read from the docstrings of installed packages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lib.design import CODES
+from lib.files import KitError, read_jsonl
+from lib.sources.released import load_e5, load_folder, load_released
+from lib.triplets import Triplet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lib.params import PublicParams
+
+__all__ = ["brainstorm", "data_path", "docstring_pairs", "load_e5", "load_folder", "load_released", "public_pairs",
+           "reference", "responses", "suite_path", "suite_sets", "suite_texts"]
+
+DATA = Path(__file__).resolve().parents[1] / "data"
+# Keys under which the bundled evaluation sets keep text; labels, scores and ids are not text.
+_TEXT_KEYS = ("title", "text", "sentence1", "sentence2", "query", "positive", "negative", "human_summaries",
+              "machine_summaries")
+
+
+def data_path(relative: str) -> Path:
+    """Return the path of a bundled file or folder, such as ``classroom/suite``. Raises KitError when absent."""
+    path = DATA / relative
+    if not path.exists():
+        raise KitError(f"the kit has no bundled data {relative!r}; look below {DATA} for what there is")
+    return path
+
+
+def brainstorm(category: str) -> list[str]:
+    """Return the raw brainstorm answers of an asymmetric category, each a list of task sentences as text."""
+    return [row["response"] for row in _rows("brainstorm", category)]
+
+
+def responses(category: str) -> list[dict]:
+    """Return the raw bundled answers of a category: ``{"slots": {...}, "response": text}`` each."""
+    return _rows("responses", category)
+
+
+def _rows(kind: str, category: str) -> list[dict]:
+    path = DATA / "classroom" / kind / f"{category}.jsonl"
+    if category not in CODES or not path.exists():
+        known = sorted(p.stem for p in path.parent.glob("*.jsonl"))
+        raise KitError(f"no bundled {kind} answers for {category!r}; there are {', '.join(known)}")
+    return read_jsonl(path)
+
+
+def suite_path() -> Path:
+    """Return the folder of the sixteen bundled evaluation sets."""
+    return data_path("classroom/suite")
+
+
+def suite_sets(folder: str | Path | None = None) -> list[str]:
+    """Return the names of the evaluation sets in ``folder`` (default: the bundled ones), sorted."""
+    return sorted({path.name.split(".")[0] for path in Path(folder or suite_path()).glob("*.jsonl")})
+
+
+def suite_texts(folder: str | Path | None = None) -> dict[str, list[str]]:
+    """Return every text of every evaluation set, ``{set: [text, ...]}``, without duplicates, in file order.
+
+    Titles, queries, documents, sentences, candidates and summaries all count: a model trained on any of them
+    has seen the test. Labels are left out, since a label is not a text that could leak.
+    """
+    texts: dict[str, dict[str, None]] = {name: {} for name in suite_sets(folder)}
+    for path in sorted(Path(folder or suite_path()).glob("*.jsonl")):
+        if path.name.endswith(".qrels.jsonl"):
+            continue
+        for row in read_jsonl(path):
+            for key in _TEXT_KEYS:
+                value = row.get(key) or []
+                for text in [value] if isinstance(value, str) else value:
+                    texts[path.name.split(".")[0]][text] = None
+    return {name: list(found) for name, found in texts.items()}
+
+
+def reference(name: str) -> pd.DataFrame:
+    """Return a bundled reference table: ``mteb_eng_v1_tasks`` or ``published_mteb_scores`` (papers' own numbers)."""
+    import pandas as pd
+
+    return pd.read_csv(data_path(f"reference/{name}.csv"))
+
+
+def docstring_pairs(public: PublicParams, exclude: Mapping[str, Iterable[str]] | None = None) -> list[Triplet]:
+    """Return ``public.n`` real (summary line, description) pairs read from installed packages' docstrings.
+
+    The same packages and parameters give the same pairs in the same order. Near-duplicates are dropped, and so
+    is every pair that shares an n-gram with a text of ``exclude`` (``{set: texts}``; default: the bundled
+    evaluation sets). There is no hard negative: batches of one source supply 63 in-batch negatives of the same
+    kind, and a mined one would often be the same method of a sister class. Raises KitError when a package is
+    missing.
+    """
+    from lib.sources import docstrings
+
+    return docstrings.pairs(public, suite_texts() if exclude is None else exclude)
+
+
+def public_pairs(public: PublicParams, exclude: Mapping[str, Iterable[str]] | None = None) -> list[Triplet]:
+    """Return the public half of the mixture, whichever source ``public.source`` names."""
+    if public.source == "docstrings":
+        return docstring_pairs(public, exclude)
+    return load_e5(public.location, public.datasets, public.n, public.seed)
