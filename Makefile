@@ -6,7 +6,7 @@ PY      := $(VENV)/bin/python
 READY   := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce plan status test test-fast lab check clean notebooks
+.PHONY: help reproduce plan status test test-fast test-long test-vllm lab check clean notebooks
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -28,11 +28,18 @@ status: $(READY)  ## show what is done, what failed and why, and the time left
 	@$(PY) -m lib status --profile $(PROFILE)
 
 test: $(READY)  ## run all tests, the fast ones first
-	$(PY) -m pytest -q -m "not slow"
+	$(PY) -m pytest -q -m "not slow and not long"
 	$(PY) -m pytest -q -m slow
 
+test-long: $(READY)  ## run the tests of whole grids, clusters and several processes too (minutes each)
+	$(PY) -m pytest -q -m long
+
+test-vllm: $(READY)  ## run the generator's tests with the real vLLM on the CPU, in an environment of its own
+	PYTHON=$(PYTHON) tests/vllm/setup.sh
+	.venv-vllm/bin/python -m pytest -q tests/vllm
+
 test-fast: $(READY)  ## run the fast tests only
-	$(PY) -m pytest -q -m "not slow"
+	$(PY) -m pytest -q -m "not slow and not long"
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(PY) -m jupyterlab notebooks

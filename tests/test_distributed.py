@@ -41,7 +41,7 @@ def run(folder: Path, family: str, ranks: int) -> None:
     subprocess.run([*launcher, str(script), str(folder), family], env=environment, check=True, timeout=240)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("family", ["bert", "mistral"])
 def test_two_processes_under_torchrun_equal_one(tmp_path, family):
     from safetensors.torch import load_file

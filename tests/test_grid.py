@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from grids import KEEP, ROOT, cut, kill_somewhere, reproduce, start
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,7 @@ def adapter(folder):
     return load_file(folder / "classroom/models/ss/seed3/adapter_model.safetensors")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_train_the_adapter_of_one(data):
     from lib import mixture
     from lib.embedder import Embedder
@@ -70,7 +70,7 @@ def test_two_processes_train_the_adapter_of_one(data):
     assert [row["step"] for row in read_jsonl(folder / "log.jsonl")] == [1, 2, 3, 4]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_failing_rank_is_named_in_one_sentence(data):
     params, overrides = prepared(data / "together", 2)
     with pytest.raises(KitError, match="there are no training data for long_long"):

@@ -17,7 +17,7 @@ from lib.params import ScoringParams, load
 from lib.scoring import merged, score, score_many, suites
 from lib.sources import hub
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 OFF = ScoringParams(instructions="off", attempts=1)
 
 

@@ -23,7 +23,7 @@ QUICK = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status
 TASKS = KEEP[2:]  # two quick ones
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(bool(missing()), reason=missing() or "SLURM is here")
 def test_the_grid_runs_through_slurm():
     with tempfile.TemporaryDirectory(prefix="slurm-") as folder, Cluster(Path(folder) / "cluster") as slurm:
