@@ -126,7 +126,7 @@ def torch_and_device(params: Params) -> Iterator[Finding]:
         what += "; jobs get their GPUs from SLURM"
         names = ["SLURM"] * params.grid.gpus
     yield Finding(len(names) >= params.grid.gpus, f"{what}, {params.grid.gpus} GPUs asked for per job",
-                  "use a machine with GPUs or a cluster, or try the profile's code path with the override tiny: true")
+                  "use a machine with GPUs or a cluster")
 
 
 def generator(params: Params) -> Iterator[Finding]:

@@ -145,7 +145,7 @@ def labels(rows: int) -> dict:
 def start() -> dict:
     """Import what each way needs in a new process; return CPU seconds."""
     ways = {
-        "ours": "import lib.scoring.suites, lib.scoring, lib.scoring.encoder, lib.scoring.mtebsets, lib.embedder, peft, transformers, torch",
+        "ours": "import lib.scoring, lib.scoring.suites, lib.scoring.encoder, lib.scoring.mtebsets, lib.embedder, peft, torch",
         "plain": "import mteb, sentence_transformers, peft",
     }
     code = "import time; {}; print(time.process_time())"
