@@ -60,21 +60,20 @@ def test_killed_blocked_and_mended_the_result_is_the_same(whole, tmp_path):
     overrides, rng = cut(tmp_path, **{"grid.retries": 0}), random.Random(20)
     for _ in range(3):
         kill_somewhere(start(overrides), rng.uniform(5, 45), rng)
-    blocked = tmp_path / "runs/classroom/models/ss/seed0"
-    shutil.rmtree(blocked, ignore_errors=True)
-    blocked.parent.mkdir(parents=True, exist_ok=True)
-    blocked.write_text("in the way")
+    shutil.rmtree(tmp_path / "runs/classroom/models/ss/seed0", ignore_errors=True)
+    blocked = tmp_path / "runs/classroom/models/ss/seed0/log.jsonl"  # a folder where the log must go
+    blocked.mkdir(parents=True)
     for left in (tmp_path / "runs/classroom/scores/ss").glob("seed0*"):
         left.unlink()
     done = reproduce(overrides)
     assert done.returncode != 0
-    assert re.search(r"train ss/seed0 failed: .*seed0", done.stdout), done.stdout
+    assert re.search(r"train ss/seed0 failed: .*log.jsonl", done.stdout), done.stdout
     assert "Missing from this table: ss seed 0" in done.stdout
     table = pd.read_csv(tmp_path / "runs/classroom/results.csv", keep_default_na=False)
     assert {*zip(table["subset"], table["seed"], strict=True)} == {
         ("base", 0), ("none", 0), ("none", 1), ("ss", 1), ("ls", 0), ("ls", 1), ("ss+ls", 0), ("ss+ls", 1)}
     assert (tmp_path / "figures/classroom/influence.csv").exists()
-    blocked.unlink()
+    blocked.rmdir()
     done = reproduce(overrides)
     assert done.returncode == 0, done.stdout + done.stderr
     assert results(tmp_path) == results(folder)
