@@ -17,7 +17,7 @@ from lib.params import ScoringParams, load
 from lib.scoring import merged, score, score_many, suites
 from lib.sources import hub
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slow
 OFF = ScoringParams(instructions="off", attempts=1)
 
 

@@ -268,7 +268,7 @@ t.one_run(sys.argv[1])
 """
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_sigkill_in_the_middle_of_a_step(tmp_path):
     """The real thing: the process dies between two micro-batches; a new one finishes to the same bits."""
     _, _ = one_run(tmp_path / "whole")
