@@ -1,0 +1,133 @@
+"""The leaves from the mixture on: model, training, scoring, influence, and what a job of the grid asks for."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from lib.params.data import Section
+
+
+class MixtureParams(Section):
+    """How a subset becomes a sequence of homogeneous batches."""
+
+    budget: Literal["fixed_steps", "fixed_epochs"] = Field(
+        "fixed_steps", description="fixed_steps: every subset trains equally long; fixed_epochs: every pool is passed epochs times")
+    steps: int = Field(10, ge=1, description="optimizer steps of a run (budget fixed_steps)")
+    steps_per_category: int = Field(
+        2, ge=0, description="batches of each present category, the same whatever the subset; the rest is public (fixed_steps)")
+    epochs: int = Field(1, ge=1, description="passes over every pool, incomplete last batch dropped (budget fixed_epochs)")
+
+
+class ModelParams(Section):
+    """The base model and how its hidden states become one vector."""
+
+    name: str = Field("bundled:minilm", description="bundled:minilm, a folder, or a name on the Hugging Face hub")
+    revision: str = Field("", description="revision on the hub; empty for the newest")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="type of weights and activations")
+    pooling: Literal["mean", "cls", "last"] = Field("mean", description="hidden states to one vector")
+    normalize: bool = Field(True, description="scale embeddings to length 1, so that the dot product is the cosine")
+    append_eos: bool = Field(False, description="end every text with the end-of-sequence token (pooling last needs it)")
+    max_length: int = Field(256, ge=2, description="tokens read of a text when encoding (training.max_length when training)")
+    query_template: str = Field("", description="how an instruction and a query become one text: {instruction}, {text}")
+    document_template: str = Field("", description="how a document is written: {text}; empty for the text alone")
+    encode_tokens: int = Field(0, ge=0, description="tokens per encoding batch, padding included; 0 for a good choice")
+    lora_rank: int = Field(16, ge=1, description="rank of the LoRA update")
+    lora_alpha: int = Field(16, ge=1, description="LoRA scale: the update is multiplied by alpha / rank")
+    lora_dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the input of the LoRA update, in training")
+    lora_targets: tuple[str, ...] = Field(
+        (), strict=False, description="linear layers that get LoRA, by the end of their names; empty for all of the model's blocks")
+
+
+class TrainingParams(Section):
+    """The contrastive LoRA recipe (paper, appendix; see the comments in params/paper.yaml)."""
+
+    batch_size: int = Field(24, ge=2, description="triplets per optimizer step, all in one loss")
+    max_length: int = Field(64, ge=2, description="tokens read of a text when training")
+    learning_rate: float = Field(2e-3, gt=0, description="peak learning rate of AdamW")
+    warmup_steps: int = Field(2, ge=0, description="steps of linear warm-up")
+    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="learning rate after the warm-up")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay on the adapter")
+    clip_norm: float = Field(1.0, ge=0, description="largest gradient norm; 0 for no clipping")
+    temperature: float = Field(0.05, gt=0, description="temperature of InfoNCE")
+    loss: Literal["in_batch", "pair"] = Field(
+        "in_batch", description="in_batch: all positives and hard negatives of the batch; pair: the query's own two only")
+    hard_negatives: bool = Field(True, description="use the triplets' hard negatives")
+    mask_duplicates: bool = Field(True, description="a copy of the positive, or a known positive of the same query, is no negative")
+    base_dropout: bool = Field(False, description="keep the base model's own dropout on in training")
+    attention: Literal["auto", "padded", "ragged", "varlen"] = Field(
+        "auto", description="padded: sorted, right-padded; ragged and varlen: texts laid end to end (processor, GPU)")
+    micro_batch_tokens: int = Field(0, ge=0, description="tokens per forward pass; 0 chooses from the free memory")
+    keep_graph_tokens: int = Field(
+        -1, ge=-1, description="tokens whose graphs are kept instead of a second forward pass; -1 chooses from the free memory")
+    fused_lora: bool = Field(True, description="compute each LoRA linear as one operation")
+    last_layer_pruning: bool = Field(True, description="last layer only at the pooled token, where pooling uses one token")
+    shared_prefix: bool = Field(True, description="run the instruction that a batch's queries share once (decoders, padded)")
+    checkpointing: bool = Field(False, description="gradient checkpointing inside GradCache: less memory, a third forward pass")
+    checkpoint_every: int = Field(4, ge=0, description="steps between checkpoints; 0 for none but the last")
+
+
+class ScoringParams(Section):
+    """Which evaluation sets, and how they are encoded."""
+
+    suite: str | list[str] = Field(
+        "classroom", description="the bundled suite, a benchmark or tasks of mteb, or a folder of your own sets")
+    instructions: Literal["off", "queries", "everything"] = Field(
+        "everything", description="who gets the task's instruction, if model.query_template is set (documents never do)")
+    instruction_overrides: dict[str, str] = Field({}, description="task name to the instruction to use instead of mteb's")
+    exclude: tuple[str, ...] = Field((), strict=False, description="tasks of the suite to leave out")
+    batch_tokens: int = Field(0, ge=0, description="tokens per encoding batch; 0 for the embedder's own choice")
+    time_limit: float = Field(0.0, ge=0, description="seconds allowed per task; 0 for no limit")
+    attempts: int = Field(2, ge=1, description="how often a failing task is tried within one run")
+    allow_missing: bool = Field(False, description="write the score file although some tasks failed (they are named)")
+    data_dir: str = Field("", description="folder of hub data sets brought by hand, one sub-folder per set")
+    large_corpus: int = Field(200_000, ge=1, description="documents from which a corpus is streamed to disk as float16")
+    corpus_dir: str = Field("", description="folder for streamed corpora; empty for a folder beside the scores")
+
+
+class InfluenceParams(Section):
+    """The influence regression (paper, section 3; lib.influence)."""
+
+    normalize: Literal["z", "std", "t"] = Field(
+        "z", description="normalized influence: z (scores z-scored over the runs, then mean difference; the paper does not "
+                         "define its own), std (standardised coefficient) or t (effect over its standard error)")
+    terms: Literal["main", "two_way", "saturated"] = Field(
+        "main", description="regression terms: interactions that are fitted leave the error")
+    nan: Literal["refuse", "drop"] = Field("refuse", description="missing scores: stop, or go on as if the run did not happen")
+    correction: Literal["bh", "holm"] = Field("bh", description="which corrected p decides the marks on the heat map")
+    alpha: float = Field(0.05, gt=0, lt=1, description="level of the tests, and one minus the coverage of the intervals")
+    power: float = Field(0.8, gt=0, lt=1, description="power at which a detectable effect is reported")
+    seeds_considered: tuple[int, ...] = Field((1, 2, 3, 5, 8), strict=False, min_length=1,
+                                              description="seeds per subset for 'what would more seeds buy'")
+    bootstrap: int = Field(4000, ge=200, description="bootstrap resamples over tasks")
+    seed: int = Field(0, ge=0, description="seed of the bootstrap and of sign patterns too many to enumerate")
+
+
+class GridParams(Section):
+    """What one job of the grid asks for."""
+
+    threads: int = Field(1, ge=1, description="processor threads per job; two jobs of one beat one job of two on small models")
+    gpus: int = Field(0, ge=0, description="GPUs per training, scoring or generating job")
+    processes: int = Field(0, ge=0, description="processes that train one adapter together; 0: one per GPU of the job")
+    mem_mb: int = Field(4000, ge=100, description="memory per job in MB, as asked of a cluster")
+    minutes: int = Field(60, ge=1, description="longest time one job may take, as asked of a cluster")
+    retries: int = Field(1, ge=0, description="how often a failed job is tried again (it resumes from its checkpoint)")
+
+
+class PlanParams(Section):
+    """Reference figures for `make plan`: what nobody can measure before the study runs. They change no result."""
+
+    device: str = Field("", description="device the reference figures are for; empty: none are given")
+    devices: int = Field(1, ge=1, description="such devices at work at the same time")
+    price: float = Field(0.0, ge=0, description="price of a device per hour, in generation.currency; 0: not shown")
+    triplet_tokens: float = Field(200.0, gt=0, description="tokens of a triplet, instruction included")
+    answer_tokens: float = Field(360.0, gt=0, description="tokens a generator reads and writes per triplet")
+    train_tokens_per_second: float = Field(0.0, ge=0, description="training speed of a device, real tokens; 0: unknown")
+    encode_tokens_per_second: float = Field(0.0, ge=0, description="encoding speed of one device; 0: unknown")
+    generate_tokens_per_second: float = Field(0.0, ge=0, description="generating speed of one device; 0: unknown")
+    start_seconds: float = Field(60.0, ge=0, description="start of a job: imports, weights, data")
+    base_gb: float = Field(0.0, ge=0, description="weights of the base model on disk")
+    generator_gb: float = Field(0.0, ge=0, description="weights of the generator on disk")
+    adapter_mb: float = Field(1.0, ge=0, description="one adapter on disk")
+    corpus_gb: float = Field(0.0, ge=0, description="largest corpus of the suite as float16 vectors")
