@@ -6,7 +6,7 @@ PY      := $(VENV)/bin/python
 READY   := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce plan status test test-fast test-long test-vllm lab check clean notebooks
+.PHONY: help reproduce dry-run plan status test test-fast test-long test-vllm lab check clean notebooks
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -20,6 +20,11 @@ $(READY): pyproject.toml
 
 reproduce: $(READY)  ## run the whole study: make reproduce [PROFILE=classroom] [CORES=2] [CLUSTER=slurm]
 	$(PY) -m lib reproduce --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) $(if $(CLUSTER),--cluster $(CLUSTER))
+
+dry-run: PROFILE = paper
+dry-run: $(READY)  ## run a profile's whole chain in minutes, on stand-ins and the real vLLM: make dry-run [PROFILE=paper]
+	PYTHON=$(PYTHON) tests/vllm/setup.sh
+	.venv-vllm/bin/python -m lib reproduce --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) --overrides '{"tiny": true}'
 
 plan: $(READY)  ## say what a run will take before it starts: make plan PROFILE=paper [CALIBRATE=1]
 	@$(PY) -m lib plan --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) $(if $(CALIBRATE),--calibrate)
@@ -43,6 +48,9 @@ test-fast: $(READY)  ## run the fast tests only
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(PY) -m jupyterlab notebooks
+
+notebooks: $(READY)  ## execute the committed notebooks again, in place (after make reproduce)
+	$(PY) -m lib notebooks
 
 check: $(READY)  ## say whether this machine can run the kit, and what to mend
 	$(PY) -m ruff check lib tests

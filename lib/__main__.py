@@ -1,4 +1,4 @@
-"""The kit's few commands: ``python -m lib reproduce | plan | status | check | collect | figures``."""
+"""The kit's few commands: ``python -m lib reproduce | plan | status | check | collect | figures | notebooks``."""
 
 from __future__ import annotations
 
@@ -27,24 +27,28 @@ def reproduce(arguments: argparse.Namespace) -> int:
     """Run the whole grid, print the table, the time and the figures, and name every failure."""
     from lib import grid
     from lib.grid import results
+    from lib.grid.failures import last_words
+    from lib.grid.workload import shown
     from lib.params import load
 
     overrides = _overrides(arguments.overrides)
     params = load(arguments.profile, overrides)
     started = time.perf_counter()
     code = grid.run(params, arguments.profile, overrides, arguments.cores, arguments.snakemake, arguments.cluster)
-    notes = grid.failures(params)
+    notes = grid.failures(params) or (last_words(params) if code else [])
     print(*notes, sep="\n", end="\n" if notes else "")
-    if any(not path.exists() for path in results.score_files(params).values()):
-        print(*results.collect(params, allow_missing=True)[1],
-              *grid.influence_anyway(params, arguments.profile, overrides), sep="\n")
+    wanted = [*results.score_files(params).values(), params.run_dir / "results.csv"]
+    if incomplete := any(not path.exists() for path in wanted):
+        print(*results.collect(params, allow_missing=True)[1], sep="\n")
+    if incomplete or not (params.run_dir / "inspect.json").exists():
+        print(*grid.influence_anyway(params, arguments.profile, overrides), sep="\n")
     table = results.read_scores(params.run_dir / "results.csv")
     print(results.type_table(table).to_string())
     print(*results.mixed(table), sep="\n")
     cores = arguments.cores or os.cpu_count() or 1
     print(*grid.time_table(params, time.perf_counter() - started, cores), sep="\n")
     for figure in sorted(params.figure_dir.glob("*.png")):
-        print(f"  {grid._short(figure)}")
+        print(f"  {shown(figure)}")
     return code
 
 
@@ -91,11 +95,23 @@ def check(arguments: argparse.Namespace) -> int:
 
 
 def figures(arguments: argparse.Namespace) -> int:
-    """Draw every figure from a results table alone."""
+    """Draw every figure from a results table alone, with the influence settings of a profile."""
     from lib import report
+    from lib.params import load
 
-    for path in report.write_all(Path(arguments.results), Path(arguments.out)):
+    settings = load(arguments.profile, _overrides(arguments.overrides)).influence
+    for path in report.write_all(Path(arguments.results), Path(arguments.out), settings):
         print(path)
+    return 0
+
+
+def notebooks(arguments: argparse.Namespace) -> int:
+    """Execute the committed notebooks again, in place, on a finished run."""
+    from lib.grid.notebooks import refresh
+    from lib.params import load
+
+    for path in refresh(load("classroom")):
+        print(path, flush=True)
     return 0
 
 
@@ -103,13 +119,14 @@ def main(argv: list[str] | None = None) -> int:
     """Parse the command line and run one command; a KitError is printed as its one sentence, exit code 2."""
     parser = argparse.ArgumentParser(prog="python -m lib", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for function in (reproduce, plan, status, check, collect, figures):
+    for function in (reproduce, plan, status, check, collect, figures, notebooks):
         sub = commands.add_parser(function.__name__, help=function.__doc__.split("\n")[0])
         sub.set_defaults(function=function)
+        if function is notebooks:
+            continue
         if function is figures:
             sub.add_argument("--results", required=True, help="a results.csv, ours or your own")
             sub.add_argument("--out", required=True, help="folder for the figures")
-            continue
         sub.add_argument("--profile", default="classroom", help="a profile's name or a parameter file")
         sub.add_argument("--overrides", default="{}", help="JSON object of dotted leaves")
         if function in (reproduce, plan):

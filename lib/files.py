@@ -6,11 +6,13 @@ then renamed over it, so a reader finds either the old file or the new one and n
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +25,54 @@ class KitError(Exception):
         return [f"KitError: {self}"]
 
 
+class CannotWrite(KitError):
+    """The disk is full, read-only or gone. What was written before is whole, and nothing more can be kept now."""
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Turn what the operating system says while ``path`` is written into one sentence with the mend."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def disk_full(error: BaseException) -> bool:
+    """Say whether an error means that a disk, or somebody's share of it, is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def cannot_write(path: str | Path, error: OSError) -> CannotWrite:
+    """Return the error to raise when ``path`` cannot be written: the folder and the mend."""
+    path = Path(path)
+    if disk_full(error):
+        return CannotWrite(f"the disk is full: cannot write {path.name} into {path.parent}; free some space there and run "
+                           "again, what is finished is kept")
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return CannotWrite(f"cannot write {path} ({error.strerror}); make that folder writable or choose another paths.runs")
+    return CannotWrite(f"cannot write {path} ({error.strerror or error}); see what is wrong with that place or choose another "
+                       "paths.runs, and run again")
+
+
 def write_bytes(path: str | Path, content: bytes) -> Path:
-    """Write ``content`` so that ``path`` is never seen half written. Raises KitError where it cannot be written."""
+    """Write ``content`` so that ``path`` is never seen half written. Raises CannotWrite where it cannot be written."""
     path = Path(path)
     temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        with os.fdopen(descriptor, "wb") as handle:
-            handle.write(content)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
-        raise KitError(f"cannot write {path}: {error.strerror or error}; free some space or choose another paths.runs") from error
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+            with os.fdopen(descriptor, "wb") as handle:
+                handle.write(content)
+                handle.flush()
+                os.fsync(handle.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except OSError:
+            if temporary is not None and os.path.exists(temporary):
+                os.unlink(temporary)
+            raise
     return path
 
 
@@ -61,9 +94,10 @@ def write_jsonl(path: str | Path, rows: Iterable[dict]) -> Path:
 def append_jsonl(path: str | Path, row: dict) -> None:
     """Append one line in a single write; a process killed meanwhile can leave only that last line unfinished."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "ab") as handle:
-        handle.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8"))
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab") as handle:
+            handle.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8"))
 
 
 def _read_text(path: Path) -> str:
@@ -124,3 +158,15 @@ def digest_tree(folder: str | Path) -> str:
     folder = Path(folder)
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     return digest([[name, digest_file(folder / name)] for name in names])
+
+
+def write_digests(path: str | Path, files: Iterable[str | Path]) -> Path:
+    """Write {name: digest} of ``files``, named from ``path``'s folder, so that ``changed`` notices a changed byte."""
+    folder = Path(path).parent
+    return write_json(path, {Path(file).relative_to(folder).as_posix(): digest_file(file) for file in files})
+
+
+def changed(path: str | Path) -> Path | None:
+    """Return the first file that is not as ``write_digests`` found it, or None. Raises KitError for a missing file."""
+    folder = Path(path).parent
+    return next((folder / name for name, known in read_json(path).items() if digest_file(folder / name) != known), None)

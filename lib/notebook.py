@@ -11,6 +11,7 @@ from lib.design import BASE, parse_run
 from lib.files import KitError
 from lib.grid.devices import claim
 from lib.params import Params, load
+from lib.tiny import prepare
 
 _NAMES = {
     "01_generate": ("params_file", "overrides"),
@@ -47,11 +48,12 @@ def start(notebook: dict[str, Any], stage: str) -> Params:
         parse_run(notebook["subset"])
     if stage in _ON_GPU:
         claim(params.grid.gpus)
-    _prepare()
+    _settle()
+    prepare(params)
     return params
 
 
-def _prepare() -> None:
+def _settle() -> None:
     """Quiet, offline-friendly and legible: no telemetry, no forked tokenizers, sharp inline pictures."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

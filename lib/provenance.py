@@ -11,7 +11,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from lib.files import KitError, digest, digest_file, read_json, write_json
+from lib.files import KitError, changed, digest, digest_file, read_json, write_digests
 from lib.params import ROOT, Params
 
 COLUMNS = ("params_hash", "data_hash", "code", "versions", "device", "world_size", "effective_batch", "steps", "seconds")
@@ -61,17 +61,15 @@ def provenance(params: Params, device: str | None = None) -> dict[str, object]:
 def write_manifest(folder: str | Path) -> Path:
     """Write ``manifest.json``: the digest of every triplet file, so that later stages notice a changed byte."""
     folder = Path(folder)
-    files = sorted(folder.glob("triplets/*.jsonl")) + sorted(folder.glob("public*.jsonl"))
-    return write_json(folder / "manifest.json", {p.relative_to(folder).as_posix(): digest_file(p) for p in files})
+    return write_digests(folder / "manifest.json", [*sorted(folder.glob("triplets/*.jsonl")), *sorted(folder.glob("public*.jsonl"))])
 
 
 def check_manifest(folder: str | Path) -> None:
     """Raise KitError naming the first data file whose bytes are not those that notebook 01 wrote."""
-    folder = Path(folder)
-    for name, expected in read_json(folder / "manifest.json").items():
-        if digest_file(folder / name) != expected:
-            raise KitError(f"{folder / name} is not what notebook 01 wrote (its digest differs); delete "
-                           f"{folder / 'manifest.json'} and run again to have the data made anew")
+    manifest = Path(folder) / "manifest.json"
+    if other := changed(manifest):
+        raise KitError(f"{other} is not what notebook 01 wrote (its digest differs); delete "
+                       f"{manifest} and run again to have the data made anew")
 
 
 def data_hash(folder: str | Path) -> str:

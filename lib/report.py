@@ -16,12 +16,12 @@ from lib import claims, sources
 from lib.claims.verdicts import Evidence
 from lib.figures import tables
 from lib.figures.base import category_name, minus, save
-from lib.figures.catalogue import FIGURES
+from lib.figures.catalogue import DATA_FIGURES, FIGURES
 from lib.files import KitError, digest, digest_file, write_text
 from lib.influence.analysis import Analysis, analyse, published
 from lib.params import ROOT, InfluenceParams
 
-NOTEBOOK = "notebooks/05_influence.ipynb"
+NOTEBOOK, DATA_NOTEBOOK = "notebooks/05_influence.ipynb", "notebooks/02_inspect.ipynb"
 PUBLISHED = "published"
 
 
@@ -61,7 +61,8 @@ def build(
     """
     if str(results) == PUBLISHED:
         file = sources.data_path("reference/published_mteb_scores.csv")
-        analysis = analyse(published(), settings)
+        analysis = analyse(published(), (settings or InfluenceParams()).model_copy(update={"exclude": ()}))
+        analysis.notes.append("The published scores are taken whole, SummEval included, as their authors averaged them.")
     else:
         file = Path(results)
         file = file if file.is_file() or file.is_absolute() else ROOT / file
@@ -122,11 +123,12 @@ def index(report: Report, out: Path, missing: dict[str, str]) -> str:
                 f"| [{name}]({name}.png) ([svg]({name}.svg)) | {title} | [{name}.csv]({name}.csv) "
                 f"| {NOTEBOOK} | {stamp} |"
             )
-    known = {name for name, _, _ in FIGURES} | {"claims"}
-    for extra in sorted(path.stem for path in out.glob("*.svg") if path.stem not in known):
+    manifest = report.data / "manifest.json" if report.data else None
+    data = digest_file(manifest) if manifest and manifest.is_file() else "unknown"
+    for name in sorted(name for name in DATA_FIGURES if (out / f"{name}.svg").is_file()):
         lines.append(
-            f"| [{extra}]({extra}.png) ([svg]({extra}.svg)) | see the notebook | [{extra}.csv]({extra}.csv) "
-            "| notebooks/02_inspect.ipynb | the run's data |"
+            f"| [{name}]({name}.png) ([svg]({name}.svg)) | {DATA_FIGURES[name]} | [{name}.csv]({name}.csv) "
+            f"| {DATA_NOTEBOOK} | triplets {data} |"
         )
     counts = report.claims["verdict"].value_counts()
     lines += [

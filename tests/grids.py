@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
+MARK = "SYNFLUENCE_TEST"  # in the environment of all processes of a test's grid
 KEEP = ("SameQuestion", "EverydaySTS")
 CUT = {
     "study.categories": ["short_short", "long_short"], "study.extra": [], "study.seeds": [0, 1],
@@ -30,10 +31,10 @@ def cut(folder: Path, **leaves: object) -> dict:
 
 
 def start(overrides: dict, profile: str = "classroom") -> subprocess.Popen:
-    """Start ``python -m lib reproduce`` on the cut."""
+    """Start ``python -m lib reproduce`` on the cut, as the leader of a process group."""
     command = [sys.executable, "-m", "lib", "reproduce", "--profile", profile, "--overrides", json.dumps(overrides)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            env={**os.environ, "TQDM_DISABLE": "1"})
+                            env={**os.environ, "TQDM_DISABLE": "1", MARK: overrides["paths.runs"]}, start_new_session=True)
 
 
 def reproduce(overrides: dict, profile: str = "classroom") -> subprocess.CompletedProcess:
@@ -41,6 +42,26 @@ def reproduce(overrides: dict, profile: str = "classroom") -> subprocess.Complet
     process = start(overrides, profile)
     out, err = process.communicate(timeout=600)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def leftovers(name: str, value: str) -> list[psutil.Process]:
+    """Return the processes whose environment holds a variable: what a killed grid has left running."""
+    mark, found = f"{name}={value}".encode(), []
+    for process in psutil.process_iter():
+        try:
+            held = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+            found += [process] if mark in held and process.status() != psutil.STATUS_ZOMBIE else []
+        except (OSError, psutil.Error):
+            continue
+    return found
+
+
+def gone(name: str, value: str, seconds: float = 10) -> list[list[str]]:
+    """Wait until no such process is left; return the command lines of those that still are."""
+    deadline = time.monotonic() + seconds
+    while (left := leftovers(name, value)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return [process.cmdline() for process in left]
 
 
 def kill_somewhere(process: subprocess.Popen, after: float, rng: random.Random) -> str:

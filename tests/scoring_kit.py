@@ -238,6 +238,15 @@ def naive_encoder(embedder):
     return Naive()
 
 
+def plain_mteb(tasks, embedder, folder: Path) -> dict[str, float | None]:
+    """What ``mteb.evaluate`` reports of every task, with its own cache in ``folder``; failed tasks are not in it."""
+    import mteb
+
+    cache = mteb.ResultCache(folder)
+    found = mteb.evaluate(naive_encoder(embedder), tasks, cache=cache, raise_error=False, show_progress_bar=False)
+    return {one.task_name: one.scores["test"][0]["main_score"] for one in found.task_results}
+
+
 def naive_score(task, embedder) -> float:
     """mteb's own score of one task object, nothing of ours in between."""
     task.load_data()

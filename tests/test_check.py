@@ -89,6 +89,22 @@ def test_folders_bundled_names_cache_and_hub_names_are_told_apart(tmp_path, monk
     assert cached.ok and "in the hub's cache" in cached.what
 
 
+def test_the_released_triplets_must_be_somewhere(tmp_path, monkeypatch, server):
+    monkeypatch.setenv("HF_ENDPOINT", server)
+    switch_hub(monkeypatch, off=False)
+
+    def found(location, backend="released"):
+        named = load("classroom", {"generation.backend": backend, "generation.location": location})
+        return [finding for finding in check.places(named) if "generation.location" in finding.what]
+
+    assert [f.ok for f in found(str(tmp_path))] == [True] and found("", backend="replay") == []
+    assert "does not exist; correct generation.location" in str(*found(str(tmp_path / "gone")))
+    assert "generation.location is empty; name a folder, or one of the hub's datasets" in str(*found(""))
+    assert [f.ok for f in found("someone/some-triplets")] == [True]
+    switch_hub(monkeypatch, off=True)
+    assert "someone/some-triplets; connect to it, or download there" in str(*found("someone/some-triplets"))
+
+
 def test_a_wrong_or_missing_package_names_the_command_that_mends_it(monkeypatch):
     real = check._version
     monkeypatch.setattr(check, "_version", lambda name: {"torch": "1.0", "peft": None}.get(name, real(name)))

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from engine_kit import difference
 
 from lib.embedder.packing import MicroBatch
 from lib.files import read_json, read_jsonl
@@ -28,7 +27,8 @@ with launched() as group:
     pools = {{"public": triplets(40, seed=1)}}
     batches = plan(pools, (), MixtureParams(steps=5), 9, seed=0)
     found = embedder(sys.argv[2], lora=False)
-    train(found, pools, batches, training(micro_batch_tokens=32, keep_graph_tokens=40), sys.argv[1], 4, progress=False)
+    recipe = training(micro_batch_tokens=32, keep_graph_tokens=40, learning_rate=1e-4)
+    train(found, pools, batches, recipe, sys.argv[1], 4, progress=False)
 """
 
 
@@ -41,7 +41,7 @@ def run(folder: Path, family: str, ranks: int) -> None:
     subprocess.run([*launcher, str(script), str(folder), family], env=environment, check=True, timeout=240)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["bert", "mistral"])
 def test_two_processes_under_torchrun_equal_one(tmp_path, family):
     from safetensors.torch import load_file
@@ -51,10 +51,9 @@ def test_two_processes_under_torchrun_equal_one(tmp_path, family):
     losses = [[row["loss"] for row in read_jsonl(tmp_path / name / "log.jsonl")] for name in ("one", "two")]
     assert len(losses[0]) == 5 and losses[0] == pytest.approx(losses[1], rel=1e-5)
     one, two = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("one", "two"))
-    assert one.keys() == two.keys() and all(difference(two[name], one[name]) < 1e-4 for name in one)
-    import torch
-
-    assert difference(torch.cat([two[n].flatten() for n in one]), torch.cat([one[n].flatten() for n in one])) < 1e-5
+    # AdamW divides a gradient by its own size: where that is nearly zero, rounding decides a step as long as the rate
+    assert one.keys() == two.keys() and max(float((two[name] - one[name]).abs().max()) for name in one) < 1e-5
+    assert all(float(one[name].abs().max()) > 1e-4 for name in one if "lora_B" in name)  # something was learned
     assert read_json(tmp_path / "two/train.json")["world_size"] == 2
     assert {p.name for p in (tmp_path / "two").iterdir()} == {p.name for p in (tmp_path / "one").iterdir()}
 

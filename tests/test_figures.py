@@ -16,6 +16,7 @@ from lib import sources
 from lib.figures import tables
 from lib.figures.base import save, style
 from lib.files import KitError
+from lib.params import InfluenceParams
 
 ROOT = Path(__file__).resolve().parent.parent
 # Runs the command with every heavy package made unimportable: figures come from results.csv alone.
@@ -36,9 +37,9 @@ raise SystemExit(code)
 PLANTED = {("sl", "Reranking"): 3.0, ("sl", "STS"): -3.0, ("ll", "Clustering"): 2.0}
 
 
-def command(results: Path, out: Path) -> subprocess.CompletedProcess:
+def command(results: Path, out: Path, *options: str) -> subprocess.CompletedProcess:
     """Run `python -m lib figures` with the heavy packages blocked."""
-    arguments = [sys.executable, "-c", BLOCKED, "figures", "--results", str(results), "--out", str(out)]
+    arguments = [sys.executable, "-c", BLOCKED, "figures", "--results", str(results), "--out", str(out), *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
 
@@ -100,6 +101,31 @@ def test_command_needs_no_torch_and_is_quick(drawn):
             assert (folder / f"{name}.{kind}").stat().st_size > 100, name
             assert f"{name}.{kind}" in output
     assert float(output.split("cpu")[1]) < 30
+
+
+def test_command_takes_a_profiles_influence_settings(tmp_path, monkeypatch):
+    from lib import report
+    from lib.__main__ import main
+
+    taken = []
+    monkeypatch.setattr(report, "write_all", lambda results, out, settings: taken.append(settings) or [])
+    given = ["figures", "--results", "results.csv", "--out", str(tmp_path)]
+    profile = tmp_path / "mine.yaml"
+    profile.write_text("profile: mine\ninfluence: {alpha: 0.01, exclude: []}\n")
+    assert main(given) == 0 and taken[0] == InfluenceParams()
+    assert main([*given, "--profile", str(profile), "--overrides", '{"influence.normalize": "t"}']) == 0
+    assert taken[1] == InfluenceParams(alpha=0.01, exclude=(), normalize="t")
+    assert main([*given, "--overrides", '{"influence.normalise": "t"}']) == 2 and len(taken) == 2
+
+
+def test_summeval_is_left_out_without_torch_or_mteb(tmp_path):
+    table = study({"STS": 2, "Summarization": 1}, seeds=1).replace({"task": {"Summarization0": "SummEval"}})
+    table.to_csv(tmp_path / "results.csv", index=False)
+    done = command(tmp_path / "results.csv", tmp_path / "out", "--overrides", '{"influence.normalize": "std"}')
+    assert done.returncode == 0, done.stderr
+    assert "SummEval (its score averages" in (tmp_path / "out" / "INDEX.md").read_text()
+    shown = pd.read_csv(tmp_path / "out" / "influence.csv")
+    assert set(shown["type"]) == {"STS", tables.OVERALL} and set(shown["normalization"]) == {"std"}
 
 
 def test_import_of_the_package_is_light():
@@ -228,7 +254,6 @@ def test_counts_and_published_figures_keep_their_tables(tmp_path):
 def test_many_tasks_draw_the_strongest_and_keep_all_in_the_table():
     from lib.figures.forest import forest
     from lib.influence.analysis import analyse
-    from lib.params import InfluenceParams
 
     a = analyse(study({"STS": 60, "Retrieval": 60}, seeds=1, noise=0.5), InfluenceParams(bootstrap=200))
     fig, table = forest(a.effects, a.across, limit=30)

@@ -2,12 +2,14 @@
 
 import json
 import random
+import time
 from itertools import combinations
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from scoring_kit import hub_set, lines, rows_of
 
 from lib import inspection, sources
 from lib.cleaning import clean, evaltexts
@@ -18,6 +20,7 @@ from lib.files import KitError, read_json, read_jsonl, write_json, write_jsonl
 from lib.generation import write_report
 from lib.inspection import samples
 from lib.params import CleaningParams, load
+from lib.sources import hub
 from lib.sources.export import export
 from lib.triplets import Triplet, read_triplets
 
@@ -199,8 +202,33 @@ def test_mtebs_texts_are_those_of_the_files(monkeypatch):
     assert {name: set(found[name]) for name in names} == {name: set(texts[name]) for name in names}
     assert len(list(evaltexts.evaluation_texts(load("classroom", {
         "scoring.suite": names, "cleaning.contamination_limit": 7}))["TechSTS"])) == 7
-    with pytest.raises(KitError, match="needs the texts of .*, and the hub does not answer"):
+    hub.online.cache_clear()
+    with pytest.raises(KitError, match="needs the texts of .* and 40 more: no network, .* or set cleaning.contamination to off"):
         evaltexts.evaluation_texts(load("classroom", {"scoring.suite": "MTEB(eng, v2)"}))
+    hub.online.cache_clear()
+
+
+def test_sets_brought_by_hand_are_compared_and_offline_ones_named_at_once(tmp_path, monkeypatch):
+    """Folders of scoring.data_dir are read, also after an edit; without network the lost sets are one sentence."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "arrow")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    hub.online.cache_clear()
+    folder = hub_set(tmp_path / "hub", "STS")
+    given = {"scoring.suite": ["STS12"], "scoring.data_dir": str(tmp_path / "hub")}
+    for count in (40, 10):
+        rows = rows_of("STS")[:count]
+        lines(folder / "test.jsonl", rows)
+        found = evaltexts.evaluation_texts(load("classroom", given))
+        assert sorted(found["STS12"]) == sorted(text for row in rows for text in (row["sentence1"], row["sentence2"]))
+    started = time.perf_counter()
+    with pytest.raises(KitError) as caught:
+        evaltexts.evaluation_texts(load("classroom", {**given, "scoring.suite": ["STS12", "STS13", "BIOSSES"]}))
+    assert time.perf_counter() - started < 5 and "\n" not in str(caught.value)
+    assert "needs the texts of STS13 and 1 more" in str(caught.value) and "hf download mteb/sts13-sts" in str(caught.value)
+    evaltexts.evaluation_texts(load("classroom", {**given, "scoring.suite": ["STS12", "STS13"], "scoring.exclude": ["STS13"]}))
+    hub.online.cache_clear()
 
 
 @pytest.mark.slow

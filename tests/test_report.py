@@ -14,7 +14,8 @@ from lib import claims, report
 from lib.claims import verdicts
 from lib.claims.verdicts import REPRODUCED, UNTESTABLE
 from lib.files import KitError
-from lib.params import InfluenceParams
+from lib.influence.analysis import analyse
+from lib.params import InfluenceParams, load
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = InfluenceParams(bootstrap=200)
@@ -52,8 +53,6 @@ def test_index_names_every_figure_and_follows_the_inputs(tmp_path, monkeypatch):
 
 def test_crossed_design_has_public_as_a_factor_and_categories_alone():
     from lib.figures import catalogue
-    from lib.influence.analysis import analyse
-    from lib.params import InfluenceParams
     from lib.report import Report
 
     on = study({"STS": 2, "Reranking": 2}, seeds=1)
@@ -70,6 +69,27 @@ def test_crossed_design_has_public_as_a_factor_and_categories_alone():
     assert len(cells) == 16 and "public" not in cells
     with pytest.raises(KitError, match="isolation"):
         catalogue._alone(Report(analyse(on, InfluenceParams(bootstrap=200)), {}))
+
+
+def test_summeval_takes_no_part_in_the_influence_and_that_is_said(tmp_path):
+    table = study({"STS": 2, "Summarization": 1}).replace({"task": {"Summarization0": "SummEval"}})
+    table.to_csv(tmp_path / "results.csv", index=False)
+    for results in (table, tmp_path / "results.csv"):
+        a = analyse(results, QUICK)
+        assert a.study.tasks == ("STS0", "STS1") and set(a.tidy["task"]) == {"STS0", "STS1"}
+        (said,) = (note for note in a.notes if "influence.exclude" in note)
+        assert said.startswith("1 task takes no part in the influence") and "SummEval (its score averages" in said
+    whole = analyse(table, load("classroom", {"influence.exclude": [], "influence.bootstrap": 200}).influence)
+    assert "SummEval" in whole.study.tasks and not any("influence.exclude" in note for note in whole.notes)
+    without = table[table["task"] != "SummEval"]
+    pd.testing.assert_frame_equal(analyse(without, QUICK).effects, a.effects)
+    assert not any("influence.exclude" in note for note in analyse(without, QUICK).notes)
+    own = analyse(table, QUICK.model_copy(update={"exclude": ("STS0", "SummEval")}))
+    assert own.study.tasks == ("STS1",) and any("2 tasks take no part" in note for note in own.notes)
+    with pytest.raises(KitError, match="every task of the table is in influence.exclude .SummEval."):
+        analyse(table[table["task"] == "SummEval"], QUICK)
+    with pytest.raises(KitError, match="no column 'task'"):
+        analyse(table.drop(columns="task"), QUICK)
 
 
 def test_counts_come_from_the_run_folder(tmp_path):
@@ -91,6 +111,7 @@ def test_missing_or_broken_results_are_one_sentence(tmp_path):
 
 def test_published_scores_are_a_study_of_two_runs():
     work = report.build("published", QUICK)
+    assert len(work.analysis.study.tasks) == 56 and "SummEval included" in work.analysis.notes[-1]
     overall = work.analysis.across[work.analysis.across["type"] == ""]
     assert overall["effect"].item() == pytest.approx(2.07, abs=0.005) and overall["p_t"].item() < 0.001
     assert work.claims.set_index("id")["verdict"].to_dict() == {

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from scoring_kit import HUB, CountingEmbedder, hub_set, lines, naive_encoder, naive_score, rows_of, write_set
+from scoring_kit import HUB, CountingEmbedder, hub_set, lines, naive_score, plain_mteb, rows_of, write_set
 
 from lib.files import KitError
 from lib.params import ScoringParams, load
@@ -54,37 +54,34 @@ def test_finished_tasks_are_not_redone_and_give_the_same_table(seven, tmp_path):
 
 def test_trap_two_local_adapters_never_share_a_score(sets, tmp_path):
     """mteb calls every local checkpoint no_model_name/available, so the second gets the first one's score."""
-    import mteb
-    from mteb.results import TaskResult
-
-    task = suites.tasks(sets)[0]
     one, two = CountingEmbedder("a", salt="1"), CountingEmbedder("b", salt="2")
-    cache = mteb.ResultCache(tmp_path / "mteb")
-    encoder = naive_encoder(one)
-    task.load_data()
-    scores = {"test": task.evaluate(encoder, "test", encode_kwargs={})}
-    cache.save_to_cache(TaskResult.from_task_results(task, scores, evaluation_time=1.0), encoder.mteb_model_meta)
-    found = cache.load_task_result(task.metadata.name, naive_encoder(two).mteb_model_meta)
-    assert found.get_score() == pytest.approx(naive_score(suites.tasks(sets)[0], one), abs=1e-6)  # the trap
+    wrong = [plain_mteb(suites.tasks(sets), embedder, tmp_path / "plain") for embedder in (one, two)]
+    assert wrong[1] == pytest.approx(wrong[0], abs=1e-6) and not two.texts  # the trap
     tables = [run(embedder, suites.tasks(sets), tmp_path / "out") for embedder in (one, two)]
     assert (tables[0]["score"] != tables[1]["score"]).all()
-    assert tables[1]["score"][0] == pytest.approx(naive_score(suites.tasks(sets)[0], two), abs=1e-6)
+    assert tables[1]["score"].tolist() == pytest.approx([naive_score(task, two) for task in suites.tasks(sets)], abs=1e-6)
 
 
 def test_trap_a_changed_encoder_setting_is_scored_again(sets, tmp_path):
-    first = run(CountingEmbedder(settings="length 512"), suites.tasks(sets), tmp_path / "out")
-    changed = CountingEmbedder(settings="length 8", salt="x")
-    second = run(changed, suites.tasks(sets), tmp_path / "out")
-    assert changed.texts and (first["score"] != second["score"]).all()
+    """mteb's cache knows a model by name and revision only, not by how it encodes."""
+    before, after = CountingEmbedder(settings="length 512"), CountingEmbedder(settings="length 8", salt="x")
+    wrong = [plain_mteb(suites.tasks(sets), embedder, tmp_path / "plain") for embedder in (before, after)]
+    assert wrong[1] == pytest.approx(wrong[0], abs=1e-6) and not after.texts  # the trap
+    first, second = (run(embedder, suites.tasks(sets), tmp_path / "out") for embedder in (before, after))
+    assert after.texts and (first["score"] != second["score"]).all()
 
 
 def test_trap_changed_data_are_scored_again_and_only_they(sets, tmp_path):
-    run(CountingEmbedder(), suites.tasks(sets), tmp_path / "out")
-    rows = rows_of("STS")
-    lines(tmp_path / "sets" / "MySTS.file.jsonl", rows[:30])
-    again = CountingEmbedder()
-    table = run(again, suites.tasks(sets), tmp_path / "out")
-    assert len(again.texts) == 60 and len(table) == 3
+    """mteb's cache has no place for the data's revision: new data get the old data's score."""
+    wrong = plain_mteb(suites.tasks(sets), CountingEmbedder(), tmp_path / "plain")
+    first = run(CountingEmbedder(), suites.tasks(sets), tmp_path / "out")
+    lines(tmp_path / "sets" / "MySTS.file.jsonl", rows_of("STS")[:30])
+    naive, again = CountingEmbedder(), CountingEmbedder()
+    stale = plain_mteb(suites.tasks(sets), naive, tmp_path / "plain")
+    assert stale == pytest.approx(wrong, abs=1e-6) and not naive.texts  # the trap
+    second = run(again, suites.tasks(sets), tmp_path / "out")
+    assert len(again.texts) == 60 and list(second["task"][first["score"] != second["score"]]) == ["MySTS"]
+    assert second["score"].tolist() == pytest.approx([naive_score(task, again) for task in suites.tasks(sets)], abs=1e-6)
 
 
 def test_a_changed_instruction_rescores_only_the_tasks_that_use_it(sets, tmp_path):
@@ -135,21 +132,26 @@ def aggregate(parts):
 
 
 def test_trap_an_aggregate_with_a_failed_part_is_listed_and_retried(tmp_path):
+    """mteb saves an aggregate of which a part failed with a null score, and takes that for done."""
     for name, seed in (("One", 1), ("Two", 2)):
         write_set(tmp_path / "sets", "Retrieval", name, seed)
-    tasks = suites.tasks(str(tmp_path / "sets"))
-    whole = aggregate(tasks)
-    assert (
-        whole.combine_task_results([]).scores["test"][0]["main_score"] is None
-    )  # the trap: mteb keeps this as the result
+    folder, path = str(tmp_path / "sets"), tmp_path / "sets" / "Two.corpus.jsonl"
     rows = rows_of("Retrieval", 2)["corpus"]
-    lines(tmp_path / "sets" / "Two.corpus.jsonl", rows[:1])
+    lines(path, rows[:1])
+    naive = CountingEmbedder()
+    assert plain_mteb([aggregate(suites.tasks(folder))], naive, tmp_path / "plain") == {"Together": None}
+    lines(path, rows)
+    naive.texts.clear()
+    assert plain_mteb([aggregate(suites.tasks(folder))], naive, tmp_path / "plain") == {"Together": None}
+    assert not naive.texts  # the trap: mteb keeps null as the result and never tries again
+    lines(path, rows[:1])
+    whole = aggregate(suites.tasks(folder))
     table = run(CountingEmbedder(), [whole], tmp_path / "out")
     assert table.empty and "1 of its 2 parts failed (Two:" in table.attrs["failed"]["Together"]
-    lines(tmp_path / "sets" / "Two.corpus.jsonl", rows)
+    lines(path, rows)
     embedder = CountingEmbedder()
-    table = run(embedder, [aggregate(suites.tasks(str(tmp_path / "sets")))], tmp_path / "out")
-    parts = [naive_score(task, CountingEmbedder()) for task in suites.tasks(str(tmp_path / "sets"))]
+    table = run(embedder, [aggregate(suites.tasks(folder))], tmp_path / "out")
+    parts = [naive_score(task, CountingEmbedder()) for task in suites.tasks(folder)]
     assert table["score"][0] == pytest.approx(np.mean(parts), abs=1e-6)
     assert len(embedder.texts) == 64  # the part that had a score was not run again
 

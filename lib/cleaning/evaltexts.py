@@ -20,30 +20,24 @@ def evaluation_texts(params: Params) -> Mapping[str, Iterable[str]]:
     """Return {set: its texts} of the profile's suite; ``{}`` when ``cleaning.contamination`` is off.
 
     The bundled suite is read from its files. Any other suite goes through mteb: each set is loaded when its texts
-    are asked for and at most ``cleaning.contamination_limit`` of them are read. Raises KitError, at once when the
-    hub does not answer, for a set that cannot be loaded.
+    are asked for (from ``scoring.data_dir`` where it is there) and at most ``cleaning.contamination_limit`` of them
+    are read. Raises KitError for a set that cannot be loaded, at once when it is not here and the hub does not answer.
     """
     if params.cleaning.contamination == "off":
         return {}
     if params.scoring.suite == "classroom":
         return suite_texts()
-    from lib.grid.check import hub_reachable
     from lib.scoring import suites
+    from lib.sources.hub import prepare
 
-    leaves = [leaf for task in suites.tasks(params.scoring.suite) for leaf in suites.leaves(task)
-              if task.metadata.name not in params.scoring.exclude]
-    remote = [leaf for leaf in leaves if _is_remote(leaf)]
-    if remote and not hub_reachable():
-        raise KitError(f"the contamination check needs the texts of {remote[0].metadata.name}, and the hub does not "
-                       "answer; connect to it, or set cleaning.contamination to off")
+    wanted = [task for task in suites.tasks(params.scoring.suite) if task.metadata.name not in params.scoring.exclude]
+    ready, lost = prepare(wanted, params.scoring.data_dir)
+    if lost:
+        (first, why), *others = lost.items()
+        raise KitError(f"the contamination check needs the texts of {first}{f' and {len(others)} more' if others else ''}: "
+                       f"{why}, or set cleaning.contamination to off")
+    leaves = [leaf for task in ready for leaf in suites.leaves(task)]
     return {leaf.metadata.name: Texts(leaf, params.cleaning.contamination_limit) for leaf in leaves}
-
-
-def _is_remote(task: Any) -> bool:
-    from pathlib import Path
-
-    return not getattr(task, "data_loaded", False) and type(task).__module__.startswith("mteb.") \
-        and not Path(str(task.metadata.dataset.get("path", ""))).is_dir()
 
 
 class Texts:
@@ -54,10 +48,11 @@ class Texts:
 
     def __iter__(self) -> Iterator[str]:
         from lib.scoring.rng import kept_random_state
+        from lib.sources.hub import own_arrow_cache
 
         loaded = getattr(self.task, "data_loaded", False)
         try:
-            with kept_random_state():
+            with kept_random_state(), own_arrow_cache(self.task):
                 self.task.load_data()
         except Exception as error:
             name, why = self.task.metadata.name, str(error).splitlines()[0][:150]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import re
 import tempfile
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from lib.files import KitError, read_json, write_bytes, write_text
+from lib.files import KitError, digest_file, read_json, write_bytes, write_text, writing
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -18,9 +22,9 @@ def save_adapter(model, folder: Path, base: str) -> None:
     ``base`` is the base model's public name. Keys are sorted, so equal adapters are equal files.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), writing(Path(temporary, WEIGHTS)):
             warnings.simplefilter("ignore")            # peft cannot reach the hub for the base's vocabulary size
-            model.save_pretrained(temporary, save_embedding_layers=False)
+            _save(model, temporary)
         config = read_json(Path(temporary, CONFIG))
         config["base_model_name_or_path"] = base
         for name in ("target_modules", "exclude_modules"):
@@ -30,9 +34,32 @@ def save_adapter(model, folder: Path, base: str) -> None:
         write_text(folder / CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
+def _save(model, folder: str) -> None:
+    """peft's own saving, with what safetensors says about the disk as the system's error that it was."""
+    from safetensors import SafetensorError
+
+    try:
+        model.save_pretrained(folder, save_embedding_layers=False)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else errno.EIO, str(error)) from error
+
+
+def spoilt(folder: Path, record: Mapping[str, Any]) -> Path | None:
+    """Return the file of an adapter that is not what its training wrote (or is gone), by the digests in its record.
+
+    ``record`` is the training's summary; files whose digest it does not hold are not looked at.
+    """
+    for name, key in ((WEIGHTS, "adapter"), (CONFIG, "adapter_config")):
+        if key in record and not ((folder / name).is_file() and digest_file(folder / name) == record[key]):
+            return folder / name
+    return None
+
+
 def load_adapter(core, folder: Path, base: str):
     """Return ``core`` inside peft with the adapter in ``folder``. Raises KitError when it is missing or does not fit."""
     from peft import PeftModel
+    from safetensors import SafetensorError
 
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
@@ -45,6 +72,8 @@ def load_adapter(core, folder: Path, base: str):
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             model = PeftModel.from_pretrained(core, str(folder), is_trainable=False)
+    except SafetensorError as error:
+        raise KitError(f"{folder / WEIGHTS} is damaged ({error}); restore it, or train it again with notebook 03") from error
     except (RuntimeError, ValueError, TypeError, KeyError) as error:
         reason = str(error).strip().splitlines()
         raise KitError(f"the adapter in {folder} does not fit {base} ({reason[-1].strip() if reason else error}); "

@@ -91,7 +91,14 @@ def load_base(source: Source, params: ModelParams, device: str | None = None):
             tokenizer = AutoTokenizer.from_pretrained(source.place, **options)
             model = AutoModel.from_pretrained(source.place, dtype=getattr(torch, params.dtype),
                                               attn_implementation="sdpa", use_safetensors=True, **options)
-    except (OSError, ValueError) as error:
+    except Exception as error:
+        from lib.sources.hub import went_away
+
+        if went_away(error):
+            raise KitError(f"model {params.name} is not here and the hub cannot be reached; where there is network run "
+                           f"`hf download {source.place}`, or set model.name to a folder that holds it") from error
+        if not isinstance(error, (OSError, ValueError)):
+            raise
         reason = str(error).splitlines()[0]
         raise KitError(f"model {params.name} could not be loaded ({reason}); check model.name, or download it first") from error
     if getattr(model, "pooler", None) is not None:

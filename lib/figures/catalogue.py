@@ -171,3 +171,10 @@ FIGURES: tuple[tuple[str, str, Callable], ...] = (
     ("power", "What can this design show at all?", _power),
     ("published", "What did synthetic data do in the published scores? (Wang et al. 2024, Table 17)", _published),
 )
+# drawn by notebook 02 from the training data
+DATA_FIGURES = {
+    "data_counts": "How many answers became examples, and where were the others lost? (Table 2)",
+    "data_languages": "Are the texts in the language that was asked for?",
+    "data_lengths": "Are the texts as long as was asked for?",
+    "data_overlap": "How many words do query and positive, query and negative share?",
+}

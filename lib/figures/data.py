@@ -8,6 +8,8 @@ from lib.figures.base import INK, NEUTRAL, WIDTH, category_name, colour, order_f
 
 PARTS = {"query": ("o", "query"), "positive": ("s", "positive"), "negative": ("^", "negative")}
 _BAND = "#E3E3E3"
+_SLOT = ["code", "text", "asked"]  # the columns that say which slot a text answers
+_MARKS = ["p5", "p25", "median", "p75", "p95"]
 
 
 def _generators(table: pd.DataFrame) -> list[str]:
@@ -93,51 +95,40 @@ def funnel(stages: pd.DataFrame):
 
 def lengths(slots: pd.DataFrame):
     """Words per text against what its slot asked for (grey band). Returns (figure, table of the intervals drawn)."""
-    generators = _generators(slots)
-    keys = ["code", "text", "asked"]
-    order = slots.drop_duplicates(keys).assign(
-        place=lambda t: t["code"].map({code: i for i, code in enumerate(order_factors(t["code"]))}),
-        part=lambda t: t["text"].map({name: i for i, name in enumerate(PARTS)}),
-    )
-    order = order.sort_values(["place", "part", "low", "high"]).reset_index(drop=True)
+    generators, wanted = _generators(slots), _wanted(slots)
+    labels = [f"{category_name(w.code)}, {w.text}: {w.asked}{' words' * w.asked.isdigit()}" for w in wanted.itertuples()]
     rows = []
     with style():
-        fig, axes = _panels(generators, 0.185 * len(order) + 0.9)
+        fig, axes = _panels(generators, 0.185 * len(wanted) + 0.9)
         top = slots["words"].quantile(0.999) * 1.5
         for ax, generator in zip(axes, generators, strict=True):
             part = slots[slots["generator"] == generator]
-            for y, want in enumerate(order.itertuples()):
-                words = part.loc[(part[keys] == [want.code, want.text, want.asked]).all(axis=1), "words"]
+            for y, want in enumerate(wanted.itertuples()):
+                words = part.loc[(part[_SLOT] == [want.code, want.text, want.asked]).all(axis=1), "words"]
                 ax.barh(y, min(want.high, top) - want.low, left=want.low, height=0.8, color=_BAND, zorder=0)
                 if len(words):
                     marks = _quantiles(words)
                     _interval(ax, *marks, y, colour(want.code), PARTS[want.text][0])
                     fits = ((words >= want.low) & (words <= want.high)).mean()
-                    rows.append(
-                        [generator, want.code, want.text, want.asked, want.low, want.high, len(words), *marks, fits]
-                    )
-            _rows(ax, [f"{category_name(w.code)}, {w.text}: {w.asked}" for w in order.itertuples()])
+                    slot = [want.code, want.text, want.asked, want.low, want.high]
+                    rows.append([generator, *slot, len(words), *marks, fits])
+            _rows(ax, labels)
             ax.set(xscale="log", xlim=(0.9, top))
             ax.set_xticks([1, 2, 5, 10, 20, 50, 100, 200, 500][: 7 if top < 200 else 9])
             ax.xaxis.set_major_formatter("{x:g}")
             ax.minorticks_off()
         fig.supxlabel("words (log scale); grey: asked for", fontsize=8)
-    columns = [
-        "generator",
-        "category",
-        "text",
-        "asked",
-        "low",
-        "high",
-        "texts",
-        "p5",
-        "p25",
-        "median",
-        "p75",
-        "p95",
-        "fits",
-    ]
+    columns = ["generator", "category", "text", "asked", "low", "high", "texts", *_MARKS, "fits"]
     return fig, pd.DataFrame(rows, columns=columns)
+
+
+def _wanted(slots: pd.DataFrame) -> pd.DataFrame:
+    """The different slots, in the order in which they are drawn: by category, part of the triplet, and length."""
+    wanted = slots.drop_duplicates(_SLOT).assign(
+        place=lambda t: t["code"].map({code: i for i, code in enumerate(order_factors(t["code"]))}),
+        part=lambda t: t["text"].map({name: i for i, name in enumerate(PARTS)}),
+    )
+    return wanted.sort_values(["place", "part", "low", "high"]).reset_index(drop=True)
 
 
 def overlaps(data: pd.DataFrame):
@@ -164,8 +155,7 @@ def overlaps(data: pd.DataFrame):
         for kind in ("positive", "negative"):
             axes[0].plot([], [], PARTS[kind][0], color=INK, markerfacecolor="white", label=f"query and {kind}")
         fig.legend(loc="outside upper center", ncols=2)
-    columns = ["generator", "category", "pair", "texts", "p5", "p25", "median", "p75", "p95"]
-    return fig, pd.DataFrame(rows, columns=columns)
+    return fig, pd.DataFrame(rows, columns=["generator", "category", "pair", "texts", *_MARKS])
 
 
 def languages(table: pd.DataFrame, top: int = 25):

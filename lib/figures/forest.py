@@ -32,58 +32,48 @@ def forest(
     each group its mean with both yardsticks: over runs (thick) and over datasets (open). More than `limit`
     tasks: those with the largest |t| are drawn, the table holds all. Returns (figure, table).
     """
-    import matplotlib.pyplot as plt
-
-    chosen = effects if types is None else effects[effects["type"].isin(types)]
-    tasks = simultaneous(chosen[chosen["level"] == "task"], alpha)
-    means = chosen[(chosen["level"] == "type") & chosen["type"].isin(tasks["type"])].merge(
-        across[["type", "factor", "ci_low", "ci_high", "p_t"]].rename(
-            columns={"ci_low": "datasets_low", "ci_high": "datasets_high", "p_t": "p_datasets"}
-        ),
-        on=["type", "factor"],
-        how="left",
-    )
+    tasks, means = _estimates(effects if types is None else effects[effects["type"].isin(types)], across, alpha)
     table = pd.concat([tasks, means], ignore_index=True)
     if table["task"].nunique() - 1 > limit:
         strongest = tasks.assign(size=tasks["t"].abs()).groupby("task")["size"].max().nlargest(limit).index
         tasks = tasks[tasks["task"].isin(strongest)]
-    rows = _rows(tasks)
-    factors, span = order_factors(tasks["factor"]), _span(tasks, means)
+    note = (
+        f"effect of adding the category (points); filled: {CORRECTION[corrected]} < {alpha:g}; "
+        "thick: 95 % over runs, thin: all points at once;\ngroup mean: thick over runs, thin over datasets"
+    )
+    return _draw(tasks.assign(sure=tasks[corrected] < alpha), means, note), table
+
+
+def _estimates(chosen: pd.DataFrame, across: pd.DataFrame, alpha: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The tasks with both intervals, and the means of their types with the interval over datasets beside their own."""
+    tasks = simultaneous(chosen[chosen["level"] == "task"], alpha)
+    datasets = across[["type", "factor", "ci_low", "ci_high", "p_t"]].rename(
+        columns={"ci_low": "datasets_low", "ci_high": "datasets_high", "p_t": "p_datasets"}
+    )
+    means = chosen[(chosen["level"] == "type") & chosen["type"].isin(tasks["type"])]
+    return tasks, means.merge(datasets, on=["type", "factor"], how="left")
+
+
+def _draw(tasks: pd.DataFrame, means: pd.DataFrame, note: str):
+    """One panel per category; `tasks` has `sure`, whether a point is filled."""
+    import matplotlib.pyplot as plt
+
+    rows, factors, span = _rows(tasks), order_factors(tasks["factor"]), _span(tasks, means)
+    lowest = max(rows.values())
     with style():
-        fig, axes = plt.subplots(
-            1,
-            len(factors),
-            figsize=(WIDTH, 0.118 * (max(rows.values()) + 2) + 0.75),
-            sharex=True,
-            squeeze=False,
-            layout="constrained",
-        )
+        size = (WIDTH, 0.118 * (lowest + 2) + 0.75)
+        fig, axes = plt.subplots(1, len(factors), figsize=size, sharex=True, squeeze=False, layout="constrained")
         for ax, factor in zip(axes[0], factors, strict=True):
-            _points(
-                ax,
-                tasks[tasks["factor"] == factor],
-                rows,
-                colour(factor),
-                tasks.loc[tasks["factor"] == factor, corrected] < alpha,
-            )
+            _points(ax, tasks[tasks["factor"] == factor], rows, colour(factor))
             _means(ax, means[means["factor"] == factor], rows, colour(factor), span)
             ax.axvline(0, color=INK, linewidth=0.7)
             ax.grid(axis="x")
-            ax.set(yticks=[], xlim=span, ylim=(max(rows.values()) + 0.8, -0.8))
-            ax.set_title(
-                category_name(factor),
-                color=colour(factor),
-                fontweight="bold",
-                fontsize=8.5 if len(factors) < 5 else 6.2,
-            )
+            ax.set(yticks=[], xlim=span, ylim=(lowest + 0.8, -0.8))
+            font = {"color": colour(factor), "fontweight": "bold", "fontsize": 8.5 if len(factors) < 5 else 6.2}
+            ax.set_title(category_name(factor), **font)
         _names(axes[0, 0], rows)
-        fig.supxlabel(
-            "effect of adding the category (points); filled: "
-            f"{CORRECTION[corrected]} < {alpha:g}; thick: 95 % over runs, thin: all points at once;\n"
-            "group mean: thick over runs, thin over datasets",
-            fontsize=7,
-        )
-    return fig, table
+        fig.supxlabel(note, fontsize=7)
+    return fig
 
 
 def _rows(tasks: pd.DataFrame) -> dict[tuple[str, str], float]:
@@ -100,13 +90,12 @@ def _rows(tasks: pd.DataFrame) -> dict[tuple[str, str], float]:
     return rows
 
 
-def _points(ax, tasks: pd.DataFrame, rows: dict, shade: str, sure: pd.Series) -> None:
+def _points(ax, tasks: pd.DataFrame, rows: dict, shade: str) -> None:
     y = np.array([rows[kind, task] for kind, task in zip(tasks["type"], tasks["task"], strict=True)])
     ax.hlines(y, tasks["all_low"], tasks["all_high"], color=shade, linewidth=0.6)
     ax.hlines(y, tasks["ci_low"], tasks["ci_high"], color=shade, linewidth=1.8)
-    ax.scatter(
-        tasks["effect"], y, s=9, facecolor=np.where(sure, shade, "white"), edgecolor=shade, linewidth=0.8, zorder=3
-    )
+    fill = np.where(tasks["sure"], shade, "white")
+    ax.scatter(tasks["effect"], y, s=9, facecolor=fill, edgecolor=shade, linewidth=0.8, zorder=3)
 
 
 def _means(ax, means: pd.DataFrame, rows: dict, shade: str, span: tuple[float, float]) -> None:

@@ -20,44 +20,10 @@ def lattice(cells: pd.DataFrame, factor: str | None = None, title: str = ""):
     with style():
         fig, ax = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
         for low, high, added in _edges(cells, names):
-            chosen = added == factor
-            xs, ys = zip(at[low], at[high], strict=True)
-            ax.plot(
-                xs,
-                ys,
-                color=colour(added) if chosen else "#DDDDDD",
-                linewidth=1.8 if chosen else 0.6,
-                zorder=2 if chosen else 1,
-            )
-            if chosen:
-                change = cells["score"].iloc[high] - cells["score"].iloc[low]
-                ax.text(
-                    0.64 * xs[0] + 0.36 * xs[1],
-                    0.64 * ys[0] + 0.36 * ys[1],
-                    f"{change:+.1f}".replace("-", "−"),
-                    ha="center",
-                    va="center",
-                    fontsize=7,
-                    color=colour(added),
-                    fontweight="bold",
-                    zorder=5,
-                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
-                )
+            change = cells["score"].iloc[high] - cells["score"].iloc[low]
+            _edge(ax, at[low], at[high], colour(added) if added == factor else "", change)
         shades = plt.cm.ScalarMappable(plt.Normalize(cells["score"].min(), cells["score"].max()), "cividis")
-        middle = (cells["score"].max() + cells["score"].min()) / 2
-        for (x, y), row in zip(at, cells.itertuples(), strict=True):
-            ax.text(
-                x,
-                y,
-                f"{row.subset.replace('none', '∅')}\n{row.score:.1f}",
-                ha="center",
-                va="center",
-                fontsize=6.3,
-                color="white" if row.score < middle else INK,
-                zorder=4,
-                linespacing=1.15,
-                bbox={"boxstyle": "round,pad=0.35", "facecolor": shades.to_rgba(row.score), "edgecolor": "white"},
-            )
+        _boxes(ax, cells, at, shades)
         bar = fig.colorbar(shades, ax=ax, fraction=0.03, pad=0.01)
         bar.set_label("score (points)")
         bar.outline.set_visible(False)
@@ -66,6 +32,45 @@ def lattice(cells: pd.DataFrame, factor: str | None = None, title: str = ""):
         ax.set(xlim=(-wide - 0.6, wide + 0.6), ylim=(-0.35, high + 0.35))
         ax.set_title(title + (f"; coloured edges add {category_name(factor)}" if factor else ""))
     return fig, cells.reset_index(drop=True)
+
+
+def _edge(ax, low: tuple[float, float], high: tuple[float, float], shade: str, change: float) -> None:
+    """One edge; with a `shade` it is drawn in it, with the change (points) written on it."""
+    xs, ys = zip(low, high, strict=True)
+    if not shade:
+        ax.plot(xs, ys, color="#DDDDDD", linewidth=0.6, zorder=1)
+        return
+    ax.plot(xs, ys, color=shade, linewidth=1.8, zorder=2)
+    ax.text(
+        0.64 * xs[0] + 0.36 * xs[1],
+        0.64 * ys[0] + 0.36 * ys[1],
+        f"{change:+.1f}".replace("-", "−"),
+        ha="center",
+        va="center",
+        fontsize=7,
+        color=shade,
+        fontweight="bold",
+        zorder=5,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
+    )
+
+
+def _boxes(ax, cells: pd.DataFrame, at: list[tuple[float, float]], shades) -> None:
+    """The subsets, each a box with its name and score, shaded by the score."""
+    middle = (cells["score"].max() + cells["score"].min()) / 2
+    for (x, y), row in zip(at, cells.itertuples(), strict=True):
+        ax.text(
+            x,
+            y,
+            f"{row.subset.replace('none', '∅')}\n{row.score:.1f}",
+            ha="center",
+            va="center",
+            fontsize=6.3,
+            color="white" if row.score < middle else INK,
+            zorder=4,
+            linespacing=1.15,
+            bbox={"boxstyle": "round,pad=0.35", "facecolor": shades.to_rgba(row.score), "edgecolor": "white"},
+        )
 
 
 def _places(cells: pd.DataFrame, names: list[str]) -> list[tuple[float, float]]:

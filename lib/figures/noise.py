@@ -59,7 +59,7 @@ def _floor_marks(ax, table: pd.DataFrame, y: np.ndarray) -> None:
     ax.scatter(table["sd_seed"], y, s=12, color=NEUTRAL, label="one score: sd between training seeds", zorder=2)
     if "se_score_draws" in table and table["se_score_draws"].notna().any():
         ax.scatter(
-            table["se_score_draws"],
+            table["se_score_draws"].where(table["se_score_draws"] > 0),  # a log axis has no zero
             y,
             s=12,
             facecolor="white",

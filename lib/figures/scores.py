@@ -141,36 +141,43 @@ def published(table: pd.DataFrame, source: str):
     y = np.arange(len(table)) + table["type"].map(order) * 1.3
     shade = np.where(table["gain"] > 0, GAIN, np.where(table["gain"] < 0, LOSS, NEUTRAL))
     with style():
-        fig, (left, right) = plt.subplots(
-            1, 2, figsize=(WIDTH, 0.118 * (y.max() + 1) + 0.8), sharey=True, width_ratios=(3, 2), layout="constrained"
-        )
-        left.hlines(y, table["without"], table["with"], color=shade, linewidth=1.4)
-        left.plot(
-            table["without"], y, "o", color="white", markeredgecolor=INK, markersize=3.2, label="without synthetic data"
-        )
-        left.scatter(table["with"], y, marker="D", c=shade, s=10, zorder=3, label="with")
+        size = (WIDTH, 0.118 * (y.max() + 1) + 0.8)
+        fig, (left, right) = plt.subplots(1, 2, figsize=size, sharey=True, width_ratios=(3, 2), layout="constrained")
+        _shifts(left, table, y, shade)
         right.barh(y, table["gain"], color=shade, height=0.75)
         right.axvline(0, color=INK, linewidth=0.7)
         left.set_yticks(y, table["task"], fontsize=5.8)
         left.set(xlabel="score (points)", ylim=(y.max() + 1, -2.2))
-        right.set(
-            xlabel="gain (points)",
-            title=f"mean {table['gain'].mean():+.2f}; {(table['gain'] < 0).sum()} of {len(table)} fall",
-        )
-        for kind in order:
-            left.annotate(
-                type_name(kind),
-                (0, y[table["type"] == kind].min() - 0.95),
-                xycoords=("axes fraction", "data"),
-                fontsize=6.5,
-                fontweight="bold",
-                va="center",
-                xytext=(3, 0),
-                textcoords="offset points",
-            )
+        falling = f"{(table['gain'] < 0).sum()} of {len(table)} fall"
+        right.set(xlabel="gain (points)", title=f"mean {table['gain'].mean():+.2f}; {falling}")
+        _type_headings(left, {kind: y[table["type"] == kind].min() - 0.95 for kind in order})
         left.set_title(source)
         left.legend(loc="lower right", handletextpad=0.2, fontsize=6.5)
         for ax in (left, right):
             ax.grid(axis="x")
             ax.tick_params(axis="y", length=0)
     return fig, table
+
+
+def _shifts(ax, table: pd.DataFrame, y: pd.Series, shade: np.ndarray) -> None:
+    """A line per task from its score without synthetic data to that with them."""
+    ax.hlines(y, table["without"], table["with"], color=shade, linewidth=1.4)
+    ax.plot(
+        table["without"], y, "o", color="white", markeredgecolor=INK, markersize=3.2, label="without synthetic data"
+    )
+    ax.scatter(table["with"], y, marker="D", c=shade, s=10, zorder=3, label="with")
+
+
+def _type_headings(ax, places: dict[str, float]) -> None:
+    """The types' names above their tasks, inside the panel."""
+    for kind, y in places.items():
+        ax.annotate(
+            type_name(kind),
+            (0, y),
+            xycoords=("axes fraction", "data"),
+            fontsize=6.5,
+            fontweight="bold",
+            va="center",
+            xytext=(3, 0),
+            textcoords="offset points",
+        )

@@ -7,6 +7,7 @@ made from the store in the order of the plan, so they do not depend on the order
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -14,7 +15,7 @@ import time
 import uuid
 from pathlib import Path
 
-from lib.files import KitError
+from lib.files import KitError, cannot_write, writing
 from lib.generation.backends import Answer
 
 
@@ -29,11 +30,9 @@ class AnswerStore:
         self.answers: dict[str, dict] = {}
 
     def __enter__(self) -> AnswerStore:
-        try:
+        with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        except OSError as error:
-            raise KitError(f"cannot write {self.path}: {error.strerror}; choose another paths.runs") from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -44,8 +43,9 @@ class AnswerStore:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.fsync(self._file)
-        os.close(self._file)
+        with writing(self.path):
+            os.fsync(self._file)
+            os.close(self._file)
 
     def _read(self) -> None:
         content = self.path.read_bytes()
@@ -73,12 +73,10 @@ class AnswerStore:
             "at": round(time.monotonic() - self._start, 3),
         }
         line = (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8")
-        try:
+        with writing(self.path):
             written = os.write(self._file, line)
-        except OSError as error:
-            raise KitError(f"cannot write {self.path}: {error.strerror}; free some space and run again") from None
-        if written < len(line):
-            raise KitError(f"cannot write {self.path}: the disk is full; free some space and run again")
+        if written < len(line):  # the next process cuts the half line off
+            raise cannot_write(self.path, OSError(errno.ENOSPC, "no space for the whole line"))
         self.answers.setdefault(answer.key, row)
         return row
 

@@ -12,66 +12,25 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from lib.design import BASE
-from lib.files import KitError, read_json
+from lib.files import KitError, read_json, writing
 from lib.grid import warm
 from lib.grid.devices import grid_limit
+from lib.grid.failures import MARK, failure, failures, told
+from lib.grid.jobs import executed, notebook_of, stage_files
+from lib.grid.sound import unsound
+from lib.grid.workload import shown
 from lib.params import ROOT, Params
+from lib.tiny import prepare
+
+__all__ = ["command", "failure", "failures", "influence_anyway", "notebook_of", "run", "stage_files", "time_table"]
 
 
-def stage_files(params: Params) -> dict[str, dict[str, Path]]:
-    """Return the done-mask's files: stage -> {job: the small result file that is written last}."""
-    from lib.designs import design_runs
+def command(profile: str, overrides: dict, cores: int, extra: Sequence[str] = (), cluster: str = "",
+            forced: Sequence[Path] = ()) -> list[str]:
+    """Return the Snakemake command line of a grid, on this machine or through a profile of ``params/cluster/``.
 
-    runs = design_runs(params.study.design, params.study.seeds, params.study.categories)
-    jobs = {f"{run.name}/seed{run.seed}": run for run in runs}
-    folder = params.run_dir
-    return {
-        "generate": {"generate": folder / "data" / "manifest.json"},
-        "inspect": {"inspect": folder / "inspect.json"},
-        "train": {job: folder / "models" / job / "train.json" for job in jobs},
-        "score": {job: folder / "scores" / f"{job}.csv" for job in [f"{BASE}/seed0", *jobs]},
-        "influence": {"influence": folder / "influence.json"},
-    }
-
-
-def notebook_of(params: Params, stage: str, job: str) -> Path:
-    """Return the executed notebook of a job, which a failure leaves behind."""
-    number = {"generate": "01_generate", "inspect": "02_inspect", "train": "03_train", "score": "04_score",
-              "influence": "05_influence"}[stage]
-    folder = params.run_dir / "notebooks"
-    return folder / f"{number}.ipynb" if stage == job else folder / number / f"{job.replace('/', '-')}.ipynb"
-
-
-def failure(notebook: Path) -> str | None:
-    """Return the error an executed notebook holds, in one line, or None when it holds none."""
-    if not notebook.exists():
-        return None
-    for cell in read_json(notebook).get("cells", []):
-        for output in cell.get("outputs", []):
-            if output.get("output_type") == "error":
-                return f"{output['ename']}: {output['evalue']}".replace("\n", " ")[:400]
-    return None
-
-
-def failures(params: Params) -> list[str]:
-    """Return one sentence per job that has no result but an executed notebook: what happened and where to look."""
-    sentences = []
-    for stage, jobs in stage_files(params).items():
-        for job, path in jobs.items():
-            notebook = notebook_of(params, stage, job)
-            if not path.exists() and notebook.exists():
-                reason = failure(notebook) or "it was killed or ran out of memory before it could say why"
-                sentences.append(f"{stage} {job} failed: {reason} (see {_short(notebook)})")
-    return sentences
-
-
-def _short(path: Path) -> str:
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
-
-
-def command(profile: str, overrides: dict, cores: int, extra: Sequence[str] = (), cluster: str = "") -> list[str]:
-    """Return the Snakemake command line of a grid, on this machine or through a profile of ``params/cluster/``."""
+    ``forced`` are result files whose jobs are run whatever Snakemake thinks of them.
+    """
     clusters = sorted(path.parent.name for path in (ROOT / "params" / "cluster").glob("*/config.yaml"))
     if cluster and cluster not in clusters:
         raise KitError(f"there is no cluster profile {cluster!r} in params/cluster; it has {', '.join(clusters)}")
@@ -79,6 +38,7 @@ def command(profile: str, overrides: dict, cores: int, extra: Sequence[str] = ()
     return [
         sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(ROOT),
         *where, "--keep-going", "--nolock", "--rerun-incomplete", "--rerun-triggers", "mtime", "params",
+        *(["--forcerun", *map(str, forced)] if forced else []),
         "--config", f"profile={profile}", f"overrides={json.dumps(overrides).encode().hex()}", *extra,
     ]
 
@@ -91,23 +51,25 @@ def run(params: Params, profile: str, overrides: dict, cores: int = 0, extra: Se
 
     Raises KitError when another grid is already running on the same run folder.
     """
-    log = params.run_dir / "snakemake.log"
-    try:
+    log, cores = params.run_dir / "snakemake.log", cores or os.cpu_count() or 1
+    with writing(log):
         log.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(params.run_dir / ".lock", "w")
-    except OSError as error:
-        raise KitError(f"cannot write to {_short(params.run_dir)} ({error.strerror}); "
-                       "choose another paths.runs") from None
-    with lock, open(log, "ab") as out:
+        lock, out = open(params.run_dir / ".lock", "w"), open(log, "ab")
+    with lock, out:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise KitError(f"another run is at work in {_short(params.run_dir)}; "
+            raise KitError(f"another run is at work in {shown(params.run_dir)}; "
                            "wait for it or stop it first") from None
-        threads = str(params.grid.threads if cluster else min(params.grid.threads, cores or os.cpu_count() or 1))
-        environment = {**os.environ, "TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": threads,
-                       "OPENBLAS_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"}
-        snakemake = command(profile, overrides, cores or os.cpu_count() or 1, extra, cluster)
+        prepare(params)
+        forced = unsound(params)
+        print(*(f"{shown(path)} {wrong}; it is made again" for path, wrong in forced.items() if wrong), sep="\n",
+              end="\n" if any(forced.values()) else "", flush=True)
+        with writing(log):
+            out.write(f"\n{MARK}\n".encode())
+            out.flush()
+        environment = _environment(params.grid.threads if cluster else min(params.grid.threads, cores))
+        snakemake = command(profile, overrides, cores, extra, cluster, list(forced))
         snakemake += [] if cluster else grid_limit(params.grid.gpus)
         with nullcontext(environment) if cluster else warm.server(environment) as environment:
             process = subprocess.Popen(snakemake, stdout=out, stderr=subprocess.STDOUT, env=environment, cwd=ROOT,
@@ -116,15 +78,27 @@ def run(params: Params, profile: str, overrides: dict, cores: int = 0, extra: Se
         return process.returncode
 
 
+# glibc gives each large tensor fresh pages and takes them back, over and over; kept pages train and encode 10 to 20 %
+# faster on a processor (other C libraries ignore these names)
+KEEP_PAGES = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(4 << 30)}
+
+
+def _environment(threads: int) -> dict[str, str]:
+    count = str(threads)
+    return {**KEEP_PAGES, **os.environ, "TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": count,
+            "OPENBLAS_NUM_THREADS": count, "MKL_NUM_THREADS": count, "TOKENIZERS_PARALLELISM": "false"}
+
+
 def influence_anyway(params: Params, profile: str, overrides: dict) -> list[str]:
     """Run notebook 05 on an incomplete table, so that finished work shows; return what it could not do."""
     notebook = notebook_of(params, "influence", "influence")
-    notebook.parent.mkdir(parents=True, exist_ok=True)
+    with writing(notebook):
+        notebook.parent.mkdir(parents=True, exist_ok=True)
     values = json.dumps({"params_file": profile, "overrides": overrides})
     done = subprocess.run([sys.executable, "-m", "papermill", "--cwd", "notebooks", "--kernel", "python3",
                            "--no-progress-bar", "-y", values, "notebooks/05_influence.ipynb", str(notebook)],
-                          cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return [f"influence failed: {failure(notebook)} (see {_short(notebook)})"] if done.returncode else []
+                          cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=warm.die_with_parent)
+    return [told("influence", notebook)] if done.returncode else []
 
 
 def _watch(process: subprocess.Popen, params: Params) -> None:
@@ -156,7 +130,8 @@ def seconds_spent(params: Params) -> dict[str, tuple[int, float, float]]:
     for stage, jobs in stage_files(params).items():
         done = [(path, notebook_of(params, stage, job)) for job, path in jobs.items()]
         done = [(path, notebook) for path, notebook in done if path.exists() and notebook.exists()]
-        walls = [read_json(notebook)["metadata"].get("papermill", {}).get("duration") or 0.0 for _, notebook in done]
+        noted = [executed(notebook).get("metadata", {}).get("papermill", {}) for _, notebook in done]
+        walls = [max(0.0, one.get("duration") or 0.0) for one in noted]  # a clock that was put back gives less than none
         work = sum(measured[stage](path) for path, _ in done) if stage in measured else sum(walls)
         if done:
             spent[stage] = (len(done), sum(walls), work)

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from lib.params import ROOT, Params
+from lib.tiny import HOME
 
 HUB_PATIENCE = 2.0  # seconds: offline is found out once, here, and not after every file's own retries
 
@@ -147,8 +148,12 @@ def places(params: Params) -> Iterator[Finding]:
     missing = []
     for leaf, name, kind in _named(params):
         folder = Path(name).expanduser()
-        if name.startswith("bundled:") or folder.exists() or (ROOT / folder).exists():
+        if not name:
+            yield Finding(False, f"{leaf} is empty", f"name a folder, or one of the hub's {kind}")
+        elif name.startswith("bundled:") or folder.exists() or (ROOT / folder).exists():
             yield Finding(True, f"{leaf}: {name}")
+        elif params.tiny and folder.parent == params.run_dir / HOME:
+            yield Finding(True, f"{leaf}: {folder.name}, a stand-in that the run makes itself")
         elif folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
             yield Finding(False, f"{leaf}: the folder {name} does not exist", f"correct {leaf}")
         elif _cached(name, kind):
@@ -165,13 +170,15 @@ def _named(params: Params) -> list[tuple[str, str, str]]:
     named = [("model.name", getattr(params.model, "name", ""), "models")]
     if params.generation.backend in ("vllm", "transformers"):
         named.append(("generation.model", params.generation.model, "models"))
+    if params.generation.backend == "released":
+        named.append(("generation.location", params.generation.location, "datasets"))
     if {"nearest", "random_of_top_k"} & set(params.negatives.strategy.values()):
         named.append(("negatives.encoder", params.negatives.encoder, "models"))
     if params.public.source == "e5":
         named.append(("public.location", params.public.location, "datasets"))
     if params.scoring.data_dir:
         named.append(("scoring.data_dir", params.scoring.data_dir, "datasets"))
-    return [entry for entry in named if entry[1]]
+    return named
 
 
 def hub_address() -> str:

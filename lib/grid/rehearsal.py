@@ -97,7 +97,7 @@ def rehearse(profile: str, overrides: dict[str, Any], cores: int = 0) -> Sample:
         if code or _influence(params, small, profile, cut, overrides):
             kept = Path(tempfile.gettempdir()) / "synfluence-plan-failed.log"
             shutil.copy(small.run_dir / "snakemake.log", kept)
-            raise KitError((grid.failures(small) or [f"the rehearsal of the grid failed (see {kept})"])[0])
+            raise KitError((grid.failures(small) or [f"the rehearsal of the grid failed (see {kept})"])[0].splitlines()[0])
         sample = finished(small)
         jobs = [job for job in status.jobs(small) if job.state == status.DONE and job.start]
     sample.source = f"measured: rehearsal of {len(jobs)} jobs in {wall:.0f} s on this machine, just now"

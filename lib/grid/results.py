@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,7 @@ import pandas as pd
 from lib.design import BASE
 from lib.files import KitError, write_text
 from lib.params import Params
+from lib.scoring.scorefile import check_scores
 
 # Times differ from run to run, so they are kept in timing.csv: results.csv is the same bytes for the same study.
 _TIMES = {"seconds": "first", "score_seconds": "sum"}
@@ -41,30 +43,46 @@ def read_scores(path: Path) -> pd.DataFrame:
     return table
 
 
+def tables(params: Params, present: Sequence[Path] = ()) -> dict[Path, str]:
+    """Return {file: content} of ``results.csv``, ``draws.csv`` and ``timing.csv``, made of all score files or some."""
+    present = list(present) or list(score_files(params).values())
+    folder = params.run_dir
+    table = pd.concat([read_scores(path) for path in present], ignore_index=True)
+    times = [name for name in _TIMES if name in table]
+    timing = table.groupby(["subset", "seed"], sort=False)[times].agg({n: _TIMES[n] for n in times}).reset_index()
+    found = {folder / "timing.csv": timing}
+    draws = [p.with_suffix(".draws.csv") for p in present if p.with_suffix(".draws.csv").exists()]
+    if draws:
+        found[folder / "draws.csv"] = pd.concat([pd.read_csv(p, keep_default_na=False) for p in draws], ignore_index=True)
+    found[folder / "results.csv"] = table.drop(columns=times)
+    return {path: content.to_csv(index=False, lineterminator="\n") for path, content in found.items()}
+
+
 def collect(params: Params, allow_missing: bool = False) -> tuple[Path, list[str]]:
     """Write ``results.csv`` (with ``draws.csv`` and ``timing.csv``) from the score files.
 
     Returns its path and sentences to print.
 
-    Raises KitError naming the missing runs unless ``allow_missing``; then they are named in the sentences.
+    Raises KitError for a damaged score file, and one naming the missing runs, unless ``allow_missing``; then they
+    are named in the sentences.
     """
     files = score_files(params)
     missing = [f"{name} seed {seed}" for (name, seed), path in files.items() if not path.exists()]
-    present = [path for path in files.values() if path.exists()]
-    if missing and not (allow_missing and present):
-        raise KitError(f"{len(missing)} of {len(files)} runs have no scores yet ({', '.join(missing[:3])}"
+    present, notes = [], []
+    for path in (path for path in files.values() if path.exists()):
+        try:
+            check_scores(path)
+            present.append(path)
+        except KitError as error:
+            notes.append(f"Left out of this table: {error}.")
+            if not allow_missing:
+                raise
+    if missing and not allow_missing or not present:
+        raise KitError(f"{len(files) - len(present)} of {len(files)} runs have no scores yet ({', '.join(missing[:3])}"
                        f"{', ...' if len(missing) > 3 else ''}); run `make reproduce` to make them")
-    table = pd.concat([read_scores(path) for path in present], ignore_index=True)
-    times = [name for name in _TIMES if name in table]
-    timing = table.groupby(["subset", "seed"], sort=False)[times].agg({n: _TIMES[n] for n in times}).reset_index()
-    write_text(params.run_dir / "timing.csv", timing.to_csv(index=False, lineterminator="\n"))
-    table = table.drop(columns=times)
-    draws = [p.with_suffix(".draws.csv") for p in present if p.with_suffix(".draws.csv").exists()]
-    if draws:
-        both = pd.concat([pd.read_csv(p, keep_default_na=False) for p in draws], ignore_index=True)
-        write_text(params.run_dir / "draws.csv", both.to_csv(index=False, lineterminator="\n"))
-    path = write_text(params.run_dir / "results.csv", table.to_csv(index=False, lineterminator="\n"))
-    return path, [f"Missing from this table: {', '.join(missing)}."] if missing else []
+    for path, content in tables(params, present).items():
+        write_text(path, content)
+    return path, ([f"Missing from this table: {', '.join(missing)}."] if missing else []) + notes
 
 
 def mixed(table: pd.DataFrame) -> list[str]:

@@ -7,13 +7,13 @@ notebook holds an error, and durations are those that papermill wrote into the f
 from __future__ import annotations
 
 import fcntl
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from lib import grid
+from lib.grid.jobs import executed
 from lib.params import Params
 
 DONE, RUNNING, FAILED, WAITING = "done", "running", "FAILED", "-"
@@ -31,8 +31,8 @@ class Job:
 
     @property
     def seconds(self) -> float | None:
-        """Wall time of the finished notebook, or None."""
-        return None if self.start is None or self.end is None else self.end - self.start
+        """Wall time of the finished notebook, or None (also when the clock was put back while it ran)."""
+        return None if self.start is None or self.end is None or self.end < self.start else self.end - self.start
 
 
 def at_work(params: Params) -> bool:
@@ -55,7 +55,7 @@ def jobs(params: Params) -> list[Job]:
 
 
 def _job(stage: str, name: str, result: Path, notebook: Path, busy: bool) -> Job:
-    ran = _notebook(notebook)
+    ran = executed(notebook)
     times = ran.get("metadata", {}).get("papermill", {})
     if result.exists():
         return Job(stage, name, DONE, _seconds(times.get("start_time")), _seconds(times.get("end_time")))
@@ -64,14 +64,6 @@ def _job(stage: str, name: str, result: Path, notebook: Path, busy: bool) -> Job
     outputs = [output for cell in ran.get("cells", []) for output in cell.get("outputs", [])]
     broken = any(output.get("output_type") == "error" for output in outputs)
     return Job(stage, name, RUNNING if busy and not broken else FAILED, _seconds(times.get("start_time")))
-
-
-def _notebook(path: Path) -> dict:
-    """Return an executed notebook, or {} when there is none or it is being written just now."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
 
 
 def _seconds(stamp: str | None) -> float | None:

@@ -6,6 +6,7 @@ numbers. Needs neither torch nor mteb.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ import pandas as pd
 from lib import influence
 from lib.design import BASE
 from lib.files import KitError
+from lib.influence.scores import uncut
 from lib.params import InfluenceParams
 
 
@@ -76,7 +78,7 @@ def read(results: str | Path | pd.DataFrame) -> pd.DataFrame:
     if not path.is_file():
         raise KitError(f"{path} does not exist; run `make reproduce` to make it, or give the path of your own table")
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        return uncut(pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig"), path)
     except (OSError, ValueError) as error:
         raise KitError(
             f"{path} cannot be read as CSV ({str(error).strip().splitlines()[0]}); mend or restore it"
@@ -99,12 +101,13 @@ def published() -> pd.DataFrame:
 def analyse(results: str | Path | pd.DataFrame, settings: InfluenceParams | None = None, draws=None) -> Analysis:
     """Return the `Analysis` of a results table (path or DataFrame); `draws` is a table of scores per draw or its path.
 
-    A table with a `generator` column of several values is analysed for the generator with most rows, the first one
-    among equals; the others appear in the main results. Raises KitError for a table that cannot be used.
+    Tasks in `settings.exclude` take no part. A table with a `generator` column of several values is analysed for the
+    generator with most rows, the first one among equals; the others appear in the main results. Raises KitError for a
+    table that cannot be used.
     """
     settings = settings or InfluenceParams()
-    table = read(results)
-    parts, notes = _by_generator(table)
+    table, notes = without(read(results), settings.exclude)
+    parts = _by_generator(table)
     studies = {name: influence.study(part, nan=settings.nan) for name, part in parts.items()}
     name = max(parts, key=lambda key: len(parts[key]))
     if len(parts) > 1:
@@ -133,16 +136,36 @@ def analyse(results: str | Path | pd.DataFrame, settings: InfluenceParams | None
     )
 
 
-def _by_generator(table: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], list[str]]:
+def without(table: pd.DataFrame, exclude: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+    """Return a table without the excluded tasks, and the sentence that says so (none if it has none of them).
+
+    Raises KitError when nothing would be left.
+    """
+    columns = [name for name in table.columns if str(name).strip() == "task"]
+    tasks = table[columns[0]].astype(str).str.strip() if len(columns) == 1 else pd.Series("", table.index)
+    found = [name for name in dict.fromkeys(exclude) if (tasks == name).any()]
+    if not found:
+        return table, []
+    kept = table[~tasks.isin(found)]
+    if kept.empty:
+        raise KitError(f"every task of the table is in influence.exclude ({', '.join(found)}); take one out of it")
+    from lib.scoring.suites import DISTRUSTED
+
+    named = [f"{name} (its score {DISTRUSTED[name]})" if name in DISTRUSTED else name for name in found]
+    count = "1 task takes" if len(found) == 1 else f"{len(found)} tasks take"
+    return kept, [f"{count} no part in the influence, as influence.exclude says: {', '.join(named)}."]
+
+
+def _by_generator(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Split a table by generator; rows of the untrained base belong to all of them."""
     if "generator" not in table:
-        return {"": table}, []
+        return {"": table}
     generator = table["generator"].fillna("").astype(str).str.strip()
     base = table["subset"] == BASE if "subset" in table else np.zeros(len(table), bool)
     names = list(dict.fromkeys(generator[~base]))
     if len(names) < 2:
-        return {names[0] if names else "": table}, []
-    return {name: table[base | (generator == name)] for name in names}, []
+        return {names[0] if names else "": table}
+    return {name: table[base | (generator == name)] for name in names}
 
 
 def tidy(study: influence.Study) -> pd.DataFrame:

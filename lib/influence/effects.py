@@ -8,6 +8,8 @@ from the runs. Whether other datasets of the same kind would move is another que
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 
@@ -21,6 +23,14 @@ NORMALIZATIONS = {
     "z": "scores z-scored over the runs, then mean present minus mean absent (between -2 and 2)",
     "std": "standardised regression coefficient (between -1 and 1)",
     "t": "effect divided by its standard error across runs",
+}
+FEW = 6  # runs that a note names one by one
+STATUS = {
+    "ok": "estimated, with an error",
+    "constant": "the score never varies; effect 0, no p",
+    "exact fit": "no residual; p is 0 for an effect and 1 for none",
+    "no error": "as many coefficients as runs; no standard error",
+    "lost": "these runs do not determine the effect (see the notes)",
 }
 
 
@@ -42,25 +52,14 @@ def effects(
     Columns: ``level, task, type, factor``; ``effect`` (points: mean present minus mean absent), ``se, t, df, p`` and
     ``ci_low, ci_high`` across runs; ``p_perm``, the exact toggle-permutation p, and ``p_perm_min``, the smallest it
     can be; ``p_bh`` and ``p_holm`` (of ``p``) over all rows of the level; ``normalized`` and which ``normalization``
-    (``z``, ``std`` or ``t``, see NORMALIZATIONS); ``n`` runs, ``n_tasks``, and ``status``:
-
-    - ``ok``
-    - ``constant``: the score never varies; effect 0, no p
-    - ``exact fit``: no residual; p is 0 for an effect and 1 for none
-    - ``no error``: as many coefficients as runs; no standard error
-    - ``lost``: these runs do not determine the effect (see the notes)
+    (``z``, ``std`` or ``t``, see NORMALIZATIONS); ``n`` runs, ``n_tasks``, and ``status`` (see STATUS).
 
     ``terms="two_way"`` or ``"saturated"`` takes interactions out of the error. ``draws`` (subset, seed, task, draw,
     score) adds ``se_draw``, the part of the error that comes from mteb's own random draws. ``seed`` is for sign
     patterns too many to enumerate (more than 24 pairs). ``attrs["notes"]`` holds sentences to show beside the
     numbers. Raises KitError for a table that cannot be used.
     """
-    if normalize is not None and normalize not in NORMALIZATIONS:
-        raise KitError(f"normalize={normalize!r} is not known; say {', '.join(NORMALIZATIONS)} or None")
-    if terms not in TERMS:
-        raise KitError(f"terms={terms!r} is not known; say {', '.join(TERMS)}")
-    if not 0 < alpha < 1:
-        raise KitError(f"alpha={alpha!r} must lie between 0 and 1")
+    _check(normalize, terms, alpha)
     data = study(scores, factors, nan)
     wanted = LEVELS if level == "all" else (level,)
     parts = [_level(data, one, normalize, terms, alpha, permutations, seed) for one in wanted]
@@ -78,6 +77,16 @@ def effects(
         "normalization": NORMALIZATIONS.get(normalize, "none"),
     }
     return table
+
+
+def _check(normalize: str | None, terms: str, alpha: float) -> None:
+    """Raise KitError for a choice that does not exist."""
+    if normalize is not None and normalize not in NORMALIZATIONS:
+        raise KitError(f"normalize={normalize!r} is not known; say {', '.join(NORMALIZATIONS)} or None")
+    if terms not in TERMS:
+        raise KitError(f"terms={terms!r} is not known; say {', '.join(TERMS)}")
+    if not 0 < alpha < 1:
+        raise KitError(f"alpha={alpha!r} must lie between 0 and 1")
 
 
 def _level(data: Study, level: str, normalize, terms: str, alpha: float, permutations: bool, seed: int):
@@ -198,4 +207,19 @@ def design_notes(data: Study) -> list[str]:
             f"Between {cells.min()} and {cells.max()} seeds per subset: subsets with more seeds weigh more, "
             "and effects are regression estimates, not plain mean differences."
         )
+    if 0 < possible * data.runs["seed"].nunique() - int(cells.sum()) <= FEW:
+        absent = _absent(data)
+        notes.append(f"Of a complete design only {', '.join(absent)} {'is' if len(absent) == 1 else 'are'} missing.")
     return notes
+
+
+def _absent(data: Study) -> list[str]:
+    """Name the runs that a complete factorial with these seeds has and the table has not."""
+    names = list(data.factors)
+    have = set(data.runs[[*names, "seed"]].itertuples(index=False, name=None))
+    wanted = ((*levels, seed) for levels in product((0, 1), repeat=len(names)) for seed in data.runs["seed"].unique())
+    return [
+        f"{'+'.join(name for name, on in zip(names, row[:-1], strict=True) if on) or 'none'} seed {row[-1]}"
+        for row in wanted
+        if row not in have
+    ]

@@ -7,6 +7,7 @@ which categories the run was trained on (see ``lib.influence.factors``). Other c
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,19 +19,8 @@ from lib.files import KitError
 from lib.influence.factors import with_factors
 
 REFERENCE_TASKS = Path(__file__).resolve().parents[1] / "data" / "reference" / "mteb_eng_v1_tasks.csv"
-MTEB_TYPES = (
-    "Classification",
-    "Clustering",
-    "PairClassification",
-    "Reranking",
-    "Retrieval",
-    "STS",
-    "Summarization",
-    "BitextMining",
-    "InstructionReranking",
-    "InstructionRetrieval",
-    "MultilabelClassification",
-)
+MTEB_TYPES = ("Classification", "Clustering", "PairClassification", "Reranking", "Retrieval", "STS", "Summarization",
+              "BitextMining", "InstructionReranking", "InstructionRetrieval", "MultilabelClassification")
 EMPTY = {"", "nan", "na", "n/a", "none", "null", "<na>"}
 UNKNOWN = "unknown"
 
@@ -81,11 +71,20 @@ def _read(scores) -> pd.DataFrame:
         table.attrs = {}  # pandas copies them at every step
         return table
     try:
-        return pd.read_csv(scores, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        table = pd.read_csv(scores, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except FileNotFoundError:
         raise KitError(f"{scores} does not exist; score some runs first, or name another CSV") from None
     except (OSError, ValueError, TypeError) as error:
         raise KitError(f"{scores} cannot be read as CSV ({str(error).strip().splitlines()[0]})") from None
+    return uncut(table, scores)
+
+
+def uncut(table: pd.DataFrame, path: str | Path) -> pd.DataFrame:
+    """Return the table as read from a CSV. Raises KitError when the file's last line is cut off: pandas would fill it up."""
+    last = Path(path).read_bytes().rpartition(b"\n")[2].decode("utf-8", "replace")
+    if last and len(next(csv.reader([last]))) < len(table.columns):
+        raise KitError(f"the last line of {path} is cut off; restore the file or have it written again")
+    return table
 
 
 def _columns(table: pd.DataFrame) -> pd.DataFrame:

@@ -43,26 +43,36 @@ def infonce(query: torch.Tensor, candidates: torch.Tensor, targets: torch.Tensor
     rows, columns, device = len(query), len(candidates), query.device
     checks.require(reduction in ("mean", "sum", "none"), f'reduction is {reduction!r}; choose "mean", "sum" or "none"')
     checks.require(backend in BACKENDS, f'backend is {backend!r}; choose None, "torch" or "triton"')
-    checks.require(candidate_ids is not None or (query_ids is None and known_ids is None),
-                   "query_ids and known_ids need candidate_ids, the ids that they are compared with")
     targets = _targets(targets, rows, columns, device)
-    candidate_ids = checks.ids("candidate_ids", candidate_ids, (columns,), device)
-    query_ids = checks.ids("query_ids", query_ids, (rows,), device)
-    known_ids = checks.ids("known_ids", known_ids, (rows, -1), device)
-    forbidden = forbidden_table(targets, candidate_ids, query_ids, known_ids)
+    candidate_ids, forbidden = _forbidden(targets, candidate_ids, query_ids, known_ids, rows, columns)
     if not in_batch:
         own = _own_negatives(negatives, targets, rows, columns, device)
         return _reduce(_separate(query, candidates, targets, own, scale, forbidden, candidate_ids), reduction)
     checks.require(negatives is None, "negatives is for in_batch=False; in-batch negatives see every candidate")
     arguments = (query, candidates, targets, scale, forbidden, candidate_ids)
     if (backend or choose(query)) == "triton":
-        checks.require(query.is_cuda or os.environ.get("TRITON_INTERPRET") == "1",
-                       'backend="triton" needs tensors on a GPU; leave backend out')
-        checks.require(query.dtype != torch.float64, 'backend="triton" has no float64; use backend="torch"')
-        from lib.kernels.infonce_triton import TritonInfoNCE
-
-        return _reduce(TritonInfoNCE.apply(*arguments), reduction)
+        return _reduce(_triton(*arguments), reduction)
     return StripInfoNCE.apply(*arguments, reduction)
+
+
+def _triton(query: torch.Tensor, *rest) -> torch.Tensor:
+    """Losses (B,) by Triton. Raises checks.InputError where Triton cannot run or has no such type."""
+    checks.require(query.is_cuda or os.environ.get("TRITON_INTERPRET") == "1",
+                   'backend="triton" needs tensors on a GPU; leave backend out')
+    checks.require(query.dtype != torch.float64, 'backend="triton" has no float64; use backend="torch"')
+    from lib.kernels.infonce_triton import TritonInfoNCE
+
+    return TritonInfoNCE.apply(query, *rest)
+
+
+def _forbidden(targets, candidate_ids, query_ids, known_ids, rows: int, columns: int):
+    """Return the checked candidate ids, and the table of ids that are no negatives of each query (None for none)."""
+    checks.require(candidate_ids is not None or (query_ids is None and known_ids is None),
+                   "query_ids and known_ids need candidate_ids, the ids that they are compared with")
+    candidate_ids = checks.ids("candidate_ids", candidate_ids, (columns,), targets.device)
+    query_ids = checks.ids("query_ids", query_ids, (rows,), targets.device)
+    known_ids = checks.ids("known_ids", known_ids, (rows, -1), targets.device)
+    return candidate_ids, forbidden_table(targets, candidate_ids, query_ids, known_ids)
 
 
 def choose(query: torch.Tensor) -> str:

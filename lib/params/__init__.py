@@ -36,6 +36,7 @@ class Params(Section):
     """Every leaf of a run."""
 
     profile: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="name of the run folder and the figure folder")
+    tiny: bool = Field(False, description="the whole chain on small stand-ins for models and data, as a dry run (lib.tiny)")
     paths: PathParams = PathParams()
     study: StudyParams = StudyParams()
     generation: GenerationParams = GenerationParams()
@@ -81,7 +82,8 @@ def find(name_or_path: str | Path) -> Path:
 def load(name_or_path: str | Path = "classroom", overrides: dict[str, Any] | None = None) -> Params:
     """Read a profile and apply ``overrides``, a dict of dotted leaves such as ``{"training.steps": 4}``.
 
-    Raises KitError, one sentence naming the leaf, for an unreadable file or a value that does not fit.
+    Where ``tiny`` is true, the leaves of ``lib.tiny`` come between the two. Raises KitError, one sentence naming the
+    leaf, for an unreadable file or a value that does not fit.
     """
     import yaml
 
@@ -94,7 +96,12 @@ def load(name_or_path: str | Path = "classroom", overrides: dict[str, Any] | Non
         raise KitError(f"{path}{line} cannot be read as YAML; mend it or restore it from git") from error
     if not isinstance(values, dict):
         raise KitError(f"{path} holds no parameters; it must be a YAML mapping like params/classroom.yaml")
-    for dotted, value in (overrides or {}).items():
+    overrides = overrides or {}
+    if overrides.get("tiny", values.get("tiny")) is True:
+        from lib.tiny import leaves
+
+        overrides = leaves(values, overrides, ROOT) | overrides
+    for dotted, value in overrides.items():
         _assign(values, dotted, value)
     try:
         return Params.model_validate(values)

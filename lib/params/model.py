@@ -92,6 +92,9 @@ class InfluenceParams(Section):
     normalize: Literal["z", "std", "t"] = Field(
         "z", description="normalized influence: z (scores z-scored over the runs, then mean difference; the paper does not "
                          "define its own), std (standardised coefficient) or t (effect over its standard error)")
+    exclude: tuple[str, ...] = Field(
+        ("SummEval",), strict=False,
+        description="tasks of a results table that take no part in the influence (SummEval's score is half a p-value)")
     terms: Literal["main", "two_way", "saturated"] = Field(
         "main", description="regression terms: interactions that are fitted leave the error")
     nan: Literal["refuse", "drop"] = Field("refuse", description="missing scores: stop, or go on as if the run did not happen")

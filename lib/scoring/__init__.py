@@ -78,30 +78,35 @@ def score(
         raise KitError("there is nothing to score: the suite names no tasks, or all of them are in scoring.exclude")
     ready, failed = prepare(wanted, settings.data_dir)
     _tell("not scored", failed)
-    rows, drawn, seconds = [], [], []
     with kept_random_state(), merged(embedder):
         run = TaskRun(embedder, Path(out_dir), name, settings, predictions)
-        run.bar = bar = Bar(ready, name, progress)
-        for task in ready:
-            bar.task(task)
-            record, reason = run.task(task)
-            if record is None:
-                failed[task.metadata.name] = reason
-                _tell("not scored", {task.metadata.name: reason})
-            else:
-                rows.append({column: record[column] for column in COLUMNS})
-                seconds.append(record["seconds"])
-                drawn += [{"task": record["task"], "draw": i, "score": s} for i, s in enumerate(record["draws"])]
-            bar.done(task)
-        if bar.close():
-            _tell("not scored", failed)
-        run.close(failed)
-    flags = {row["task"]: DISTRUSTED[row["task"]] for row in rows if row["task"] in DISTRUSTED}
+        run.bar = Bar(ready, name, progress)
+        records = _records(run, ready, failed)
+    table = pd.DataFrame([{column: record[column] for column in COLUMNS} for record in records], columns=COLUMNS)
+    flags = {task: DISTRUSTED[task] for task in table["task"] if task in DISTRUSTED}
     _tell("flagged", flags)
-    table = pd.DataFrame(rows, columns=COLUMNS)
+    drawn = [{"task": record["task"], "draw": i, "score": s} for record in records for i, s in enumerate(record["draws"])]
     table.attrs.update(failed=failed, flags=flags, encoded=run.encoded, predictions=run.predictions, draws=drawn)
-    table.attrs["seconds"] = seconds
+    table.attrs["seconds"] = [record["seconds"] for record in records]
     return table
+
+
+def _records(run: TaskRun, tasks: Sequence, failed: dict[str, str]) -> list[dict]:
+    """Run the tasks and return the records of those that have a score; why others have none goes into ``failed``."""
+    records = []
+    for task in tasks:
+        run.bar.task(task)
+        record, reason = run.task(task)
+        if record is not None:
+            records.append(record)
+        else:
+            failed[task.metadata.name] = reason
+            _tell("not scored", {task.metadata.name: reason})
+        run.bar.done(task)
+    if run.bar.close():
+        _tell("not scored", failed)
+    run.close(failed)
+    return records
 
 
 def draws(table: pd.DataFrame) -> pd.DataFrame:

@@ -8,12 +8,17 @@ import pandas as pd
 
 from lib import scoring
 from lib.design import BASE, CODES, levels, parse_run
-from lib.files import KitError, read_json, write_text
+from lib.files import KitError, changed, read_json, write_digests, write_text
 from lib.params import Params
 
 
 def adapter_folder(params: Params, subset: str, seed: int) -> Path | None:
-    """Return the adapter's folder of a run, None for the untrained base. Raises KitError when there is none yet."""
+    """Return the adapter's folder of a run, None for the untrained base.
+
+    Raises KitError when there is none yet, or when its bytes are not those that training wrote.
+    """
+    from lib.embedder.adapters import spoilt
+
     if subset == BASE:
         return None
     folder = params.run_dir / "models" / subset / f"seed{seed}"
@@ -21,6 +26,12 @@ def adapter_folder(params: Params, subset: str, seed: int) -> Path | None:
         raise KitError(
             f"{folder} holds no adapter yet; run notebook 03 with subset={subset!r} and seed={seed}, "
             "or `make reproduce`"
+        )
+    record = folder / "train.json"
+    if file := spoilt(folder, read_json(record) if record.is_file() else {}):
+        raise KitError(
+            f"{file} is not what training wrote (its digest differs), so it is not scored; run `make reproduce`, which "
+            f"trains it again, or delete {folder} and run notebook 03 with subset={subset!r} and seed={seed}"
         )
     return folder
 
@@ -45,7 +56,7 @@ def origin(params: Params, subset: str, seed: int) -> dict[str, object]:
 
 
 def write_scores(params: Params, subset: str, seed: int, table: pd.DataFrame) -> Path:
-    """Write ``scores/<subset>/seed<k>.csv`` and its draws from ``lib.scoring.score``'s table; return the path.
+    """Write ``scores/<subset>/seed<k>.csv``, its draws and their digests from ``lib.scoring.score``'s table; return its path.
 
     Raises KitError naming the failed tasks, and writes nothing, unless ``scoring.allow_missing`` is set.
     """
@@ -63,8 +74,25 @@ def write_scores(params: Params, subset: str, seed: int, table: pd.DataFrame) ->
     full = table.assign(**row, score_seconds=table.attrs["seconds"])[first + list(table.columns) + last]
     path = params.run_dir / "scores" / subset / f"seed{seed}.csv"
     draws = scoring.draws(table).assign(**left)[["subset", "seed", "task", "draw", "score"]]
-    write_text(path.with_suffix(".draws.csv"), draws.to_csv(index=False, lineterminator="\n"))
-    return write_text(path, full.to_csv(index=False, lineterminator="\n"))
+    files = {path.with_suffix(".draws.csv"): draws, path: full}
+    for file, content in files.items():
+        write_text(file, content.to_csv(index=False, lineterminator="\n"))
+    write_digests(_manifest(path), files)
+    return path
+
+
+def check_scores(path: Path) -> None:
+    """Raise KitError when a score file or its draws are not what ``write_scores`` wrote (where it left digests).
+
+    A table that lost its last lines is still a table, so only its digest can tell.
+    """
+    if _manifest(path).is_file() and (file := changed(_manifest(path))):
+        raise KitError(f"{file} is not what notebook 04 wrote (its digest differs); delete {path} and run again "
+                       "to have it made anew from the scores that are kept")
+
+
+def _manifest(path: Path) -> Path:
+    return path.with_suffix(".manifest.json")
 
 
 def read_base(params: Params) -> pd.DataFrame | None:

@@ -9,12 +9,13 @@ float32 in memory. Both are exact: every document is compared with every query.
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lib.files import KitError, read_json, write_json
+from lib.files import KitError, read_json, write_json, writing
 
 BLOCK = 8192
 
@@ -77,7 +78,7 @@ class CorpusSearch:
         vectors = self._corpus_vectors(task_metadata)
         if top_ranked is not None:
             return _rerank(asked, vectors, wanted, ids, top_ranked, top_k)
-        rows, scores = top_rows(asked, vectors, min(top_k, len(ids)))
+        rows, scores = top_rows(asked, vectors, min(top_k, len(ids)), BLOCK)
         return {
             query: {ids[row]: float(score) for row, score in zip(rows[i], scores[i], strict=True)}
             for i, query in enumerate(wanted)
@@ -109,7 +110,7 @@ class CorpusSearch:
             stop = min(start + BLOCK, count)
             block = _unit(self.vectors(document_texts(self._corpus[start:stop]), "", task_metadata.name, keep=False))
             if matrix is None:
-                matrix = np.memmap(path, np.float16, "w+", shape=(count, block.shape[1]))
+                matrix = _reserved(path, (count, block.shape[1]))
             matrix[start:stop] = block
             matrix.flush()
             write_json(state, {"rows": stop, "dim": int(block.shape[1])})
@@ -121,6 +122,14 @@ class CorpusSearch:
             path.unlink(missing_ok=True)
             path.with_suffix(".json").unlink(missing_ok=True)
         self._files = []
+
+
+def _reserved(path: Path, shape: tuple[int, int]) -> np.memmap:
+    """Return a new float16 file as a memory map, its space taken now: a disk full later would kill the process."""
+    with writing(path), open(path, "wb") as handle:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(handle.fileno(), 0, 2 * shape[0] * shape[1])
+    return np.memmap(path, np.float16, "r+" if path.stat().st_size else "w+", shape=shape)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

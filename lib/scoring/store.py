@@ -72,13 +72,14 @@ class Store:
         return self.folder / f"{task}.{key}.json"
 
     def get(self, task: str, key: str) -> dict[str, Any] | None:
-        """Return the record, or None when there is none, or none that is whole with a finite score."""
+        """Return the record, or None when there is none, or none that is as it was written, with a finite score."""
         try:
             record = json.loads(self.path(task, key).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         good = (
             isinstance(record, dict)
+            and record.pop("digest", "") == digest(record)
             and record.get("key") == key
             and record.get("task") == task
             and finite(record.get("score"))
@@ -89,7 +90,8 @@ class Store:
         """Write a record atomically. Raises ValueError for a score that is not a finite number."""
         if not finite(record.get("score")):
             raise ValueError(f"the score of {record.get('task')} is {record.get('score')!r}, not a finite number")
-        return write_json(self.path(record["task"], record["key"]), clean(record))
+        whole = clean(record)
+        return write_json(self.path(record["task"], record["key"]), {**whole, "digest": digest(whole)})
 
 
 def finite(value: Any) -> bool:

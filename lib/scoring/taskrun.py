@@ -6,7 +6,7 @@ import datetime
 import time
 from pathlib import Path
 
-from lib.files import KitError, digest, write_json
+from lib.files import CannotWrite, KitError, cannot_write, digest, disk_full, write_json, writing
 from lib.scoring.store import Store, finite, mteb_version, task_key
 
 
@@ -66,7 +66,10 @@ class TaskRun:
         return task_key(task, self.adapter, {**self.how, "instructions": texts, "parts": extra})
 
     def task(self, task) -> tuple[dict | None, str]:
-        """Return (record, ""), or (None, why there is none). An aggregate's parts are run and kept one by one."""
+        """Return (record, ""), or (None, why there is none). An aggregate's parts are run and kept one by one.
+
+        Raises CannotWrite when nothing more can be kept, say because the disk is full.
+        """
         try:
             key = self.key(task)
             record = self.store.get(task.metadata.name, key)
@@ -75,6 +78,8 @@ class TaskRun:
             if getattr(task, "is_aggregate", False):
                 return self._aggregate(task, key)
             reason = self._attempts(task, key)
+        except CannotWrite:
+            raise  # nothing that the next tasks give could be kept
         except KitError as error:
             return None, str(error)
         return (None, reason) if reason else (self.store.get(task.metadata.name, key), "")
@@ -94,10 +99,14 @@ class TaskRun:
                 return ""
             except TimeLimit:
                 return f"took longer than scoring.time_limit ({self.settings.time_limit:g} s)"
+            except CannotWrite:
+                raise
             except KitError as error:
                 return str(error)
             except Exception as error:
-                reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+                if disk_full(error):
+                    raise cannot_write(error.filename or self.out_dir / task.metadata.name, error) from error
+                reason = _reason(task, error)
             finally:
                 if not hasattr(task, "spec"):
                     task.unload_data()
@@ -139,7 +148,8 @@ class TaskRun:
         value = float(result.get_score())
         if not finite(value):
             raise KitError(f"{task.metadata.name} came out as {value}, not a number; look at its data")
-        ResultCache(self.out_dir / "mteb").save_to_cache(result, self.encoder.mteb_model_meta)
+        with writing(self.out_dir / "mteb" / task.metadata.name):
+            ResultCache(self.out_dir / "mteb").save_to_cache(result, self.encoder.mteb_model_meta)
         record = {
             "task": task.metadata.name,
             "type": task.metadata.type,
@@ -180,6 +190,15 @@ class TaskRun:
             path.unlink(missing_ok=True)
             if self._encoder is not None:
                 self._encoder.drop_corpora()
+
+
+def _reason(task, error: Exception) -> str:
+    """Say in one line why a task has no score; for a hub that went away, how to do without it."""
+    from lib.sources.hub import how_to_bring, went_away
+
+    if not hasattr(task, "spec") and went_away(error):
+        return how_to_bring({str(task.metadata.dataset["path"]): str(task.metadata.dataset["revision"])})
+    return f"{type(error).__name__}: {error}".splitlines()[0][:300]
 
 
 def check_candidates(task) -> None:

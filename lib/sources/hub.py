@@ -48,6 +48,16 @@ def go_offline() -> None:
     constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = datasets.config.HF_DATASETS_OFFLINE = True
 
 
+def went_away(error: BaseException | None) -> bool:
+    """Say whether an error, or one behind it, is that of a connection that could not be made or was lost."""
+    lost = {"ConnectionError", "TimeoutError", "Timeout", "TransportError", "MaxRetryError"}  # Python, requests, httpx, urllib3
+    while error is not None:
+        if lost & {kind.__name__ for kind in type(error).__mro__}:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def prepare(tasks: Sequence, data_dir: str | Path = "") -> tuple[list, dict[str, str]]:
     """Return (tasks that can be had, {name: why not and how to bring it}).
 

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lib.embedder.adapters import CONFIG, WEIGHTS, spoilt
 from lib.files import KitError, append_jsonl, digest, digest_file, read_json, write_json
 from lib.mixture import Batch, steps_per_source
 from lib.training import checkpoint, memory
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from lib.params import TrainingParams
 
 LOG, SUMMARY = "log.jsonl", "train.json"
+COPY = ".train.json"        # the summary again: Snakemake deletes the first when it was killed before it saw the job end
 CACHED_TEXTS = 200_000      # texts whose token ids are remembered between steps
 
 
@@ -71,11 +73,19 @@ class Run:
 
     def finished(self) -> dict | None:
         """Return the summary of a run that has been finished already from the same data and parameters."""
-        path = self.out_dir / SUMMARY
-        if not path.is_file() or not (self.out_dir / "adapter_model.safetensors").is_file():
-            return None
-        summary = read_json(path)
-        return summary if summary.get("key") == self.key else None
+        for name in (SUMMARY, COPY):
+            summary = _summary_in(self.out_dir / name)
+            if summary.get("key") != self.key or not (self.out_dir / WEIGHTS).is_file():
+                continue
+            if file := spoilt(self.out_dir, summary):
+                print(f"{file} is not what training wrote (its digest differs); this run is trained again")
+                return None
+            if self.group.first:
+                checkpoint.remove(self.out_dir)        # a process killed just before its end had not come to that
+                if name == COPY:
+                    write_json(self.out_dir / SUMMARY, summary)
+            return summary
+        return None
 
     def prepare(self) -> None:
         """Attach the adapter, build the optimizer, and go to the checkpoint if there is one."""
@@ -87,11 +97,12 @@ class Run:
         weights = [w for w in self.embedder.model.parameters() if w.requires_grad]
         self.optimizer = torch.optim.AdamW(weights, lr=self.params.learning_rate, weight_decay=self.params.weight_decay)
         budget, keep = memory.budgets(self.embedder, self.params)
-        found = checkpoint.load(self.out_dir, self.key, self.embedder.model, self.optimizer)
+        found = checkpoint.load(self.out_dir, self.key, self.embedder.model, self.optimizer, self.out_dir / LOG)
         if found is not None:
             self.start, budget, keep = found.step, found.budget, found.keep
         budget = self.group.smallest(budget)           # every rank cuts the same micro-batches
         if self.group.first:
+            checkpoint.sweep(self.out_dir)
             self.log = checkpoint.trim_log(self.out_dir / LOG, self.start)
         self.group.barrier()
         self.cache = GradCache(self.embedder, self.params, budget, keep, attention_of(self.embedder, self.params), self.group)
@@ -164,8 +175,10 @@ class Run:
         if self.group.first:
             self.embedder.save_adapter(self.out_dir)
         self.group.barrier()
-        summary = {**extra, **self._summary(), "adapter": digest_file(self.out_dir / "adapter_model.safetensors")}
+        digests = {"adapter": digest_file(self.out_dir / WEIGHTS), "adapter_config": digest_file(self.out_dir / CONFIG)}
+        summary = {**extra, **self._summary(), **digests}
         if self.group.first:
+            write_json(self.out_dir / COPY, summary)
             write_json(self.out_dir / SUMMARY, summary)
             checkpoint.remove(self.out_dir)
         self.group.barrier()
@@ -184,6 +197,14 @@ class Run:
             "final_loss": self.log[-1]["loss"] if self.log else None,
             "adapter_digest": self.embedder.adapter_digest(), "embedder": self.embedder.fingerprint(),
         }
+
+
+def _summary_in(path: Path) -> dict:
+    """Return a finished run's summary, {} when there is none that can be read."""
+    try:
+        return read_json(path) if path.is_file() else {}
+    except KitError:
+        return {}
 
 
 def attention_of(embedder: Embedder, params: TrainingParams) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.files import KitError, read_jsonl, write_bytes, write_jsonl
+from lib.files import KitError, write_bytes, write_jsonl
 
 if TYPE_CHECKING:
     import torch
@@ -35,29 +37,30 @@ def save(folder: Path, key: str, position: Position, model, optimizer) -> None:
         "optimizer": optimizer.state_dict(), "torch": torch.get_rng_state(), "python": _packed(random.getstate()),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
+    state["digest"] = _digest(state)
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_bytes(folder / NAME, buffer.getvalue())
 
 
-def load(folder: Path, key: str, model, optimizer) -> Position | None:
-    """Restore a run from its checkpoint; None when there is none.
+def load(folder: Path, key: str, model, optimizer, log: Path) -> Position | None:
+    """Restore a run from its checkpoint; None when there is none to go on from.
 
-    ``key`` is the digest of everything the run is made from. Raises KitError when the checkpoint belongs to other
-    data or parameters, or is damaged.
+    A checkpoint that is damaged, or whose steps are not all in ``log``, is none: that is said, and the run starts
+    again. ``key`` is the digest of everything the run is made from. Raises KitError when the checkpoint belongs to
+    other data or parameters.
     """
     import torch
 
-    path = folder / NAME
-    if not path.is_file():
+    state = _read(folder / NAME)
+    if state is None:
         return None
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise KitError(f"{path} is damaged ({type(error).__name__}); delete it to train this run from its start") from error
-    if state.get("key") != key:
-        raise KitError(f"{path} is of a run with other data or parameters; delete {folder} to train anew, "
+    if state["key"] != key:
+        raise KitError(f"{folder / NAME} is of a run with other data or parameters; delete {folder} to train anew, "
                        "or go back to those parameters to finish it")
+    if logged(log, state["step"]) is None:
+        print(f"{log} does not hold the {state['step']} steps before the checkpoint; this run is trained again from its start")
+        return None
     with torch.no_grad():
         for name, weight in _trained(model):
             weight.copy_(state["adapter"][name])
@@ -69,20 +72,70 @@ def load(folder: Path, key: str, model, optimizer) -> Position | None:
     return Position(state["step"], state["budget"], state["keep"])
 
 
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return a checkpoint's content, None when there is none or it is not what ``save`` wrote (said aloud)."""
+    import torch
+
+    if not path.is_file():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if state.pop("digest") != _digest(state):
+            raise ValueError("its digest differs")
+    except Exception as error:  # half a file, or a changed byte, can make torch raise whatever it likes
+        print(f"{path} is damaged ({type(error).__name__}); this run is trained again from its start")
+        return None
+    return state
+
+
+def _digest(state: dict[str, Any]) -> str:
+    """Digest every number of a checkpoint: a file with a changed byte may well still be one that torch can read."""
+    import torch
+
+    hasher = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            hasher.update(f"{value.dtype} {tuple(value.shape)}".encode())
+            hasher.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        elif isinstance(value, dict):
+            add([item for pair in value.items() for item in pair])
+        elif isinstance(value, (list, tuple)):
+            hasher.update(f"[{len(value)}".encode())
+            for item in value:
+                add(item)
+        else:
+            hasher.update(repr(value).encode())
+
+    add(state)
+    return hasher.hexdigest()
+
+
 def remove(folder: Path) -> None:
     """Delete the checkpoint of a finished run."""
     (folder / NAME).unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Delete what a killed process left half written in a run's own folder."""
+    for left in folder.glob(".*.tmp"):
+        left.unlink(missing_ok=True)
+
+
+def logged(path: Path, steps: int) -> list[dict] | None:
+    """Return the first ``steps`` lines of a log, None when they are not the steps 1 to ``steps``."""
+    try:
+        rows = [json.loads(line) for line in path.read_bytes().split(b"\n")[:steps]]
+        return rows if [row["step"] for row in rows] == list(range(1, steps + 1)) else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None if steps else []
 
 
 def trim_log(path: Path, steps: int) -> list[dict]:
     """Cut a log back to its first ``steps`` steps (a killed run may have logged more than it saved); return them."""
     if not path.is_file():
         return []
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]               # a line without its end was being written
-    if whole != text:
-        path.write_text(whole, encoding="utf-8")
-    rows = [row for row in (read_jsonl(path) if whole else []) if row["step"] <= steps]
+    rows = logged(path, steps) or []
     write_jsonl(path, rows)
     return rows
 

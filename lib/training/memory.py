@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from lib.embedder import Embedder
     from lib.params import TrainingParams
 
-CPU_TOKENS = 4096        # a processor gains nothing from larger micro-batches: activations leave its cache
+CPU_TOKENS = 2048        # a processor gains nothing from larger micro-batches: activations leave its cache
 GPU_TOKENS = (2048, 32768)
 
 

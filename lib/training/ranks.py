@@ -62,6 +62,9 @@ def main(argv: list[str] | None = None) -> int:
 
     The one argument is JSON, ``[params_file, overrides, run, seed]``: torchrun takes options of its own for its own.
     """
+    from lib.grid import warm
+
+    warm.die_with_parent()  # torchrun starts us; without it we would go on writing beside the next attempt
     params_file, overrides, run, seed = json.loads((argv or sys.argv[1:])[0])
     try:
         _train(load(params_file, overrides), run, seed)

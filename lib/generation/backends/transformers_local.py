@@ -1,7 +1,8 @@
 """transformers in this process: for a local model where neither vLLM nor a server is at hand.
 
-Slow, but it needs nothing new. Each answer has its own seed: the noise of its sampling comes from its own
-generator, so an answer does not depend on which others are in its batch (up to rounding).
+Slow, but it needs nothing new, and it holds answers to their JSON schema too. Each answer has its own seed: the noise
+of its sampling comes from its own generator, so an answer does not depend on which others are in its batch (up to
+rounding).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from lib.params import GenerationParams
 
 
 class LocalTransformers:
-    """Loads ``generation.model``. Structured outputs are not available here; the parser sorts out the answers."""
+    """Loads ``generation.model``. Answers keep to a ``json_schema``; ``json_object`` is left to the parser."""
 
     def __init__(self, generation: GenerationParams):
         if not generation.model:
@@ -34,6 +35,7 @@ class LocalTransformers:
         self.model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
         self.tokenizer.pad_token = self.tokenizer.pad_token or self.tokenizer.eos_token
         self.batch_size = generation.batch_size
+        self.vocabulary = None
 
     def close(self) -> None:
         """Drop the model."""
@@ -71,7 +73,7 @@ class LocalTransformers:
                 top_p=None,
                 top_k=None,
                 pad_token_id=self.tokenizer.pad_token_id,
-                logits_processor=LogitsProcessorList([_seeded(requests)]),
+                logits_processor=LogitsProcessorList([*self._schemas(requests), _seeded(requests)]),
             )
         ends = {self.tokenizer.eos_token_id, *_as_list(self.model.generation_config.eos_token_id)}
         for request, row, mask in zip(
@@ -82,6 +84,15 @@ class LocalTransformers:
             text = self.tokenizer.decode(written[:stop], skip_special_tokens=True)
             used = len(written) if stop is None else stop + 1
             yield Answer(request.key, text, "length" if stop is None else "stop", int(mask.sum()), used)
+
+    def _schemas(self, requests: Sequence[Request]) -> list:
+        """Return what holds a batch to its schemas; nothing where there are none."""
+        if not any(request.schema for request in requests):
+            return []
+        from lib.generation.backends.schema import Vocabulary, held
+
+        self.vocabulary = self.vocabulary or Vocabulary(self.tokenizer)
+        return [held(self.vocabulary, requests)]
 
 
 def _as_list(value) -> list:
@@ -102,16 +113,14 @@ def _seeded(requests: Sequence[Request]):
             self.generators = [torch.Generator().manual_seed(request.seed) for request in requests]
 
         def __call__(self, input_ids, scores):
-            scores = scores.float().clone()
-            for row, request in enumerate(requests):
-                if request.temperature == 0:
-                    continue
-                logits = scores[row] / request.temperature
-                ordered, places = logits.sort(descending=True)
-                chances = ordered.softmax(-1)
-                logits[places[chances.cumsum(-1) - chances >= request.top_p]] = -torch.inf
-                noise = torch.empty(len(logits)).exponential_(generator=self.generators[row]).log().neg()
-                scores[row] = logits + noise.to(logits.device)
-            return scores
+            warm = torch.tensor([request.temperature for request in requests], device=scores.device)[:, None]
+            nucleus = torch.tensor([request.top_p for request in requests], device=scores.device)[:, None]
+            logits = scores.float() / warm.clamp(min=1e-6)
+            ordered, places = logits.sort(descending=True)
+            chances = ordered.softmax(-1)
+            ordered[chances.cumsum(-1) - chances >= nucleus] = -torch.inf
+            noise = torch.stack([torch.empty(logits.shape[1]).exponential_(generator=own) for own in self.generators])
+            drawn = torch.empty_like(logits).scatter_(1, places, ordered) - noise.log().to(logits.device)
+            return torch.where(warm > 0, drawn, scores.float())
 
     return Seeded()

@@ -44,6 +44,8 @@ class LocalVLLM:
                 seed=0,
                 trust_remote_code=False,
                 enforce_eager=not torch.cuda.is_available(),
+                # on a processor a prompt read in two pieces breaks requests with a seed of their own (vLLM 0.32)
+                enable_chunked_prefill=None if torch.cuda.is_available() else False,
                 disable_log_stats=True,
                 structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
             )

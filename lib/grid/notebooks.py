@@ -1,0 +1,76 @@
+"""The committed notebooks: executed again in place, with nothing in them that belongs to one run or one machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lib.files import KitError, digest_file, read_json, write_text
+from lib.grid import failure
+from lib.params import ROOT, Params
+
+OF_ONE_RUN = ("papermill", "execution")  # metadata that hold times of execution
+
+
+def refresh(params: Params, folder: Path = ROOT / "notebooks") -> Iterator[Path]:
+    """Execute the notebooks of ``folder`` in order, each with the parameters it holds, and yield it when it is written.
+
+    They read the finished run of ``params`` and do none of its work again. Raises KitError when that run is not
+    finished, or for a notebook that stops or shows a folder of this machine; it is left as it was.
+    """
+    if not (params.run_dir / "influence.json").is_file():
+        raise KitError(f"the notebooks read the finished run of {params.profile}; say `make reproduce` first")
+    with kept_times(params.run_dir):
+        for path in sorted(folder.glob("*.ipynb")):
+            notebook = cleaned(execute(path))
+            shown = next((place for place in (str(ROOT), f"{Path.home()}/") if place in _outputs(notebook)), "")
+            if shown:
+                raise KitError(f"an output of {path.name} shows {shown}, a folder of this machine; print a name instead")
+            yield write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+
+
+def execute(path: Path) -> dict:
+    """Return the executed notebook. Raises KitError, with the error of the cell that stopped it."""
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch) / path.name
+        try:
+            papermill.execute_notebook(str(path), str(out), cwd=str(path.parent), kernel_name="python3", progress_bar=False)
+        except PapermillExecutionError:
+            raise KitError(f"{path.name} stopped ({failure(out)}) and is left as it was") from None
+        return read_json(out)
+
+
+def cleaned(notebook: dict) -> dict:
+    """Return a notebook without what papermill and Jupyter note about one execution."""
+    cells = [{**cell, "metadata": _lasting(cell["metadata"])} for cell in notebook["cells"]]
+    return {**notebook, "metadata": _lasting(notebook["metadata"]), "cells": cells}
+
+
+def _lasting(metadata: dict) -> dict:
+    return {key: value for key, value in metadata.items() if key not in OF_ONE_RUN}
+
+
+def _outputs(notebook: dict) -> str:
+    return json.dumps([cell.get("outputs") for cell in notebook["cells"]], ensure_ascii=False)
+
+
+@contextmanager
+def kept_times(folder: Path) -> Iterator[None]:
+    """Give files that are written again with the same bytes their old time back.
+
+    Otherwise the next ``make reproduce`` would take them for new and do all that follows from them again.
+    """
+    before = {path: (path.stat().st_mtime_ns, digest_file(path)) for path in folder.rglob("*") if path.is_file()}
+    try:
+        yield
+    finally:
+        for path, (time, content) in before.items():
+            if path.is_file() and path.stat().st_mtime_ns != time and digest_file(path) == content:
+                os.utime(path, ns=(time, time))

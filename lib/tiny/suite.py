@@ -1,0 +1,133 @@
+"""Stand-ins for mteb's data sets: bundled texts in the hub's own file layout, read by mteb's own task classes.
+
+What a set looks like follows from its task's metadata: type, splits, languages, how it is loaded. Each takes a few
+rows, drawn by the task's name, of one bundled set of its type, with real labels, scores and candidates.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from lib.files import KitError, read_jsonl, write_jsonl, write_text
+
+# {configuration: {split: rows}}; "" stands for every split that the task is evaluated on
+Tables = dict[str, dict[str, list[dict]]]
+Files = list[list[dict]]
+
+
+def write(folder: Path, suite: str | list[str]) -> None:
+    """Write a stand-in for every hub data set of a suite, as ``folder/ORG__NAME`` (see ``scoring.data_dir``)."""
+    from lib.scoring import suites
+
+    for task in suites.tasks(suite):
+        for leaf in suites.leaves(task):
+            if not hasattr(leaf, "spec"):  # a bundled set needs none
+                write_set(folder / str(leaf.metadata.dataset["path"]).replace("/", "__"), leaf)
+
+
+def write_set(folder: Path, task) -> None:
+    """Write the stand-in of one task's data set. Raises KitError for a type of task that has none."""
+    kind, name = task.metadata.type, task.metadata.name
+    if kind not in _MAKERS:
+        raise KitError(f"tiny has no stand-in for {name}, a task of type {kind}; leave it out with scoring.exclude")
+    rng = random.Random(name)
+    tables = _MAKERS[kind](rng.choice(bundled(kind)), rng, task)
+    if task.metadata.is_multilingual:
+        tables = _by_language(tables, task)
+    head = []
+    for config, splits in tables.items():
+        head.append(f"- config_name: {config}\n  data_files:\n")
+        for split, rows in splits.items():
+            for each in [split] if split else task.eval_splits:
+                write_jsonl(folder / config / f"{each}.jsonl", rows)
+                head.append(f"  - split: {each}\n    path: {config}/{each}.jsonl\n")
+    write_text(folder / "README.md", f"---\nconfigs:\n{''.join(head)}---\n")
+
+
+def bundled(kind: str) -> list[Files]:
+    """Return the rows of each bundled evaluation set of a type, file by file."""
+    from lib.scoring.localsets import files_of, read_spec
+    from lib.scoring.suites import suite_folder
+
+    specs = [read_spec(path) for path in sorted(suite_folder().glob("*.yaml"))]
+    return [[read_jsonl(path) for path in files_of(spec, suite_folder())] for spec in specs if spec["type"] == kind]
+
+
+def _by_language(tables: Tables, task) -> Tables:
+    """One configuration per language, or one for all with a column ``lang`` where mteb loads them together."""
+    rows = tables["default"]
+    if not task.fast_loading:
+        return {language: rows for language in task.hf_subsets}
+    return {"default": {split: [{**row, "lang": language} for language in task.hf_subsets for row in found]
+                        for split, found in rows.items()}}
+
+
+def _classification(files: Files, rng: random.Random, task) -> Tables:
+    names = sorted({row["label"] for row in files[0]})
+    chosen = rng.sample(names, min(3, len(names)))
+    splits: dict[str, list[dict]] = {}
+    for split, ours, count in (("train", "train", 6), ("", "test", 4)):
+        splits[split] = [{"text": row["text"], "label": chosen.index(label), "label_text": str(label)} for label in chosen
+                         for row in _some([r for r in files[0] if (r["split"], r["label"]) == (ours, label)], count, rng)]
+    return {"default": splits}
+
+
+def _clustering(files: Files, rng: random.Random, task) -> Tables:
+    sets = [_some(files[0], 16, rng) for _ in range(2)]
+    return {"default": {"": [{"sentences": [row["text"] for row in rows], "labels": [row["label"] for row in rows]}
+                             for rows in sets]}}
+
+
+def _pairs(files: Files, rng: random.Random, task) -> Tables:
+    """All pairs in one row, under the names from which mteb's three English tasks rename them."""
+    rows = _some(files[0], 16, rng)
+    columns = {"sent1": "sentence1", "sent2": "sentence2", "labels": "label"}
+    return {"default": {"": [{theirs: [row[ours] for row in rows] for theirs, ours in columns.items()}]}}
+
+
+def _sts(files: Files, rng: random.Random, task) -> Tables:
+    def graded(score: float) -> float:  # ours run from 0 to 5
+        return task.min_score + score / 5 * (task.max_score - task.min_score)
+
+    return {"default": {"": [{**row, "score": graded(row["score"])} for row in _some(files[0], 12, rng)]}}
+
+
+def _summarization(files: Files, rng: random.Random, task) -> Tables:
+    return {"default": {"": _some(files[0], 4, rng)}}
+
+
+def _retrieval(files: Files, rng: random.Random, task) -> Tables:
+    corpus, queries, qrels = files
+    asked = _some(queries, 6, rng)
+    ids = {row["_id"] for row in asked}
+    qrels = [row for row in qrels if row["query-id"] in ids]
+    found = {row["corpus-id"] for row in qrels}
+    others = _some([row for row in corpus if row["_id"] not in found], 6, rng)
+    documents = [row for row in corpus if row["_id"] in found] + others
+    documents = [{"_id": row["_id"], "title": row.get("title", ""), "text": row["text"]} for row in documents]
+    return {"corpus": {"": documents}, "queries": {"": asked}, "default": {"": qrels}}
+
+
+def _reranking(files: Files, rng: random.Random, task) -> Tables:
+    """Query ids end in a number after "_", by which MindSmallReranking joins the parts of one query."""
+    tables: dict[str, list[dict]] = {"corpus": [], "queries": [], "default": [], "top_ranked": []}
+    for number, row in enumerate(_some(files[0], 5, rng)):
+        query, texts = f"q{number}_0", [*row["positive"][:2], *row["negative"][:4]]
+        ids = [f"d{number}-{place}" for place in range(len(texts))]
+        tables["corpus"] += [{"_id": i, "title": "", "text": text} for i, text in zip(ids, texts, strict=True)]
+        tables["queries"].append({"_id": query, "text": row["query"]})
+        tables["default"] += [{"query-id": query, "corpus-id": i, "score": int(i in ids[:2])} for i in ids]
+        tables["top_ranked"].append({"query-id": query, "corpus-ids": ids})
+    return {config: {"": rows} for config, rows in tables.items()}
+
+
+def _some(rows: list[dict], count: int, rng: random.Random) -> list[dict]:
+    return rng.sample(rows, min(count, len(rows)))
+
+
+_MAKERS: dict[str, Callable[[Files, random.Random, object], Tables]] = {
+    "Classification": _classification, "Clustering": _clustering, "PairClassification": _pairs, "Reranking": _reranking,
+    "Retrieval": _retrieval, "STS": _sts, "Summarization": _summarization,
+}

@@ -1,0 +1,135 @@
+"""A copy of the kit whose notebooks do next to nothing: the real Snakefile, papermill and reports around quick jobs.
+
+A job writes its name into ``journal`` and does what the file of its name in ``faults/`` says: ``raise``, ``killed``
+(as the kernel's out-of-memory killer does it), ``memory`` (more than it may have), or nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+from grids import ROOT
+
+HEAD = '''
+import os, pathlib, signal, time
+from lib.files import digest, digest_file, read_json, write_bytes, write_digests, write_json, write_text
+from lib.params import load
+
+params = load(params_file, overrides)
+home = pathlib.Path(os.environ["STANDIN"])
+
+def begin(name):
+    with open(home / "journal", "a") as journal:
+        journal.write(name + "\\n")
+    fault = home / "faults" / name.replace(" ", "-")
+    kind = fault.read_text() if fault.exists() else ""
+    print(f"{name} begins", flush=True)
+    if kind == "raise":
+        raise ValueError(f"planted in {name}")
+    if kind == "killed":
+        time.sleep(0.5)  # a kernel sends what was printed a moment later
+        os.kill(os.getpid(), signal.SIGKILL)
+    if kind == "memory":
+        import resource
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))
+        bytearray(64 << 30)
+'''
+CELLS = {
+    "01_generate": '''
+begin("generate")
+write_json(params.run_dir / "data" / "manifest.json", {})''',
+    "02_inspect": '''
+begin("inspect")
+write_json(params.run_dir / "inspect.json", {})''',
+    "03_train": '''
+begin(f"train {subset} {seed}")
+folder = params.run_dir / "models" / subset / f"seed{seed}"
+weights = write_bytes(folder / "adapter_model.safetensors",
+                      digest([subset, seed, params.training.learning_rate]).encode() * 64 * int(os.environ.get("ADAPTER_KB", 1)))
+config = write_json(folder / "adapter_config.json", {})
+write_json(folder / "train.json", {"seconds": 0.5, "adapter": digest_file(weights), "adapter_config": digest_file(config)})''',
+    "04_score": '''
+begin(f"score {subset} {seed}")
+import random
+from lib.design import BASE, levels, parse_run
+chosen = () if subset == BASE else parse_run(subset)[0]
+codes = levels(chosen, params.study.categories)
+start = [subset, int(subset != BASE), *codes.values(), seed]
+rows = [["subset", "public", *codes, "seed", "task", "type", "metric", "score", "params_hash", "score_seconds"]]
+for i, kind in enumerate(["STS", "STS", "Retrieval", "Retrieval"]):
+    score = 0.5 + 0.02 * len(chosen) + 0.01 * random.Random(f"{subset} {seed} {i}").random()
+    rows.append([*start, f"Task{i}", kind, "m", score, params.hash("training"), 0.1])
+path = params.run_dir / "scores" / subset / f"seed{seed}.csv"
+text = "".join(",".join(map(str, row)) + "\\n" for row in rows)
+write_digests(path.with_suffix(".manifest.json"), [write_text(path, text)])''',
+    "05_influence": '''
+begin("influence")
+write_json(params.run_dir / "influence.json", {"inputs": {"results.csv": digest_file(params.run_dir / "results.csv")}})''',
+}
+RUN = 'subset = "ss"\nseed = 0\nexplain = True'
+PARAMETERS = {"01_generate": "", "02_inspect": "", "03_train": RUN, "04_score": RUN, "05_influence": 'results = ""'}
+
+
+class Kit:
+    """The copy in ``folder``; ``real`` names the notebooks that are the kit's own."""
+
+    def __init__(self, folder: Path, real: tuple[str, ...] = (), **overrides: object):
+        self.folder, self.home, self.runs = folder / "kit", folder, folder / "runs"
+        self.overrides = {"paths.runs": str(self.runs), "paths.figures": str(folder / "figures"), "grid.retries": 0, **overrides}
+        shutil.copytree(ROOT / "lib", self.folder / "lib", ignore=shutil.ignore_patterns("__pycache__", "data"))
+        (self.folder / "lib" / "data").symlink_to(ROOT / "lib" / "data")
+        shutil.copytree(ROOT / "params", self.folder / "params")
+        shutil.copy(ROOT / "Snakefile", self.folder)
+        forking = self.folder / "lib" / "grid" / "forking.py"  # these jobs need no torch
+        light = 'PRELOAD = ("papermill.cli", "ipykernel.kernelapp", "lib.params", "pandas", "matplotlib.pyplot")'
+        forking.write_text(re.sub(r"PRELOAD = \(.*?\)\n", light + "\n", forking.read_text(), count=1, flags=re.S))
+        (self.folder / "notebooks").mkdir()
+        (folder / "faults").mkdir()
+        for name, cell in CELLS.items():
+            if name in real:
+                shutil.copy(ROOT / "notebooks" / f"{name}.ipynb", self.folder / "notebooks")
+            else:
+                self._write(name, cell)
+
+    def _write(self, name: str, cell: str) -> None:
+        head = 'params_file = "classroom"\noverrides = {}\n' + PARAMETERS[name]
+        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(head, metadata={"tags": ["parameters"]}),
+                                               nbformat.v4.new_code_cell(HEAD), nbformat.v4.new_code_cell(cell)])
+        book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        nbformat.write(book, self.folder / "notebooks" / f"{name}.ipynb")
+
+    @property
+    def run(self) -> Path:
+        return self.runs / "classroom"
+
+    def fault(self, job: str, kind: str = "") -> None:
+        """Plant a fault in a job ("train ss 0"), or take it out again."""
+        path = self.home / "faults" / job.replace(" ", "-")
+        path.write_text(kind) if kind else path.unlink()
+
+    def start(self, **environment: str) -> subprocess.Popen:
+        """Start ``python -m lib reproduce`` as the leader of a process group."""
+        command = [sys.executable, "-m", "lib", "reproduce", "--overrides", json.dumps(self.overrides)]
+        around = {**os.environ, "PYTHONPATH": str(self.folder), "STANDIN": str(self.home), "TQDM_DISABLE": "1", **environment}
+        return subprocess.Popen(command, cwd=self.folder, env=around, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                start_new_session=True)
+
+    def reproduce(self, **environment: str) -> subprocess.CompletedProcess:
+        """Run the grid to its end."""
+        process = self.start(**environment)
+        out, err = process.communicate(timeout=600)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def journal(self) -> list[str]:
+        """The jobs that began since the last call, in order."""
+        path = self.home / "journal"
+        jobs = path.read_text().splitlines() if path.exists() else []
+        path.unlink(missing_ok=True)
+        return jobs
