@@ -32,8 +32,7 @@ plan: $(READY)  ## say what a run will take before it starts: make plan PROFILE=
 status: $(READY)  ## show what is done, what failed and why, and the time left
 	@$(PY) -m lib status --profile $(PROFILE)
 
-test: $(READY)  ## run all tests, the fast ones first
-	$(PY) -m pytest -q -m "not slow and not long"
+test: test-fast  ## run all tests, the fast ones first
 	$(PY) -m pytest -q -m slow
 
 test-long: $(READY)  ## run the tests of whole grids, clusters and several processes too (minutes each)
@@ -44,7 +43,7 @@ test-vllm: $(READY)  ## run the generator's tests with the real vLLM on the CPU,
 	.venv-vllm/bin/python -m pytest -q tests/vllm
 
 test-fast: $(READY)  ## run the fast tests only
-	$(PY) -m pytest -q -m "not slow and not long"
+	$(PY) -m pytest -q -n 2 -m "not slow and not long"
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(PY) -m jupyterlab notebooks

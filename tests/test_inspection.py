@@ -221,7 +221,8 @@ def test_sets_brought_by_hand_are_compared_and_offline_ones_named_at_once(tmp_pa
         rows = rows_of("STS")[:count]
         lines(folder / "test.jsonl", rows)
         found = evaltexts.evaluation_texts(load("classroom", given))
-        assert sorted(found["STS12"]) == sorted(text for row in rows for text in (row["sentence1"], row["sentence2"]))
+        for _ in range(2):  # once per category; mteb forgets the folder when it unloads the data
+            assert sorted(found["STS12"]) == sorted(text for row in rows for text in (row["sentence1"], row["sentence2"]))
     started = time.perf_counter()
     with pytest.raises(KitError) as caught:
         evaltexts.evaluation_texts(load("classroom", {**given, "scoring.suite": ["STS12", "STS13", "BIOSSES"]}))

@@ -48,7 +48,7 @@ class Texts:
 
     def __iter__(self) -> Iterator[str]:
         from lib.scoring.rng import kept_random_state
-        from lib.sources.hub import own_arrow_cache
+        from lib.sources.hub import own_arrow_cache, unload
 
         loaded = getattr(self.task, "data_loaded", False)
         try:
@@ -62,7 +62,7 @@ class Texts:
             yield from islice(walk(self.task.dataset), self.limit or None)
         finally:
             if not loaded:
-                self.task.unload_data()
+                unload(self.task)
 
 
 def walk(data: Any) -> Iterator[str]:

@@ -90,6 +90,7 @@ class TaskRun:
     def _attempts(self, task, key: str) -> str:
         """Run a task, again if it fails; return why there is no score, or ""."""
         from lib.scoring.fastmteb import TimeLimit, quiet, time_limit, unchecked
+        from lib.sources.hub import unload
 
         reason = ""
         for _ in range(self.settings.attempts):
@@ -109,7 +110,7 @@ class TaskRun:
                 reason = _reason(task, error)
             finally:
                 if not hasattr(task, "spec"):
-                    task.unload_data()
+                    unload(task)
         return reason
 
     def _evaluate(self, task, key: str) -> None:

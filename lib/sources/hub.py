@@ -117,6 +117,13 @@ def place(task, folder: Path) -> None:
     task.metadata = task.metadata.model_copy(update={"dataset": data})
 
 
+def unload(task) -> None:
+    """Free a task's data but leave it pointed where ``place`` put it: mteb restores the hub's address when it unloads."""
+    here = task.metadata
+    task.unload_data()
+    task.metadata = here
+
+
 def folder_digest(folder: str | Path) -> str:
     """Return 16 hex digits of a data folder: whole content of small files; size, time and ends of large ones."""
     import hashlib

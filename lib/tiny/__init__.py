@@ -10,7 +10,8 @@ end-of-sequence token, instructions, precision, lengths, suite. What gives way, 
 
 - ``generation``: one batch of answers per category of the study (an incomplete batch is dropped, so with fewer the
   step would be left out) and 40 of the others; texts of 12 characters, so that 8,000 answers take a minute or two. The tiny
-  generator writes random words; the schema makes them valid answers, as nothing else would.
+  generator writes random words; the schema makes them valid answers, as nothing else would. In float32, since most
+  processors are slow at bfloat16.
 - ``training.warmup_steps`` and ``learning_rate``: runs have one to five steps. A warm-up of 100 and a rate for a 7B
   model would leave every adapter where it started, and regressions on equal scores test nothing.
 - ``mixture.steps``, where a profile fixes them, and its ``batch_size`` where it trains on released triplets, of which
@@ -69,7 +70,7 @@ def leaves(values: Mapping[str, Any], overrides: Mapping[str, Any], root: Path) 
     elif backend != "replay":
         batch = given("training.batch_size", 24)
         found |= {"generation.n": dict.fromkeys(CATEGORIES, batch) | dict.fromkeys(EXTRA, 40), "generation.brainstorms": 8,
-                  "generation.max_chars": 12, "generation.max_tokens": 256, "generation.max_model_len": 4096,
+                  "generation.dtype": "float32", "generation.max_chars": 12, "generation.max_tokens": 256, "generation.max_model_len": 4096,
                   "generation.batch_size": 256}
     if given("mixture.budget") == "fixed_steps":
         found |= {"mixture.steps": 5, "mixture.steps_per_category": 1}
