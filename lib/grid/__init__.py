@@ -17,7 +17,7 @@ from lib.grid import warm
 from lib.grid.devices import grid_limit
 from lib.grid.failures import MARK, failure, failures, told
 from lib.grid.jobs import executed, notebook_of, stage_files
-from lib.grid.sound import unsound
+from lib.grid.sound import date_back, unsound
 from lib.grid.workload import shown
 from lib.params import ROOT, Params
 from lib.tiny import prepare
@@ -62,6 +62,7 @@ def run(params: Params, profile: str, overrides: dict, cores: int = 0, extra: Se
             raise KitError(f"another run is at work in {shown(params.run_dir)}; "
                            "wait for it or stop it first") from None
         prepare(params)
+        date_back(params)
         forced = unsound(params)
         print(*(f"{shown(path)} {wrong}; it is made again" for path, wrong in forced.items() if wrong), sep="\n",
               end="\n" if any(forced.values()) else "", flush=True)

@@ -70,8 +70,8 @@ def leaves(values: Mapping[str, Any], overrides: Mapping[str, Any], root: Path) 
     elif backend != "replay":
         batch = given("training.batch_size", 24)
         found |= {"generation.n": dict.fromkeys(CATEGORIES, batch) | dict.fromkeys(EXTRA, 40), "generation.brainstorms": 8,
-                  "generation.dtype": "float32", "generation.max_chars": 12, "generation.max_tokens": 256, "generation.max_model_len": 4096,
-                  "generation.batch_size": 256}
+                  "generation.dtype": "float32", "generation.max_chars": 12, "generation.max_tokens": 256,
+                  "generation.max_model_len": 4096, "generation.batch_size": 256}
     if given("mixture.budget") == "fixed_steps":
         found |= {"mixture.steps": 5, "mixture.steps_per_category": 1}
     return found

@@ -152,6 +152,7 @@ def server(llama, tmp_path_factory):
             "--max-model-len",
             "1500",
             "--enforce-eager",
+            "--no-enable-chunked-prefill",  # as in lib.generation.backends.vllm_local: on a processor it breaks seeded requests
             "--dtype",
             "bfloat16",
         ],

@@ -28,11 +28,12 @@ class LocalVLLM:
         try:
             import torch
             import vllm
+            from vllm.exceptions import VLLMClientError
         except ImportError as error:
             raise KitError(
                 f"backend vllm needs the vllm package ({error}); see the README, or choose backend openai"
             ) from None
-        self._vllm = vllm
+        self._vllm, self._refused = vllm, (ValueError, VLLMClientError)
         try:
             self._llm = vllm.LLM(
                 model=generation.model,
@@ -72,7 +73,7 @@ class LocalVLLM:
                 request = waiting.popleft()
                 try:
                     inside[self._enqueue(request)] = request
-                except ValueError as error:
+                except self._refused as error:
                     yield Answer(request.key, "", f"error: {' '.join(str(error).split())[:300]}")
             for output in engine.step() if inside else ():
                 if output.finished:
