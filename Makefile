@@ -33,7 +33,7 @@ status: $(READY)  ## show what is done, what failed and why, and the time left
 	@$(PY) -m lib status --profile $(PROFILE)
 
 test: test-fast  ## run all tests, the fast ones first
-	$(PY) -m pytest -q -m slow
+	$(PY) -m pytest -q -n 2 -m slow
 
 test-long: $(READY)  ## run the tests of whole grids, clusters and several processes too (minutes each)
 	$(PY) -m pytest -q -m long

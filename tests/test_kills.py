@@ -1,6 +1,7 @@
 """SIGKILL at any moment of a whole grid: the clean run after it ends in the same bytes, and nothing finished is redone.
 
-KILLS=30 is how many, KILL_SEED=0 draws the moments, and KILL_GRID=full takes the whole classroom study instead of a cut.
+KILLS=30 is how many, KILL_SEED=0 draws the moments, and KILL_GRID=full takes the whole classroom study instead of a cut
+(KILL_REFERENCE=folder: compare with the finished ``runs/classroom`` there instead of making one).
 """
 
 import os
@@ -34,10 +35,11 @@ def overrides(folder):
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
     """An uninterrupted run: (its folder, mean seconds of a notebook of each stage)."""
-    folder = tmp_path_factory.mktemp("reference")
-    process = start(overrides(folder))
-    out, err = process.communicate(timeout=7200)
-    assert process.returncode == 0, out + err
+    folder = Path(os.environ.get("KILL_REFERENCE") or tmp_path_factory.mktemp("reference"))
+    if "KILL_REFERENCE" not in os.environ:
+        process = start(overrides(folder))
+        out, err = process.communicate(timeout=7200)
+        assert process.returncode == 0, out + err
     spans = {"start": 5.0, "collect": 0.6}
     for stage in NOTEBOOKS.values():
         seconds = [job.seconds for job in status.jobs(load("classroom", overrides(folder))) if job.stage == stage and job.seconds]

@@ -41,10 +41,15 @@ def test_the_committed_notebooks_are_clean():
 
 
 def test_what_belongs_to_one_run_is_taken_out():
-    dirty = {"metadata": {"papermill": {"duration": 3}, "kernelspec": {}},
-             "cells": [cell("1", papermill={}, execution={}, tags=["parameters"])]}
+    kernel = {"display_name": "Python 3", "name": "python3"}
+    streams = [{"output_type": "stream", "name": "stderr", "text": text} for text in ("a bar:  50%\r", "a bar: 100%", "\n")]
+    dirty = {"metadata": {"papermill": {"duration": 3}, "kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 4, "cells": [
+        cell("1", papermill={}, execution={}, tags=["parameters"]), {**cell("2", tags=[]), "outputs": streams}]}
     clean = notebooks.cleaned(dirty)
-    assert clean["metadata"] == {"kernelspec": {}} and clean["cells"][0]["metadata"] == {"tags": ["parameters"]}
+    assert clean["metadata"] == {"kernelspec": kernel}
+    assert [one["metadata"] for one in clean["cells"]] == [{"tags": ["parameters"]}, {}]
+    assert [output["text"] for output in clean["cells"][1]["outputs"]] == [["a bar: 100%\n"]]
+    assert notebooks.cleaned(clean) == clean
 
 
 def test_files_written_again_keep_their_time_unless_they_changed(tmp_path):

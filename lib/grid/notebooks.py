@@ -48,13 +48,17 @@ def execute(path: Path) -> dict:
 
 
 def cleaned(notebook: dict) -> dict:
-    """Return a notebook without what papermill and Jupyter note about one execution."""
+    """Return a notebook without what papermill and Jupyter note about one execution; a bar shows its last state only."""
+    import nbformat
+    from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+
     cells = [{**cell, "metadata": _lasting(cell["metadata"])} for cell in notebook["cells"]]
-    return {**notebook, "metadata": _lasting(notebook["metadata"]), "cells": cells}
+    lasting = nbformat.reads(json.dumps({**notebook, "metadata": _lasting(notebook["metadata"]), "cells": cells}), as_version=4)
+    return json.loads(nbformat.writes(CoalesceStreamsPreprocessor().preprocess(lasting, {})[0]))
 
 
 def _lasting(metadata: dict) -> dict:
-    return {key: value for key, value in metadata.items() if key not in OF_ONE_RUN}
+    return {key: value for key, value in metadata.items() if key not in OF_ONE_RUN and (key, value) != ("tags", [])}
 
 
 def _outputs(notebook: dict) -> str:
