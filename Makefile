@@ -40,7 +40,7 @@ test-long: $(READY)  ## run the tests of whole grids, clusters and several proce
 
 test-vllm: $(READY)  ## run the generator's tests with the real vLLM on the CPU, in an environment of its own
 	PYTHON=$(PYTHON) tests/vllm/setup.sh
-	.venv-vllm/bin/python -m pytest -q tests/vllm
+	.venv-vllm/bin/python -m pytest -q -m "not long" tests/vllm
 
 test-fast: $(READY)  ## run the fast tests only
 	$(PY) -m pytest -q -n 2 -m "not slow and not long"

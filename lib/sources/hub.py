@@ -119,9 +119,10 @@ def place(task, folder: Path) -> None:
 
 def unload(task) -> None:
     """Free a task's data but leave it pointed where ``place`` put it: mteb restores the hub's address when it unloads."""
-    here = task.metadata
-    task.unload_data()
-    task.metadata = here
+    if task.data_loaded:
+        here = task.metadata
+        task.unload_data()
+        task.metadata = here
 
 
 def folder_digest(folder: str | Path) -> str:

