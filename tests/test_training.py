@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from lib.mixture import Batch, plan
 from lib.params import MixtureParams
 from lib.training import COPY, SUMMARY, Run, checkpoint, learning_rate, memory, train
 from lib.training.gradcache import GradCache, step_texts
+from lib.training.graphs import HalvedGraphs
 from lib.triplets import Triplet
 
 SWITCHES = {
@@ -96,6 +98,28 @@ def test_the_step_equals_plain_autograd_for_every_switch_alone_and_all_together(
         assert difference(own, grad) < 1e-5, name
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+def test_compiled_norms_rotary_embedding_and_gated_product_are_exact():
+    rows, found = triplets(10), embedder("qwen3", **TEMPLATE)
+    loss, grad = autograd(found, rows, training(**OFF))
+    for name, bound in {"plain": 1e-5, "all": 1e-5, "all ragged": 1e-5, "rounded": 1e-2}.items():
+        switch = SWITCHES.get(name, {"keep_graphs_in": "bfloat16", "keep_graph_tokens": 150})
+        result, own = step(embedder("qwen3", **TEMPLATE), rows, training(**{**OFF, **switch, "compile_elementwise": True}))
+        assert result.loss == pytest.approx(loss, rel=1e-5), name
+        assert float((own - grad).norm() / grad.norm()) < bound, name
+    again, same = step(found, rows, training(**OFF))
+    assert again.loss == pytest.approx(loss, rel=1e-6) and difference(same, grad) < 1e-5, "the switch left something behind"
+
+
+def test_compiling_says_what_it_needs(monkeypatch):
+    with pytest.raises(KitError, match="bert models have no RMSNorm"):
+        step(embedder("bert"), triplets(4), training(compile_elementwise=True))
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(KitError, match="install g\\+\\+"):
+        step(embedder("qwen2"), triplets(4), training(compile_elementwise=True))
+
+
 @pytest.mark.parametrize("change", [{"hard_negatives": False}, {"mask_duplicates": False}, {"loss": "pair"}], ids=str)
 @pytest.mark.parametrize("rows", [triplets(9), triplets(6, low=1, high=1), triplets(6, low=5, high=5, seed=2),
                                   triplets(5, low=30, high=39)], ids=["mixed", "one word", "equal", "longer than the budget"])
@@ -157,6 +181,35 @@ def test_dropout_is_replayed_exactly(kind):
     assert all(loss == grads[0][0] and torch.equal(own, grads[0][1]) and after == grads[0][2] for loss, own, after in grads)
     torch.manual_seed(12)
     assert step(found, rows, params)[0].loss != grads[0][0], "dropout is not on"
+
+
+@pytest.mark.parametrize("family", ["bert", "qwen2", "mistral"])
+@pytest.mark.parametrize("attention", ["padded", "ragged"])
+def test_graphs_in_bfloat16_change_the_gradient_a_little_and_memory_changes_no_bit(family, attention):
+    rows, options = triplets(24), {"fused_lora": True, "attention": attention}
+    exact, grad = step(embedder(family), rows, training(**{**OFF, **options}))
+    found = [step(embedder(family), rows, training(**{**OFF, **options, "keep_graph_tokens": keep, "keep_graphs_in": "bfloat16"}))
+             for keep in (0, 150, 10**6)]
+    assert [result.kept for result, _ in found] == sorted({result.kept for result, _ in found}), "some, then all are kept"
+    for result, own in found:
+        assert result.loss == exact.loss and torch.equal(own, found[0][1])
+        assert 0 < float((own - grad).norm() / grad.norm()) < 1e-2
+
+
+def test_graphs_in_bfloat16_take_half_the_memory():
+    found = embedder("bert")
+    fuse_lora(found.model)
+
+    def held(pack) -> int:
+        """Bytes that one forward pass keeps for the backward pass, weights left out."""
+        kept = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: (kept.append(pack(tensor)), tensor)[1], lambda tensor: tensor):
+            found.embed([[2, *range(5, 45), 3]] * 8, "ragged")
+        memory = [(k if torch.is_tensor(k) else k[0]) for k in kept if not isinstance(k, torch.nn.Parameter)]
+        return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in memory}.values())
+
+    exact = held(lambda tensor: tensor)
+    assert 0.4 * exact < held(HalvedGraphs(found.core.config)._pack) < 0.6 * exact
 
 
 def test_each_distinct_text_is_embedded_once():

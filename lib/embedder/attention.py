@@ -12,6 +12,7 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from itertools import groupby
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -67,32 +68,21 @@ def _window_mask(length: int, window: int, device) -> torch.Tensor:
     return (ago >= 0) & (ago < window)
 
 
-def runs(lengths: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Return (start, texts, length) of neighbouring texts of one length: each run is one batched product."""
-    found: list[tuple[int, int, int]] = []
-    start = 0
-    for length in lengths:
-        if found and found[-1][2] == length:
-            found[-1] = (found[-1][0], found[-1][1] + 1, length)
-        else:
-            found.append((start, 1, length))
-        start += length
-    return found
-
-
 def _ragged(query, key, value, lengths, causal, dropout, scaling, window):
-    parts = []
+    together = [(len(list(texts)), length) for length, texts in groupby(lengths)]     # neighbours of one length: one product
     grouped = key.shape[1] != query.shape[1]
-    query, key, value = (states.squeeze(0).transpose(0, 1) for states in (query, key, value))   # (total, heads, dim)
-    for start, count, length in runs(lengths):
-        q, k, v = (states[start:start + count * length].view(count, length, *states.shape[1:]).transpose(1, 2)
-                   for states in (query, key, value))
+    sizes = [count * length for count, length in together]
+    # split, not slices: the gradient of a slice is a whole tensor of zeros, the gradient of a split is put together once
+    parts = [states.squeeze(0).transpose(0, 1).split(sizes) for states in (query, key, value)]    # each (tokens, heads, dim)
+    out = []
+    for (count, length), *qkv in zip(together, *parts, strict=True):
+        q, k, v = (states.unflatten(0, (count, length)).transpose(1, 2) for states in qkv)
         slides = causal and window is not None and length > window
         mask = _window_mask(length, window, q.device) if slides else None
-        out = scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=scaling,
-                                           is_causal=causal and not slides and length > 1, enable_gqa=grouped)
-        parts.append(out.transpose(1, 2).reshape(count * length, *query.shape[1:]))
-    return torch.cat(parts)[None]
+        seen = scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=scaling,
+                                            is_causal=causal and not slides and length > 1, enable_gqa=grouped)
+        out.append(seen.transpose(1, 2).flatten(0, 1))
+    return torch.cat(out)[None]
 
 
 def require_varlen(weight: torch.Tensor) -> None:

@@ -61,7 +61,11 @@ class TrainingParams(Section):
     micro_batch_tokens: int = Field(0, ge=0, description="tokens per forward pass; 0 chooses from the free memory")
     keep_graph_tokens: int = Field(
         -1, ge=-1, description="tokens whose graphs are kept instead of a second forward pass; -1 chooses from the free memory")
+    keep_graphs_in: Literal["model", "bfloat16"] = Field(
+        "model", description="model: graphs in the model's own type, exact; bfloat16: half the memory, rounded gradients")
     fused_lora: bool = Field(True, description="compute each LoRA linear as one operation")
+    compile_elementwise: bool = Field(
+        False, description="torch.compile a decoder's norms, rotary embedding and gated product (a C++ compiler, no checkpointing)")
     last_layer_pruning: bool = Field(True, description="last layer only at the pooled token, where pooling uses one token")
     shared_prefix: bool = Field(True, description="run the instruction that a batch's queries share once (decoders, padded)")
     checkpointing: bool = Field(False, description="gradient checkpointing inside GradCache: less memory, a third forward pass")

@@ -10,6 +10,7 @@ as memory allows keep their graph from pass 1 and skip pass 2.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -96,8 +97,25 @@ class GradCache:
                 and self.embedder.params.pooling == "last")
 
     def _embed(self, texts: StepTexts, batch: MicroBatch) -> torch.Tensor:
-        return self.embedder.embed([texts.rows[i] for i in batch.rows], self.attention,
-                                   self.params.last_layer_pruning and not self.params.checkpointing, self._prefix)
+        rows = [texts.rows[i] for i in batch.rows]
+        with self._saving(), self._compiled():
+            return self.embedder.embed(rows, self.attention, self.params.last_layer_pruning and not self.params.checkpointing,
+                                       self._prefix)
+
+    def _saving(self):
+        """Return how graphs are kept; the same in both passes, so that what fits into memory changes no bit."""
+        if self.params.keep_graphs_in == "model":
+            return nullcontext()
+        from lib.training.graphs import HalvedGraphs
+
+        return HalvedGraphs(self.embedder.core.config)
+
+    def _compiled(self):
+        if not self.params.compile_elementwise or self.params.checkpointing:
+            return nullcontext()
+        from lib.kernels import compiled_elementwise
+
+        return compiled_elementwise(self.embedder.model)
 
     def _first_pass(self, texts: StepTexts, mine: Sequence[MicroBatch], out: torch.Tensor):
         """Fill ``out`` with embeddings; return kept graphs (or None) and random states, one each per micro-batch."""

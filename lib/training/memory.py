@@ -39,7 +39,8 @@ def budgets(embedder: Embedder, params: TrainingParams) -> tuple[int, int]:
     leaves (up to 85 %) holds graphs.
     """
     device = embedder.device
-    token = bytes_per_token(embedder.core.config, next(embedder.core.parameters()).element_size(), params.fused_lora)
+    element = 2 if params.keep_graphs_in == "bfloat16" else next(embedder.core.parameters()).element_size()
+    token = bytes_per_token(embedder.core.config, element, params.fused_lora)
     room = free(device)
     budget, keep = params.micro_batch_tokens, params.keep_graph_tokens
     if not budget:

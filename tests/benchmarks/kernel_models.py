@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from lib.kernels import forward_with_prefix, fuse_lora, pool, pooled_last_layer, unfuse_lora
+from lib.kernels import compiled_elementwise, forward_with_prefix, fuse_lora, pool, pooled_last_layer, unfuse_lora
 
 
 def minilm():
@@ -125,3 +125,19 @@ def prefix_rows(bench, kind: str, model) -> None:
         "instruction in every text": switch(model, True, lambda: encode(model, whole, lengths + 20, "last", False)),
         "shared prefix": switch(model, True, lambda: shared(False)),
         "shared prefix, last layer at last token": switch(model, True, lambda: shared(True))})
+
+
+def elementwise_group(bench) -> None:
+    """RMSNorm, RoPE and SwiGLU as transformers writes them and as torch.compile fuses them (needs a C++ compiler on a CPU)."""
+    texts, longest = (128, 256) if bench.device == "cuda" else (16, 128)
+    lengths = lengths_of(texts, longest, bench.device)
+    ids = torch.randint(5, 2000, (texts, longest), device=bench.device)
+    for kind in ("qwen2", "mistral"):
+        layers = 4 if bench.device == "cuda" else 6
+        model = with_lora(decoder(kind, layers, bench.device), bench)
+        plain = switch(model, True, lambda m=model: encode(m, dict(input_ids=ids, use_cache=False), lengths, "last", False))
+
+        def fused(model=model, plain=plain):
+            with compiled_elementwise(model):
+                return plain()
+        timed(bench, f"{kind} shape, {layers} layers, fused LoRA, elementwise operations", {"eager": plain, "torch.compile": fused})

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 
 from lib.kernels import fuse_lora, infonce, pool, pool_ragged, reference
-from tests.benchmarks.kernel_models import models_group
+from tests.benchmarks.kernel_models import elementwise_group, models_group
 from tests.benchmarks.timing import device_name, interleaved
 
 BYTES = {torch.float32: 4, torch.bfloat16: 2}
@@ -151,7 +151,7 @@ def reference_group(bench: Bench) -> None:
 
 
 GROUPS = {"reference": reference_group, "loss": loss_group, "lora": lora_group, "pooling": pooling_group,
-          "models": models_group}
+          "models": models_group, "elementwise": elementwise_group}
 
 
 def main() -> None:
