@@ -1,6 +1,7 @@
 """Training step, side by side with sentence-transformers' CachedMultipleNegativesRankingLoss.
 
     python tests/benchmarks/training.py --case mixed --out mixed.json             MiniLM, batch 256, on this processor
+    python tests/benchmarks/training.py --case documents --batch 64 --keep 30000  fewer and longer texts (also: short)
     python tests/benchmarks/training.py --model mistral-7b --dtype bfloat16       random weights of that shape, one GPU
     python tests/benchmarks/training.py --case mixed --peak                       peak memory, each variant in its own process
 
