@@ -87,8 +87,8 @@ def _train(params: Params, run: str, seed: int) -> None:
         pools = mixture.read_pools(params.run_dir / "data", chosen, public)
         batches = mixture.plan(pools, chosen, params.mixture, params.training.batch_size, seed, public)
         folder = params.run_dir / "models" / run / f"seed{seed}"
-        train(Embedder.from_params(params.model), pools, batches, params.training, folder, seed, progress=False,
-              extra=provenance(params))
+        train(Embedder.from_params(params.model), pools, batches, params.training, folder,
+              mixture.start_seed(chosen, params.mixture, seed, public), progress=False, extra=provenance(params))
 
 
 if __name__ == "__main__":
