@@ -8,7 +8,7 @@ PY      := $(VENV)/bin/python
 READY   := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce dry-run plan status test test-fast test-long test-vllm lab run figures check lint clean notebooks
+.PHONY: help reproduce dry-run plan status test test-fast test-long test-vllm lab run figures publish check lint clean notebooks
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -57,10 +57,13 @@ run: $(READY)  ## run one notebook with papermill: make run NOTEBOOK=03_train AR
 	$(PY) -m papermill --cwd notebooks notebooks/$(NOTEBOOK).ipynb runs/own/$(NOTEBOOK).ipynb $(ARGS)
 
 figures: $(READY)  ## draw every figure from a results table: make figures RESULTS=your.csv OUT=figures/yours
-	$(PY) -m lib figures --results $(or $(RESULTS),runs/$(PROFILE)/results.csv) --out $(or $(OUT),figures/$(PROFILE))
+	$(PY) -m lib figures --results $(or $(RESULTS),runs/$(PROFILE)/results.csv) --out $(or $(OUT),runs/figures/$(PROFILE))
 
 notebooks: $(READY)  ## execute the committed notebooks again, in place (after make reproduce)
 	$(PY) -m lib notebooks
+
+publish: $(READY)  ## replace the committed figures by those of the last run: make publish [PROFILE=classroom]
+	mkdir -p figures/$(PROFILE) && cp -R runs/figures/$(PROFILE)/. figures/$(PROFILE)/
 
 check: $(READY)  ## say whether this machine can run the kit, and what to mend
 	@$(PY) -m lib check --profile $(PROFILE)
