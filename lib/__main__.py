@@ -25,7 +25,7 @@ def _overrides(text: str) -> dict:
 
 def reproduce(arguments: argparse.Namespace) -> int:
     """Run the whole grid, print the table, the time and the figures, and name every failure."""
-    from lib import grid
+    from lib import grid, reproduced
     from lib.grid import results
     from lib.grid.failures import last_words
     from lib.grid.workload import shown
@@ -49,6 +49,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
     print(*grid.time_table(params, time.perf_counter() - started, cores), sep="\n")
     for figure in sorted(params.figure_dir.glob("*.png")):
         print(f"  {shown(figure)}")
+    print(*reproduced.sentences(params.figure_dir, params.profile), sep="\n")
     return code
 
 

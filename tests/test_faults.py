@@ -62,7 +62,7 @@ def whole(folder):
 # ── a full disk ──────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.slow
 def test_full_disk_while_data_are_made(tmp_path):
-    params = load("classroom", {"public.n": 50, "public.packages": ["networkx"], "generation.n": {"short_short": 40},
+    params = load("classroom", {"public.n": 50, "generation.n": {"short_short": 40},
                                 "cleaning.contamination": "off"})
 
     def make(out):

@@ -163,9 +163,12 @@ def test_environment_yml_repeats_the_pins():
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())
     pip = next(item["pip"] for item in conda["dependencies"] if isinstance(item, dict))
     extras = project["optional-dependencies"]
-    wanted = {line.split(";")[0].strip() for line in project["dependencies"] + extras["dev"] + extras["vllm"]}
+    wanted = {line.split(";")[0].strip() for line in project["dependencies"] + extras["dev"]}
     assert set(pip) == wanted | {"--editable ."}
-    assert all("==" in line for line in wanted), "every dependency is pinned exactly"
+    assert f"# - {extras['vllm'][0]}" in (ROOT / "environment.yml").read_text()
+    loose = {line for line in wanted if "==" not in line}
+    assert loose == {"numpy>=2.3.5,<2.5"}, "every other dependency is pinned exactly"
+    assert not any(line.startswith("triton") for line in wanted), "torch brings its own triton"
 
 
 def test_lib_imports_from_the_notebooks_folder():
