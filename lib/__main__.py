@@ -28,6 +28,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
     from lib import grid
     from lib.grid import results
     from lib.grid.failures import last_words
+    from lib.grid.identity import stale
     from lib.grid.workload import shown
     from lib.params import load
 
@@ -37,12 +38,12 @@ def reproduce(arguments: argparse.Namespace) -> int:
     code = grid.run(params, arguments.profile, overrides, arguments.cores, arguments.snakemake, arguments.cluster)
     notes = grid.failures(params) or (last_words(params) if code else [])
     print(*notes, sep="\n", end="\n" if notes else "")
-    wanted = [*results.score_files(params).values(), params.run_dir / "results.csv"]
-    if incomplete := any(not path.exists() for path in wanted):
+    wanted = [*results.score_files(params).values(), params.results_file]
+    if incomplete := bool(any(not path.exists() for path in wanted) or stale(params)):
         print(*results.collect(params, allow_missing=True)[1], sep="\n")
-    if incomplete or not (params.run_dir / "inspect.json").exists():
+    if incomplete or not params.inspect_file.exists():
         print(*grid.influence_anyway(params, arguments.profile, overrides), sep="\n")
-    table = results.read_scores(params.run_dir / "results.csv")
+    table = results.read_scores(params.results_file)
     print(results.type_table(table).to_string())
     print(*results.mixed(table), sep="\n")
     cores = arguments.cores or os.cpu_count() or 1
