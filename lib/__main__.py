@@ -1,4 +1,4 @@
-"""The kit's few commands: ``python -m lib reproduce | plan | status | check | collect | figures | notebooks``."""
+"""The kit's few commands: ``python -m lib reproduce | plan | status | check | collect | figures | notebooks | run``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _overrides(text: str) -> dict:
         raise KitError(f"--overrides is not valid JSON ({error.msg}); "
                        "write for example '{\"training.steps\": 4}'") from None
     if not isinstance(values, dict):
-        raise KitError("--overrides must be a JSON object of dotted leaves, for example '{\"training.steps\": 4}'")
+        raise KitError("--overrides must be a JSON object of parameters, for example '{\"training.steps\": 4}'")
     return values
 
 
@@ -116,20 +116,35 @@ def notebooks(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def run(arguments: argparse.Namespace) -> int:
+    """Execute one notebook with papermill; its parameters follow as -p NAME VALUE, and an error is one sentence."""
+    from lib.grid.notebooks import run_one
+
+    run_one(arguments.notebook, Path(arguments.out), arguments.p, _overrides(arguments.overrides))
+    print(arguments.out)
+    return 0
+
+
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and run one command; a KitError is printed as its one sentence, exit code 2."""
     parser = argparse.ArgumentParser(prog="python -m lib", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for function in (reproduce, plan, status, check, collect, figures, notebooks):
+    for function in (reproduce, plan, status, check, collect, figures, notebooks, run):
         sub = commands.add_parser(function.__name__, help=function.__doc__.split("\n")[0])
         sub.set_defaults(function=function)
         if function is notebooks:
+            continue
+        if function is run:
+            sub.add_argument("notebook", help="its number or name: 03, or 03_train")
+            sub.add_argument("out", help="file for the executed notebook")
+            sub.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter")
+            sub.add_argument("--overrides", default="{}", help="JSON object of parameters, dotted or nested")
             continue
         if function is figures:
             sub.add_argument("--results", required=True, help="a results.csv, ours or your own")
             sub.add_argument("--out", required=True, help="folder for the figures")
         sub.add_argument("--profile", default="classroom", help="a profile's name or a parameter file")
-        sub.add_argument("--overrides", default="{}", help="JSON object of dotted leaves")
+        sub.add_argument("--overrides", default="{}", help="JSON object of parameters, dotted or nested")
         if function in (reproduce, plan):
             sub.add_argument("--cores", type=int, default=0, help="processor cores to use (0: all)")
         if function is plan:

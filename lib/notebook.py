@@ -64,10 +64,10 @@ def _given(notebook: dict[str, Any]) -> list[str]:
     names: list[str] = []
     for cell in reversed(cells[:-1]):
         found = _assigned(cell)
-        if not found:
-            break
         names += found
-    return names
+        if not found or "params_file" in found:
+            return names if found else []
+    return []
 
 
 def _assigned(cell: str) -> list[str]:

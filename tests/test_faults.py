@@ -22,6 +22,7 @@ from lib.generation.answers import AnswerStore
 from lib.grid.results import collect, score_files
 from lib.grid.sound import unsound
 from lib.params import ScoringParams, load
+from lib.params.stages import decisive
 from lib.provenance import write_manifest
 from lib.scoring import score, scorefile, suites
 from lib.scoring.store import Store
@@ -174,7 +175,7 @@ def test_a_damaged_adapter_is_not_scored_and_is_trained_again(tmp_path, capsys, 
     params = load("classroom", {"paths.runs": str(tmp_path)})
     folder = params.run_dir / "models" / "ss" / "seed0"
     write_manifest(params.data_dir, params)
-    one_run(folder)
+    one_run(folder, decisive(params, "model"))
     good = weights(folder)
     assert scorefile.adapter_folder(params, "ss", 0) == folder and not unsound(params)
     damage(folder / "adapter_model.safetensors")
@@ -182,7 +183,7 @@ def test_a_damaged_adapter_is_not_scored_and_is_trained_again(tmp_path, capsys, 
         scorefile.adapter_folder(params, "ss", 0)
     assert unsound(params) == {folder / SUMMARY: "was written for another adapter_model.safetensors than the one beside it"}
     capsys.readouterr()
-    one_run(folder)
+    one_run(folder, decisive(params, "model"))
     assert weights(folder) == good
     if damage is not Path.unlink:
         assert "this run is trained again" in capsys.readouterr().out

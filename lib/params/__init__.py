@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Params(Section):
-    """Every leaf of a run."""
+    """Every parameter of a run, and where its results lie."""
 
     profile: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="name of the run folder and the figure folder")
     tiny: bool = Field(False, description="the whole chain on small stand-ins for models and data, as a dry run (lib.tiny)")
