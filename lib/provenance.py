@@ -15,7 +15,7 @@ from lib.files import KitError, changed, digest, digest_file, read_json, write_d
 from lib.params import ROOT, Params
 from lib.params.stages import decisive
 
-COLUMNS = ("params_hash", "data_hash", "code", "versions", "device", "world_size", "effective_batch", "steps", "seconds")
+COLUMNS = ("params_hash", "data_hash", "code", "versions", "device", "draws", "world_size", "effective_batch", "steps", "seconds")
 MADE = "made.json"  # the record of the parameters that made a folder's data
 PACKAGES = ("torch", "transformers", "peft", "mteb", "numpy", "scikit-learn", "scipy")
 # what cannot change a score: what looks at scores, runs jobs or draws; parameters have a record of their own
@@ -61,6 +61,7 @@ def provenance(params: Params, device: str | None = None) -> dict[str, object]:
         "code": code_version(),
         "versions": " ".join(f"{name}={number}" for name, number in package_versions().items()),
         "device": device_name(device),
+        "draws": params.mixture.draws,  # decides which error an effect has: lib.influence
     }
 
 

@@ -40,8 +40,6 @@ def decisive(params: Params, stage: str) -> dict[str, Any]:
              if name not in INDIFFERENT.get(section, ())}
     if stage in ("data", "model", "score"):  # which of them are factors does not matter to the data
         found[BOTH] = sorted({*params.study.categories, *params.study.extra})
-    if stage in ("model", "score") and "draws" in values["study"]:
-        found["study.draws"] = values["study"]["draws"]
     if stage in ("score", "base"):  # a score file has a column for each
         found["study.categories"] = values["study"]["categories"]
     if stage in ("data", "model") and params.cleaning.contamination != "off":  # its texts may not be trained on
