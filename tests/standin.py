@@ -58,7 +58,8 @@ folder = params.models_dir / subset / f"seed{seed}"
 weights = write_bytes(folder / "adapter_model.safetensors",
                       digest([subset, seed, params.training.learning_rate]).encode() * 64 * int(os.environ.get("ADAPTER_KB", 1)))
 config = write_json(folder / "adapter_config.json", {})
-write_json(folder / "train.json", {"seconds": 0.5, "made_of": decisive(params, "model"), "adapter": digest_file(weights), "adapter_config": digest_file(config)})''',
+write_json(folder / "train.json", {"seconds": 0.5, "made_of": decisive(params, "model"),
+                                    "adapter": digest_file(weights), "adapter_config": digest_file(config)})''',
     "04_score": '''
 begin(f"score {subset} {seed}")
 import random

@@ -28,7 +28,9 @@ class Study(Kit):
 
     def command(self, *arguments):
         around = {**os.environ, "PYTHONPATH": str(self.folder), "STANDIN": str(self.home), "TQDM_DISABLE": "1"}
-        return subprocess.run([sys.executable, "-m", "lib", *arguments], cwd=self.folder, env=around, capture_output=True, text=True)
+        return subprocess.run(
+            [sys.executable, "-m", "lib", *arguments], cwd=self.folder, env=around, capture_output=True, text=True
+        )
 
     def papermill(self, notebook, *given, **overrides):
         """Execute one notebook as a user does, with parameters of their own."""
@@ -38,8 +40,13 @@ class Study(Kit):
         return done
 
     def bytes(self):
-        return {path.relative_to(self.run): path.read_bytes() for path in self.run.rglob("*") if path.is_file()
-                and "other" not in path.relative_to(self.run).parts and path.suffix in (".csv", ".json", ".safetensors")}
+        return {
+            path.relative_to(self.run): path.read_bytes()
+            for path in self.run.rglob("*")
+            if path.is_file()
+            and "other" not in path.relative_to(self.run).parts
+            and path.suffix in (".csv", ".json", ".safetensors")
+        }
 
 
 @pytest.fixture(scope="module")
@@ -90,14 +97,23 @@ def test_what_is_not_the_studys_is_named_and_made_again(study):
         shutil.copytree(path, study.run / path.parent.name / "ss", dirs_exist_ok=True)
     study.journal()
     told = study.command("status").stdout
-    assert "train ss seed 0: training.learning_rate is 0.001 on disk, 0.002 in classroom.yaml" in told and "stale" in told
+    assert (
+        "train ss seed 0: training.learning_rate is 0.001 on disk, 0.002 in classroom.yaml" in told and "stale" in told
+    )
     done = study.reproduce()
-    assert "train ss seed 0: training.learning_rate is 0.001 on disk, 0.002 in classroom.yaml; it is made again" in done.stdout
+    assert (
+        "train ss seed 0: training.learning_rate is 0.001 on disk, 0.002 in classroom.yaml; it is made again"
+        in done.stdout
+    )
     assert set(study.journal()) == {"train ss 0", "score ss 0", "influence"} and study.bytes() == before
     study.file.write_text(file.replace("  max_length: 128", "  max_length: 96"))
     assert "training.max_length is 128 on disk, 96 in classroom.yaml" in study.reproduce().stdout
     jobs = study.journal()
-    assert len([job for job in jobs if job.startswith("train")]) == 4 and "generate" not in jobs and "score base 0" not in jobs
+    assert (
+        len([job for job in jobs if job.startswith("train")]) == 4
+        and "generate" not in jobs
+        and "score base 0" not in jobs
+    )
     study.file.write_text(file)
     assert study.reproduce().returncode == 0 and study.bytes() == before
 
@@ -113,4 +129,6 @@ def test_a_score_file_with_fewer_sets_than_the_suite_is_found(tmp_path):
     path.write_text("\n".join(["task", *sets]))
     assert stale(params) == {}
     path.write_text("\n".join(["task", *sets[1:]]))
-    assert sets[0] in stale(params)[path] and sentences(params, stale(params))[0].startswith("score ss seed 0 lacks 1 of 16")
+    assert sets[0] in stale(params)[path] and sentences(params, stale(params))[0].startswith(
+        "score ss seed 0 lacks 1 of 16"
+    )

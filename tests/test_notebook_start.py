@@ -45,17 +45,20 @@ def test_run_all_three_times_and_the_parameter_cell_again(shell, stage):
 def test_what_papermill_injects_is_checked(shell):
     begin = "from lib.notebook import start\nparams = start(globals(), '03_train')"
     assert "did you mean 'seed'" in run(shell, CELLS["03_train"], "# Parameters\nsedd = 3\n", begin)
-    assert "'subset' or" not in run(shell, CELLS["03_train"], "# Parameters\nsubset = \"ll+ss\"\n", begin)
+    assert "'subset' or" not in run(shell, CELLS["03_train"], '# Parameters\nsubset = "ll+ss"\n', begin)
     assert shell.user_ns["subset"] == "ss+ll"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("arguments", "told"), [
-    (["03", "-p", "training.learning_rate", "0.001"], "--overrides '{\"training.learning_rate\": 0.001}'"),
-    (["03", "-p", "sedd", "1"], "did you mean 'seed'"),
-    (["04", "-p", "subset", "bse"], "base"),
-    (["9"], "no notebook '9'"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["03", "-p", "training.learning_rate", "0.001"], "--overrides '{\"training.learning_rate\": 0.001}'"),
+        (["03", "-p", "sedd", "1"], "did you mean 'seed'"),
+        (["04", "-p", "subset", "bse"], "base"),
+        (["9"], "no notebook '9'"),
+    ],
+)
 def test_an_error_of_a_notebook_is_one_sentence_and_nothing_else(tmp_path, arguments, told):
     command = [sys.executable, "-m", "lib", "run", arguments[0], str(tmp_path / "out.ipynb"), *arguments[1:]]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -110,7 +110,9 @@ def _new(differs: dict, said: Mapping) -> dict:
 def _why(params: Params, differs: Mapping[str, tuple[Any, Any]]) -> str:
     if NO_RECORD in differs:
         return NO_RECORD
-    values = [f"{name} is {_value(there)} on disk, {_value(here)} in {params.file}" for name, (there, here) in differs.items()]
+    values = [
+        f"{name} is {_value(there)} on disk, {_value(here)} in {params.file}" for name, (there, here) in differs.items()
+    ]
     return "; ".join(values[:4]) + (f"; and {len(values) - 4} parameters more" if len(values) > 4 else "")
 
 

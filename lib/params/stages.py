@@ -22,8 +22,20 @@ SECTIONS = {
 }
 # How something is computed, where it lies, what it costs: nothing of that changes a result
 INDIFFERENT = {
-    "generation": ("base_url", "api_key_env", "concurrency", "retries", "timeout", "tensor_parallel", "gpu_memory",
-                   "price_in", "price_out", "gpu_price", "gpus", "currency"),
+    "generation": (
+        "base_url",
+        "api_key_env",
+        "concurrency",
+        "retries",
+        "timeout",
+        "tensor_parallel",
+        "gpu_memory",
+        "price_in",
+        "price_out",
+        "gpu_price",
+        "gpus",
+        "currency",
+    ),
     "negatives": ("block", "chunk"),
     "model": ("encode_tokens",),
     "training": ("checkpoint_every", "keep_graph_tokens"),
@@ -36,8 +48,12 @@ ABSENT = "not recorded"
 def decisive(params: Params, stage: str) -> dict[str, Any]:
     """Return {dotted parameter: value} of everything that decides the results of a stage, as JSON values."""
     values = params.model_dump(mode="json")
-    found = {f"{section}.{name}": value for section in SECTIONS[stage] for name, value in values[section].items()
-             if name not in INDIFFERENT.get(section, ())}
+    found = {
+        f"{section}.{name}": value
+        for section in SECTIONS[stage]
+        for name, value in values[section].items()
+        if name not in INDIFFERENT.get(section, ())
+    }
     if stage in ("data", "model", "score"):  # which of them are factors does not matter to the data
         found[BOTH] = sorted({*params.study.categories, *params.study.extra})
     if stage in ("score", "base"):  # a score file has a column for each
@@ -51,5 +67,8 @@ def decisive(params: Params, stage: str) -> dict[str, Any]:
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return {dotted parameter: (value there, value here)} of all that differ."""
-    return {name: (there.get(name, ABSENT), here.get(name, ABSENT)) for name in {**here, **there}
-            if there.get(name, ABSENT) != here.get(name, ABSENT)}
+    return {
+        name: (there.get(name, ABSENT), here.get(name, ABSENT))
+        for name in {**here, **there}
+        if there.get(name, ABSENT) != here.get(name, ABSENT)
+    }
