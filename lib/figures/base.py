@@ -136,7 +136,7 @@ def colour(code: str) -> str:
 
 def palette(codes: Iterable[str]) -> dict[str, str]:
     """A colour per category: the kit's own for its categories, others the palette's remaining ones in their order."""
-    codes = list(dict.fromkeys(codes))
+    codes = order_factors(codes)  # the same colours whatever order a figure has them in
     taken = {code: CATEGORY_COLOURS[code] for code in codes if code in CATEGORY_COLOURS}
     free = [shade for shade in OWN_COLOURS if shade not in taken.values()]
     others = [code for code in codes if code not in taken]

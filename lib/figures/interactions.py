@@ -42,15 +42,17 @@ def matrix(
     columns = min(4, len(kinds)) if len(kinds) != 9 else 5
     rows = -(-len(kinds) // columns)
     with style():
-        fig = plt.figure(figsize=(WIDTH, 6.9 / columns * rows + 1.1), layout="constrained")
-        places = fig.add_gridspec(rows + 1, columns, height_ratios=[*[6.0 / columns] * rows, 0.28])
-        for ax, kind in zip(_panels(fig, places, len(kinds), columns), kinds, strict=True):
+        tall = (WIDTH / columns + 0.25) * rows
+        fig = plt.figure(figsize=(WIDTH, tall + 1.25), layout="constrained")
+        above, below = fig.subfigures(2, 1, height_ratios=(tall + 0.45, 0.75))
+        places = above.add_gridspec(rows, columns)
+        for ax, kind in zip(_panels(above, places, len(kinds), columns), kinds, strict=True):
             _matrix(ax, table[table["type"] == kind], factors, limit)
             p = block.loc[block["type"] == kind, "p"]
             count = int((inter["type"] == kind).sum())
-            told = f"all {count} pairs: p = {p.iloc[0]:.2g}" if len(p) and np.isfinite(p.iloc[0]) else "no test of all pairs"
+            told = f"{count} pairs: p = {p.iloc[0]:.2g}" if len(p) and np.isfinite(p.iloc[0]) else "no test of the pairs"
             ax.set_title(f"{type_name(kind)}\n{told}", fontsize=6.5)
-        grid.scale(fig.add_subplot(places[rows, :]), limit, "points", names(alpha))
+        grid.scale(below.subplots(), limit, "points", names(alpha))
         fig.suptitle(_key(factors, alpha, corrected), fontsize=6.4, x=0.005, ha="left")
     return fig, table
 
@@ -60,7 +62,7 @@ def _key(factors: list[str], alpha: float, corrected: str) -> str:
     lines = [
         "diagonal: effect of a category (points); below it: how the effect of one changes when the other is present",
         f"framed: certain, {grid.correction(corrected)} p < {alpha:g} over all cells of a kind;  "
-        "in the titles: F-test that no pair interacts",
+        "in the titles: F-test of all pairs together",
     ]
     return "\n".join([*lines, defined(factors)]).strip()
 
@@ -123,24 +125,24 @@ def half_normal(contrasts: pd.DataFrame, alpha: float = 0.05):
             ax.tick_params(labelsize=6.3, labelleft=i % columns == 0)
         fig.supxlabel("half-normal quantile (where pure noise would put the point)", fontsize=7)
         fig.supylabel("|contrast| / its noise (Lenth's error)", fontsize=7)
-        fig.legend(handles=_half_handles(alpha, len(table)), loc="outside upper left", ncols=2, fontsize=6.4)
-        words = defined(order_factors({part for term in table["term"] for part in term.split(":")}))
-        fig.text(0.99, 0.005, words, ha="right", va="bottom", fontsize=5.8) if words else None
+        fig.legend(handles=_half_handles(alpha, table), loc="outside upper left", ncols=2, fontsize=6.4)
     return fig, table
 
 
-def _half_handles(alpha: float, points: int) -> list:
+def _half_handles(alpha: float, table: pd.DataFrame) -> list:
     """Every sign of the half-normal plot."""
     from matplotlib.lines import Line2D
 
     dot = {"marker": "o", "linestyle": "none", "markersize": 4}
     share = f"{100 * alpha:g} %"
+    words = defined(order_factors({part for term in table["term"] for part in term.split(":")}))
     return [
         Line2D([], [], color=GAIN, label="effect of one category", **dot),
         Line2D([], [], color=NEUTRAL, label="interaction of two or more", **dot),
-        Line2D([], [], color=INK, linewidth=0.7, label="line: noise"),
+        Line2D([], [], color=INK, linewidth=0.7, label="where pure noise lies"),
         Line2D([], [], color=INK, linewidth=0.8, linestyle=":",
-               label=f"margin for all {points} points at once (noise passes: {share});\nbeyond it: named, with points"),  # fmt: skip
+               label=f"margin for all {len(table)} points at once (noise alone: {share}); beyond: named, in points"),  # fmt: skip
+        *([Line2D([], [], linestyle="none", label=words)] if words else []),
     ]
 
 
