@@ -80,7 +80,9 @@ def build(
     if str(results) == PUBLISHED:
         file = sources.data_path("reference/published_mteb_scores.csv")
         analysis = analyse(published(), (settings or InfluenceParams()).model_copy(update={"exclude": ()}))
-        analysis.notes.append("The published scores are taken whole, SummEval included, as their authors averaged them.")
+        analysis.notes.append(
+            "The published scores are taken whole, SummEval included, as their authors averaged them."
+        )
     else:
         file = Path(results)
         file = file if file.is_file() or file.is_absolute() else ROOT / file

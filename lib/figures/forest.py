@@ -72,6 +72,9 @@ def _draw(tasks: pd.DataFrame, means: pd.DataFrame, label: str):
         fig, axes = plt.subplots(1, len(factors), figsize=size, sharex=True, squeeze=False, layout="constrained")
         for ax, factor in zip(axes[0], factors, strict=True):
             _points(ax, tasks[tasks["factor"] == factor], rows, shades[factor], span)
+            if tasks.loc[tasks["factor"] == factor, "effect"].isna().all():
+                lost = "lost: these runs\ncannot tell it from\nanother category"
+                ax.text(0.5, 0.5, lost, transform=ax.transAxes, ha="center", fontsize=6.5, backgroundcolor="white")
             _means(ax, means[means["factor"] == factor], rows, shades[factor], span)
             ax.axvline(0, color=INK, linewidth=0.7)
             ax.set(yticks=[], xlim=span, ylim=(lowest + 0.8, -0.8))
@@ -99,7 +102,9 @@ def _handles(tasks: pd.DataFrame, label: str) -> list:
         Line2D([], [], color=INK, linewidth=2, label="95 % over runs, for a point chosen beforehand"),
         Line2D([], [], color=INK, linewidth=0.6, label="95 % for all points of the figure at once"),
         Line2D([], [], label="mean of a type (bar: 95 % over runs)", **dot | {"marker": "D"}),
-        Line2D([], [], color=INK, linewidth=0.7, linestyle=(0, (2, 1)), label="the mean's 95 % for other sets of the kind"),
+        Line2D(
+            [], [], color=INK, linewidth=0.7, linestyle=(0, (2, 1)), label="the mean's 95 % for other sets of the kind"
+        ),
         Line2D([], [], label="the interval goes on beyond the axis", **dot | {"marker": ">", "markersize": 3}),
     ]
     if "shrunk" in tasks:
@@ -131,7 +136,9 @@ def _interval(ax, y, low, high, span: tuple[float, float], shade: str, **line) -
     ax.hlines(y, np.clip(low, *span), np.clip(high, *span), color=shade, **line)
     inside = 0.02 * (span[1] - span[0])
     for edge, beyond, marker in ((span[0] + inside, low < span[0], "<"), (span[1] - inside, high > span[1], ">")):
-        ax.scatter(np.full(beyond.sum(), edge), np.asarray(y)[beyond], s=6, marker=marker, color=shade, linewidth=0, zorder=5)
+        ax.scatter(
+            np.full(beyond.sum(), edge), np.asarray(y)[beyond], s=6, marker=marker, color=shade, linewidth=0, zorder=5
+        )
 
 
 def _points(ax, tasks: pd.DataFrame, rows: dict, shade: str, span: tuple[float, float]) -> None:
@@ -163,7 +170,16 @@ def _means(ax, means: pd.DataFrame, rows: dict, shade: str, span: tuple[float, f
     _interval(ax, y + 0.24, low, high, span, INK, linewidth=0.7, linestyle=(0, (2, 1)))
     _interval(ax, y, means["ci_low"], means["ci_high"], span, INK, linewidth=1.8)
     face = np.where(means["sure"], shade, "white")
-    ax.scatter(means["effect"], y, s=17, marker="D", c=face, edgecolor=np.where(means["sure"], INK, shade), linewidth=0.7, zorder=4)
+    ax.scatter(
+        means["effect"],
+        y,
+        s=17,
+        marker="D",
+        c=face,
+        edgecolor=np.where(means["sure"], INK, shade),
+        linewidth=0.7,
+        zorder=4,
+    )
     if "second" in means:
         _again(ax, means, y + 0.5, span)
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from lib.figures.base import INK, diverging
+from lib.figures.base import diverging
 
 # how much of its colour a cell keeps: uncertain, p < alpha by itself, p < alpha after correction for all cells
 STRENGTH = (0.22, 0.45, 1.0)
-FAINT = "#6B6B6B"
+FAINT = "#555555"
 ALL_CORRECTED = {"p_bh": "Benjamini-Hochberg", "p_holm": "Holm"}
 
 
@@ -77,7 +77,7 @@ def ink(shade: Sequence[float]) -> str:
     """Black or white, whichever is read better on a colour (WCAG's relative luminance)."""
     linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in shade[:3]]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return "white" if luminance < 0.22 else INK
+    return "white" if luminance < 0.179 else "black"
 
 
 def scale(ax, limit: float, label: str, names: Sequence[str] = ("p ≥ α", "p < α", "corrected")) -> None:

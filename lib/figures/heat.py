@@ -82,7 +82,9 @@ def heat_map(
     with style():
         tall = 0.74 if replication is None else 0.86
         size = (WIDTH, tall * len(factors) + 1.0 + 0.12 * (key.count("\n") + 1))
-        fig, (ax, bar) = plt.subplots(2, 1, figsize=size, height_ratios=(tall * len(factors), 0.3), layout="constrained")
+        fig, (ax, bar) = plt.subplots(
+            2, 1, figsize=size, height_ratios=(tall * len(factors), 0.3), layout="constrained"
+        )
         values, strength = (
             t.pivot(index="factor", columns="type", values="v").reindex(index=factors, columns=kinds)
             for t in (table.assign(v=table["effect"]), table.assign(v=np.take(grid.STRENGTH, sure)))
@@ -132,6 +134,8 @@ def _key(table: pd.DataFrame, alpha: float, corrected: str, reliability: float |
         "in a cell: effect in points ± its standard error over runs"
         + (f"\nsmallest: {NORMALISATION_LABEL[_normalisation(table)]}" if sign else "")
     )
+    if (table["status"] == "lost").any():
+        lines.append("lost: these runs cannot tell this effect from another one")
     if (table["verdict"] != "").any():
         signs = "  ".join(f"{VERDICT_SIGN[v]} {v}" for v in VERDICT_SIGN if v in set(table["verdict"]))
         lines.append(f"top right corner: the paper makes a claim about this cell, here {signs}")
@@ -151,7 +155,13 @@ def _cell(ax, x: int, y: int, row, ink: str) -> None:
     """The numbers of one cell, its frame if it is marked, and the sign of a claim's verdict."""
     text = {"ha": "center", "va": "center", "color": ink}
     if not np.isfinite(row.effect) or row.status not in ("ok", "no error", "constant"):
-        ax.text(x + 0.5, y + 0.5, f"{minus(row.effect, 1)}\n{row.status}".replace("nan\n", ""), fontsize=6, **text)
+        ax.text(
+            x + 0.5,
+            y + 0.5,
+            row.status if not np.isfinite(row.effect) else f"{minus(row.effect, 1)}\n{row.status}",
+            fontsize=6,
+            **text,
+        )
         return
     big = {"fontsize": 8.8, "fontweight": "bold"} if row.mark else {"fontsize": 7.6}
     ax.text(x + 0.5, y + 0.24, minus(row.effect, 1) + row.mark, **big, **text)
@@ -162,7 +172,9 @@ def _cell(ax, x: int, y: int, row, ink: str) -> None:
     if sign and np.isfinite(row.normalized):
         small.append(f"{sign} {minus(row.normalized, 2)}")
     for i, words in enumerate(small):
-        ax.text(x + 0.5, y + 0.87 - 0.19 * (len(small) - 1 - i), words, fontsize=5.3 if words[0] in "zβt" else 5.8, **text)
+        ax.text(
+            x + 0.5, y + 0.87 - 0.19 * (len(small) - 1 - i), words, fontsize=5.3 if words[0] in "zβt" else 5.8, **text
+        )
     if row.verdict:
         ax.text(x + 0.95, y + 0.13, VERDICT_SIGN[row.verdict], fontsize=6.5, **(text | {"ha": "right"}))
     if row.mark:
@@ -204,9 +216,18 @@ def alone_map(effects: pd.DataFrame, alpha: float = 0.05, corrected: str = "p_bh
             grid.heat(ax, values, limit, strength, text.fillna(""))
             for row in shown[sure == 2].itertuples():
                 frame(ax, kinds.index(row.type), factors.index(row.factor))
-            ax.set_xticklabels([type_name(k) for k in kinds], rotation=40, ha="right", rotation_mode="anchor", fontsize=6.5)
+            ax.set_xticklabels(
+                [type_name(k) for k in kinds], rotation=40, ha="right", rotation_mode="anchor", fontsize=6.5
+            )
             ax.set_yticklabels([category_name(f) if i == 0 else "" for f in factors], rotation=0)
-            ax.set_title("with public data, against public data only" if public else "alone, against the untrained base")
+            ax.set_title(
+                "with public data, against public data only" if public else "alone, against the untrained base"
+            )
         grid.scale(fig.add_subplot(places[1, :]), limit, "effect (points)", names(alpha))
-        fig.suptitle(f"framed, *: certain, {grid.correction(corrected)} p < {alpha:g} over runs", fontsize=6.5, x=0.005, ha="left")
+        fig.suptitle(
+            f"framed, *: certain, {grid.correction(corrected)} p < {alpha:g} over runs",
+            fontsize=6.5,
+            x=0.005,
+            ha="left",
+        )
     return fig, effects.reset_index(drop=True)

@@ -50,7 +50,9 @@ def matrix(
             _matrix(ax, table[table["type"] == kind], factors, limit)
             p = block.loc[block["type"] == kind, "p"]
             count = int((inter["type"] == kind).sum())
-            told = f"{count} pairs: p = {p.iloc[0]:.2g}" if len(p) and np.isfinite(p.iloc[0]) else "no test of the pairs"
+            told = (
+                f"{count} pairs: p = {p.iloc[0]:.2g}" if len(p) and np.isfinite(p.iloc[0]) else "no test of the pairs"
+            )
             ax.set_title(f"{type_name(kind)}\n{told}", fontsize=6.5)
         grid.scale(below.subplots(), limit, "points", names(alpha))
         fig.suptitle(_key(factors, alpha, corrected), fontsize=6.4, x=0.005, ha="left")
@@ -106,19 +108,16 @@ def half_normal(contrasts: pd.DataFrame, alpha: float = 0.05):
     """
     import matplotlib.pyplot as plt
 
-    from lib.influence.interactions import lenth
-
-    kinds = order_types(set(contrasts["type"]) - {OVERALL}) + ([OVERALL] if OVERALL in set(contrasts["type"]) else [])
-    margins = {kind: lenth(contrasts.loc[contrasts["type"] == kind, "contrast"], alpha / len(kinds))[2] for kind in kinds}
-    table = contrasts.assign(figure_margin=contrasts["type"].map(margins)).reset_index(drop=True)
-    table["units"] = np.where(table["pse"] > 0, table["magnitude"] / table["pse"].replace(0, np.nan), 0.0)
-    table["beyond"] = table["magnitude"] > table["figure_margin"]
+    table = with_margin(contrasts, alpha)
+    kinds = order_types(set(table["type"]) - {OVERALL}) + ([OVERALL] if OVERALL in set(table["type"]) else [])
     columns = min(4, len(kinds)) if len(kinds) != 9 else 5
     rows = -(-len(kinds) // columns)
     with style():
         fig = plt.figure(figsize=(WIDTH, 1.65 * rows + 0.95), layout="constrained")
         places = fig.add_gridspec(rows, columns)
-        top = 1.12 * float(np.nanmax(np.r_[table["units"], (table["figure_margin"] / table["pse"]).replace(np.inf, np.nan)]))
+        top = 1.12 * float(
+            np.nanmax(np.r_[table["units"], (table["figure_margin"] / table["pse"]).replace(np.inf, np.nan)])
+        )
         for i, (ax, kind) in enumerate(zip(_panels(fig, places, len(kinds), columns, share=True), kinds, strict=True)):
             _half(ax, table[table["type"] == kind], top if np.isfinite(top) else 1.0)
             ax.set_title(type_name(kind), fontsize=7)
@@ -127,6 +126,17 @@ def half_normal(contrasts: pd.DataFrame, alpha: float = 0.05):
         fig.supylabel("|contrast| / its noise (Lenth's error)", fontsize=7)
         fig.legend(handles=_half_handles(alpha, table), loc="outside upper left", ncols=2, fontsize=6.4)
     return fig, table
+
+
+def with_margin(contrasts: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
+    """Add `figure_margin`, Lenth's simultaneous margin for the points of all panels together, `units`, and `beyond`."""
+    from lib.influence.interactions import lenth
+
+    panels = contrasts["type"].nunique()
+    margins = {kind: lenth(own["contrast"], alpha / panels)[2] for kind, own in contrasts.groupby("type")}
+    table = contrasts.assign(figure_margin=contrasts["type"].map(margins)).reset_index(drop=True)
+    table["units"] = np.where(table["pse"] > 0, table["magnitude"] / table["pse"].replace(0, np.nan), 0.0)
+    return table.assign(beyond=table["magnitude"] > table["figure_margin"])
 
 
 def _half_handles(alpha: float, table: pd.DataFrame) -> list:
@@ -140,8 +150,14 @@ def _half_handles(alpha: float, table: pd.DataFrame) -> list:
         Line2D([], [], color=GAIN, label="effect of one category", **dot),
         Line2D([], [], color=NEUTRAL, label="interaction of two or more", **dot),
         Line2D([], [], color=INK, linewidth=0.7, label="where pure noise lies"),
-        Line2D([], [], color=INK, linewidth=0.8, linestyle=":",
-               label=f"margin for all {len(table)} points at once (noise alone: {share}); beyond: named, in points"),  # fmt: skip
+        Line2D(
+            [],
+            [],
+            color=INK,
+            linewidth=0.8,
+            linestyle=":",
+            label=f"margin for all {len(table)} points at once (noise alone: {share}); beyond: named, in points",
+        ),  # fmt: skip
         *([Line2D([], [], linestyle="none", label=words)] if words else []),
     ]
 

@@ -85,7 +85,12 @@ def _boxes(ax, cells: pd.DataFrame, at: list[tuple[float, float]], shades) -> No
             color=INK,
             zorder=4,
             linespacing=1.15,
-            bbox={"boxstyle": "round,pad=0.35", "facecolor": shades.to_rgba(row.score), "edgecolor": "#8A93A6", "linewidth": 0.6},
+            bbox={
+                "boxstyle": "round,pad=0.35",
+                "facecolor": shades.to_rgba(row.score),
+                "edgecolor": "#8A93A6",
+                "linewidth": 0.6,
+            },
         )
 
 

@@ -96,7 +96,14 @@ def power(
         for (level, own), shade in zip(seeds_buy.groupby("level", sort=False), (GAIN, LOSS), strict=False):
             one = {"task": "set"}.get(level, level)
             tests = own["tests"].iloc[0]
-            left.plot(own["seeds"], own["detectable_median"], "o-", color=shade, markersize=4, label=f"one {one}, tested alone")
+            left.plot(
+                own["seeds"],
+                own["detectable_median"],
+                "o-",
+                color=shade,
+                markersize=4,
+                label=f"one {one}, tested alone",
+            )
             left.plot(own["seeds"], own["detectable_corrected"], "o--", color=shade, markersize=4, markerfacecolor="white",
                       label=f"one {one}, among all {tests:.0f} tests")  # fmt: skip
         if seeds:
@@ -135,7 +142,9 @@ def _sets(ax, table: pd.DataFrame) -> None:
     known = table["alone"].notna()
     ax.hlines(y[known], table.loc[known, "alone"], table.loc[known, "corrected"], color=BAND, linewidth=3)
     ax.scatter(table["alone"], y, s=20, color=GAIN, zorder=3, label="one type, tested alone")
-    ax.scatter(table["corrected"], y, s=20, facecolor="white", edgecolor=GAIN, zorder=3, label="among all types (Bonferroni)")
+    ax.scatter(
+        table["corrected"], y, s=20, facecolor="white", edgecolor=GAIN, zorder=3, label="among all types (Bonferroni)"
+    )
     for at in y[~known]:
         where = {"xycoords": ("axes fraction", "data"), "ha": "center", "va": "center"}
         ax.annotate("one set: no answer", (0.5, at), fontsize=6, color=NEUTRAL, **where)

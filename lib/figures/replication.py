@@ -47,7 +47,9 @@ def merged(rows: pd.DataFrame, table: pd.DataFrame, overall: str) -> pd.DataFram
     own = table[table["level"].isin(["type", "overall"])]
     own = own.assign(type=own["type"].where(own["level"] == "type", overall))
     wide = rows.merge(own[["type", "factor", "second", "second_se", "returned"]], on=["type", "factor"], how="left")
-    return wide.assign(returned=wide["returned"].map(lambda value: value if isinstance(value, bool) else None).astype(object))
+    return wide.assign(
+        returned=wide["returned"].map(lambda value: value if isinstance(value, bool) else None).astype(object)
+    )
 
 
 def agreement(table: pd.DataFrame) -> dict[str, float]:
@@ -128,10 +130,14 @@ def _legend(fig, shade: dict[str, str]) -> None:
     from matplotlib.lines import Line2D
 
     dot = {"marker": "o", "linestyle": "none"}
-    handles = [Line2D([], [], color=tone, markersize=5, label=category_name(code), **dot) for code, tone in shade.items()]
+    handles = [
+        Line2D([], [], color=tone, markersize=5, label=category_name(code), **dot) for code, tone in shade.items()
+    ]
     handles += [
         Line2D([], [], markersize=5.5, color=INK, label="marked in the first study, found again", **dot),
-        Line2D([], [], markersize=5.5, markerfacecolor="white", markeredgecolor=INK, label="marked, not found again", **dot),
+        Line2D(
+            [], [], markersize=5.5, markerfacecolor="white", markeredgecolor=INK, label="marked, not found again", **dot
+        ),
         Line2D([], [], markersize=3, color=INK, alpha=0.5, label="not marked", **dot),
         Line2D([], [], color=INK, linestyle=":", linewidth=0.9, label="perfect agreement"),
         Line2D([], [], color=INK, linewidth=1.1, label="what came back (least squares)"),

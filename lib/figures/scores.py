@@ -42,7 +42,11 @@ def main_results(results: pd.DataFrame):
         for ax, generator in zip(axes[0], generators, strict=True):
             _levels(ax, table[table["generator"] == generator], kinds, names)
             _seeds(ax, results, generator, kinds)
-            words = f"score (points); large: mean of {seeds} seeds, small: one seed" if seeds > 1 else "score (points), one run each"
+            words = (
+                f"score (points); large: mean of {seeds} seeds, small: one seed"
+                if seeds > 1
+                else "score (points), one run each"
+            )
             ax.set_xlabel(words, fontsize=7)
             ax.set_title(generator)
         axes[0, 0].set_yticks(range(len(kinds)), [_counted(kind, table) for kind in kinds])
@@ -73,7 +77,9 @@ def _levels(ax, table: pd.DataFrame, kinds: list[str], names: dict[str, str]) ->
         for kind, row in sides.iterrows():
             gain = row[LABEL_WITH] - row[LABEL_WITHOUT]
             shade = GAIN if gain >= 0 else LOSS
-            ax.plot([row[LABEL_WITHOUT], row[LABEL_WITH]], [at[kind]] * 2, color=shade, linewidth=2.6, alpha=0.35, zorder=2)
+            ax.plot(
+                [row[LABEL_WITHOUT], row[LABEL_WITH]], [at[kind]] * 2, color=shade, linewidth=2.6, alpha=0.35, zorder=2
+            )
             ax.annotate(minus(gain, 1), (1.02, at[kind]), color=shade, **beside)
         ax.annotate("difference\n(points)", (1.02, -0.85), color=INK, **beside | {"fontsize": 6})
     ax.axhline(len(kinds) - 1.5, color="#555555", linewidth=0.7)
