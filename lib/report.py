@@ -57,7 +57,7 @@ class Report:
     @cached_property
     def claims(self) -> pd.DataFrame:
         """The claims with verdicts, see `lib.claims.evaluate`."""
-        return claims.evaluate(Evidence(self.analysis, self.reference, costs(self.data)))
+        return claims.evaluate(evidence(self))
 
     def level(self, name: str) -> pd.DataFrame:
         """The effects of one level: task, type or overall."""
@@ -74,8 +74,8 @@ def build(
     """Analyse a results file, or the bundled published scores when `results` is "published".
 
     `draws` and `data` default to `draws.csv` and `data/` beside the results, where they exist; `replication` is the
-    table of a second study. A relative path is looked for here and then in the kit's root. Raises KitError as
-    `analyse` does.
+    table of a second study or its path (there may be none). A relative path of results is looked for here and then in
+    the kit's root. Raises KitError as `analyse` does.
     """
     if str(results) == PUBLISHED:
         file = sources.data_path("reference/published_mteb_scores.csv")
@@ -95,7 +95,9 @@ def build(
     inputs = {path.name: digest_file(path) for path in used if path is not None and path.is_file()}
     inputs["settings"] = digest(analysis.settings.model_dump(mode="json"))
     work = Report(analysis, inputs, folder)
-    return work if replication is None else with_second(work, replication)
+    if replication is None or (isinstance(replication, str | Path) and not Path(replication).is_file()):
+        return work
+    return with_second(work, replication)
 
 
 def with_second(report: Report, replication: str | Path | pd.DataFrame) -> Report:
@@ -190,6 +192,12 @@ def claims_markdown(judged: pd.DataFrame) -> str:
         "\n".join([*lines, "", "How each was decided:", "", *(f"- {kind}: {rule}" for kind, rule in rules.items())])
         + "\n"
     )
+
+
+def evidence(report: Report) -> Evidence:
+    """What the claims are judged on: the analysis, the published scores, the costs and the second study."""
+    found = Evidence(report.analysis, report.reference, costs(report.data))
+    return replace(found, replication=report.second) if hasattr(found, "replication") else found
 
 
 def costs(data: Path | None) -> pd.DataFrame | None:

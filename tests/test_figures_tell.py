@@ -110,3 +110,22 @@ def test_an_aliased_table_is_drawn_and_says_so(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "puzzles and recipes are aliased" in done.stdout and "Not drawn: interactions" in done.stdout
     assert "lost" in (tmp_path / "out" / "influence.svg").read_text() and (tmp_path / "out" / "tasks.png").exists()
+
+
+def test_a_table_that_tells_no_effect_is_drawn_without_what_needs_one(tmp_path):
+    from lib import report
+
+    table = pd.read_csv(own_results(tmp_path))
+    table[table["puzzles"].eq(table["recipes"]) & table["law"].eq(table["recipes"])].to_csv(tmp_path / "two.csv")
+    told = []
+    paths = report.write_all(tmp_path / "two.csv", tmp_path / "out", QUICK, say=told.append)
+    assert {"influence", "tasks", "main_results"} <= {path.stem for path in paths}
+    assert any(sentence.startswith("Not drawn: lattice") for sentence in told)
+
+
+def test_no_note_has_an_empty_name():
+    from lib.report import Report
+
+    a = analyse(study({"STS": 2, "Reranking": 2}), QUICK)
+    a.notes.append("No exact test across tasks can reach .05 for : fewer than six tasks.")
+    assert not any(" for :" in note for note in Report(a, {}).notes)

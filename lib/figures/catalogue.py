@@ -21,6 +21,8 @@ def strongest(effects: pd.DataFrame) -> tuple[str, str]:
     """The dataset and category with the largest |t| (|effect| where there is no error), as an example."""
     rows = effects[(effects["level"] == "task") & (effects["factor"] != "public")]
     size = rows["t"].abs() if rows["t"].notna().any() else rows["effect"].abs()
+    if size.isna().all():
+        raise KitError("these runs cannot tell any category's effect from another's")
     row = rows.loc[size.idxmax()]
     return row["task"], row["factor"]
 
@@ -66,6 +68,8 @@ def reliability(analysis, level: str) -> float | None:
     """The reliability of a level's effects (median over the categories), where the analysis has it."""
     table = getattr(analysis, "reliability", None)
     rows = table[table["level"] == level] if table is not None and "level" in table else None
+    if rows is not None and (rows["factor"] == "").any():  # all categories together
+        rows = rows[rows["factor"] == ""]
     value = float(rows["reliability"].median()) if rows is not None and len(rows) else float("nan")
     return value if value == value else None
 
@@ -126,6 +130,8 @@ def _trade_off(r: Report):
 
     if len(set(r.analysis.study.types)) < 2:
         raise KitError("a trade-off needs two task types")
+    if r.analysis.study.runs["subset"].nunique() < 4:
+        raise KitError("a trade-off needs four subsets or more")
     return trade_off(influence.run_means(r.analysis.study), r.level("type"))
 
 

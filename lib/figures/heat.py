@@ -18,8 +18,10 @@ NORMALISATION_LABEL = {
 NORMALISATION_SIGN = {"z": "z", "std": "β", "t": "t"}
 VERDICT_SIGN = {
     "reproduced": "✓",
+    "in one study": "(✓)",
     "direction only": "≈",
     "below noise": "?",
+    "opposite in one study": "(✗)",
     "contradicted": "✗",
     "not testable here": "–",
 }
@@ -81,9 +83,9 @@ def heat_map(
     key = _key(table, alpha, corrected, reliability)
     with style():
         tall = 0.74 if replication is None else 0.86
-        size = (WIDTH, tall * len(factors) + 1.0 + 0.12 * (key.count("\n") + 1))
+        size = (WIDTH, max(tall * len(factors), 1.5) + 1.15 + 0.12 * (key.count("\n") + 1))
         fig, (ax, bar) = plt.subplots(
-            2, 1, figsize=size, height_ratios=(tall * len(factors), 0.3), layout="constrained"
+            2, 1, figsize=size, height_ratios=(tall * len(factors), 0.36), layout="constrained"
         )
         values, strength = (
             t.pivot(index="factor", columns="type", values="v").reindex(index=factors, columns=kinds)
@@ -165,7 +167,7 @@ def _cell(ax, x: int, y: int, row, ink: str) -> None:
         return
     big = {"fontsize": 8.8, "fontweight": "bold"} if row.mark else {"fontsize": 7.6}
     ax.text(x + 0.5, y + 0.24, minus(row.effect, 1) + row.mark, **big, **text)
-    small = [f"± {row.se:.1f}"] if np.isfinite(row.se) else ["no error"]
+    small = [f"± {row.se:.{1 if row.se >= 0.095 else 2}f}"] if np.isfinite(row.se) else ["no error"]
     if hasattr(row, "second") and np.isfinite(row.second):
         small.append(f"again {minus(row.second, 1)}")
     sign = NORMALISATION_SIGN.get(str(row.normalization))
@@ -176,7 +178,7 @@ def _cell(ax, x: int, y: int, row, ink: str) -> None:
             x + 0.5, y + 0.87 - 0.19 * (len(small) - 1 - i), words, fontsize=5.3 if words[0] in "zβt" else 5.8, **text
         )
     if row.verdict:
-        ax.text(x + 0.95, y + 0.13, VERDICT_SIGN[row.verdict], fontsize=6.5, **(text | {"ha": "right"}))
+        ax.text(x + 0.95, y + 0.13, VERDICT_SIGN.get(row.verdict, "?"), fontsize=6.5, **(text | {"ha": "right"}))
     if row.mark:
         lost = hasattr(row, "returned") and row.returned is False
         frame(ax, x, y, dashed=lost)
@@ -202,7 +204,7 @@ def alone_map(effects: pd.DataFrame, alpha: float = 0.05, corrected: str = "p_bh
     kinds, factors = order_types(effects["type"]), order_factors(effects["factor"])
     limit = grid.reach(effects["effect"], grid.certainty(effects, corrected, alpha))
     with style():
-        size = (WIDTH, 0.34 * len(factors) + 1.9)
+        size = (WIDTH, 0.34 * len(factors) + 2.0)
         fig = plt.figure(figsize=size, layout="constrained")
         places = fig.add_gridspec(2, len(panels), height_ratios=(0.34 * len(factors), 0.3))
         for i, public in enumerate(panels):
@@ -221,7 +223,8 @@ def alone_map(effects: pd.DataFrame, alpha: float = 0.05, corrected: str = "p_bh
             )
             ax.set_yticklabels([category_name(f) if i == 0 else "" for f in factors], rotation=0)
             ax.set_title(
-                "with public data, against public data only" if public else "alone, against the untrained base"
+                "with public data,\nagainst public data only" if public else "alone,\nagainst the untrained base",
+                fontsize=7.5,
             )
         grid.scale(fig.add_subplot(places[1, :]), limit, "effect (points)", names(alpha))
         fig.suptitle(

@@ -44,8 +44,8 @@ def _told(cells: pd.DataFrame, names: list[str], factor: str | None, title: str,
     seeds = int(cells["n"].max()) if "n" in cells else 1
     lines = [f"{title}: score of each subset" + (f", mean of {seeds} seeds" if seeds > 1 else ", one run each")]
     if factor and changes:
-        lines.append(f"coloured edges add {category_name(factor)}: mean of the {len(changes)} changes "
-                     f"{minus(float(np.mean(changes)), 2)} points")  # fmt: skip
+        mean = f"mean of the {len(changes)} changes " if len(changes) > 1 else ""
+        lines.append(f"coloured edges add {category_name(factor)}: {mean}{minus(float(np.mean(changes)), 2)} points")
         if effect is not None and np.isfinite(effect["se"]):
             lines[-1] += f" (by regression {minus(effect['effect'], 2)} ± {effect['se']:.2f})"
     return "\n".join([*lines, defined(names)]).strip()
