@@ -1,5 +1,6 @@
 """What the figures tell: certainty before size, one study and two, somebody's own names, tables that lack something."""
 
+import pandas as pd
 import pytest
 from drawing import QUICK, again, command, own_results
 from planted import study
