@@ -102,7 +102,7 @@ def figures(arguments: argparse.Namespace) -> int:
     from lib.params import load
 
     settings = load(arguments.profile, _overrides(arguments.overrides)).influence
-    for path in report.write_all(Path(arguments.results), Path(arguments.out), settings):
+    for path in report.write_all(Path(arguments.results), Path(arguments.out), settings, say=print):
         print(path)
     return 0
 
