@@ -1,4 +1,4 @@
-"""The pictures of notebook 03: the similarity matrix, what padding costs, the loss, and a search before and after."""
+"""The pictures of notebook 03: one batch as a matrix, what padding costs, the loss, and a search before and after."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lib.embedder.packing import padding_table
-from lib.figures.base import CATEGORY_COLOURS, GAIN, INK, LOSS, NEUTRAL, WIDTH, style
+from lib.figures.base import CATEGORY_COLOURS, GAIN, INK, LOSS, NEUTRAL, WIDTH, diverging, style
 from lib.mixture import Batch
 from lib.triplets import Triplet
 
@@ -18,52 +18,95 @@ if TYPE_CHECKING:
 
     from lib.embedder import Embedder
 
+ENOUGH = 16  # held-out triplets that make a test of their own; with fewer, triplets that were trained on fill it up
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Triplets of one source that no batch of the run contains."""
+    """A fixed batch of one source, the first ``unseen`` of its triplets in no batch of the run."""
 
     source: str
     triplets: list[Triplet]
+    unseen: int
 
 
-def held_out(pools: Mapping[str, Sequence[Triplet]], batches: Sequence[Batch], source: str, count: int = 48) -> Held:
-    """Return the first ``count`` triplets of a source that the run does not train on (all of it, if none is left)."""
-    trained = {row for batch in batches if batch.source == source for row in batch.rows}
-    rows = [row for row in range(len(pools[source])) if row not in trained] or list(range(len(pools[source])))
-    return Held(source, [pools[source][row] for row in rows[:count]])
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """A fixed batch embedded: queries and positives (n, d), and the hard negatives there are (m, d)."""
+
+    queries: np.ndarray
+    positives: np.ndarray
+    negatives: np.ndarray
+
+    @property
+    def cosines(self) -> np.ndarray:
+        """(n, n + m) cosines of every query with all positives and all hard negatives."""
+        return self.queries @ np.concatenate([self.positives, self.negatives]).T
 
 
-def vectors(embedder: Embedder, held: Held) -> tuple[np.ndarray, np.ndarray]:
-    """Return the embeddings of the held-out queries and positives, each (n, d)."""
+def held_out(pools: Mapping[str, Sequence[Triplet]], batches: Sequence[Batch], count: int = 48) -> dict[str, Held]:
+    """Return one fixed batch per source, of triplets that the run does not train on where ``ENOUGH`` are left."""
+    found = {}
+    for source, pool in pools.items():
+        trained = {row for batch in batches if batch.source == source for row in batch.rows}
+        rows = [row for row in range(len(pool)) if row not in trained][:count]
+        unseen = len(rows)
+        if unseen < ENOUGH:
+            rows += sorted(trained)[: count - unseen]
+        found[source] = Held(source, [pool[row] for row in rows], unseen)
+    return found
+
+
+def vectors(embedder: Embedder, held: Held) -> Vectors:
+    """Return the embeddings of a fixed batch."""
     queries = [embedder.text_of(t.query, t.instruction) for t in held.triplets]
-    documents = [embedder.text_of(t.positive, document=True) for t in held.triplets]
-    both = embedder.encode_written([*queries, *documents])
-    return both[:len(queries)], both[len(queries):]
+    positives = [embedder.text_of(t.positive, document=True) for t in held.triplets]
+    negatives = [embedder.text_of(t.negative, document=True) for t in held.triplets if t.negative]
+    every = embedder.encode_written([*queries, *positives, *negatives])
+    return Vectors(*np.split(every, [len(queries), 2 * len(queries)]))
 
 
-def similarity_picture(before: np.ndarray, after: np.ndarray | None = None, size: int = 12):
-    """Draw cosine of query i and positive j for the first ``size`` triplets, before training and after.
+def loss(found: Vectors, temperature: float) -> float:
+    """Return the InfoNCE loss of a fixed batch."""
+    import torch
 
-    ``before`` and ``after`` are (n, n) matrices. The diagonal is what the loss pulls up, all else it pushes down.
+    from lib.kernels import infonce
+
+    texts = np.concatenate([found.positives, found.negatives])
+    return float(infonce(torch.from_numpy(found.queries), torch.from_numpy(texts), temperature=temperature))
+
+
+def softmax(cosines: np.ndarray, temperature: float) -> np.ndarray:
+    """Return the softmax over each row: how the loss shares its surprise among the choices."""
+    scores = np.exp((cosines - cosines.max(1, keepdims=True)) / temperature)
+    return scores / scores.sum(1, keepdims=True)
+
+
+def matrix_picture(panels: Mapping[str, np.ndarray], count: int, size: int = 10):
+    """Draw matrices of ``size`` queries with the positives (left) and hard negatives (right) of the same triplets.
+
+    ``panels``: {title: (n, count + m) matrix}. Values from 0 to 1 in blue; a title with "change" gets a scale of its own,
+    from orange through white to blue. Boxes are the right pairs.
     """
     import matplotlib.pyplot as plt
 
-    shown = [("before training", before)] + ([("after training", after)] if after is not None else [])
     with style():
-        figure, axes = plt.subplots(1, len(shown), figsize=(WIDTH * len(shown) / 2, 2.9), layout="constrained", squeeze=False)
-        for axis, (title, matrix) in zip(axes[0], shown, strict=True):
-            image = axis.imshow(matrix[:size, :size], vmin=0, vmax=1, cmap="Blues")
-            right = (matrix.argmax(1) == np.arange(len(matrix))).mean()
-            axis.set_title(f"{title}: {right:.0%} of {len(matrix)} queries\nhave their own positive nearest")
-            ticks = range(0, min(size, len(matrix)), 2)
-            axis.set_xticks(ticks, [str(i + 1) for i in ticks])
-            axis.set_yticks(ticks, [str(i + 1) for i in ticks])
-            axis.set_xlabel("positive of triplet j")
-            axis.set_ylabel("query of triplet i")
-            for place in range(min(size, len(matrix))):
+        figure, axes = plt.subplots(len(panels), 1, figsize=(WIDTH, 0.45 + 1.75 * len(panels)), layout="constrained", squeeze=False)
+        for axis, (title, matrix) in zip(axes[:, 0], panels.items(), strict=True):
+            rows = min(size, count)
+            shown = np.concatenate([matrix[:rows, :rows], np.full((rows, 1), np.nan), matrix[:rows, count : count + rows]], 1)
+            top = float(np.nanmax(np.abs(shown))) if "change" in title else 1.0
+            scale = {"vmin": -top, "vmax": top, "cmap": diverging()} if "change" in title else {"vmin": 0, "vmax": 1, "cmap": "Blues"}
+            image = axis.imshow(np.ma.masked_invalid(shown), aspect="auto", **scale)
+            axis.set_title(title)
+            columns = [*range(rows), *range(rows + 1, shown.shape[1])]
+            names = [f"p{j + 1}" for j in range(rows)] + [f"n{j + 1}" for j in range(len(columns) - rows)]
+            axis.set_xticks(columns, names, fontsize=6.5)
+            axis.set_yticks(range(rows), [f"q{i + 1}" for i in range(rows)], fontsize=6.5)
+            axis.tick_params(length=0)
+            for place in range(rows):
                 axis.add_patch(plt.Rectangle((place - 0.5, place - 0.5), 1, 1, fill=False, edgecolor=LOSS, linewidth=1.2))
-        figure.colorbar(image, ax=list(axes[0]), label="cosine", shrink=0.8)
+            figure.colorbar(image, ax=axis, aspect=10, pad=0.01)
     return _done(figure)
 
 
@@ -73,13 +116,13 @@ def padding_picture(lengths: Mapping[str, Sequence[int]], budget: int):
 
     tables = {source: padding_table(values, budget) for source, values in lengths.items()}
     ways = list(next(iter(tables.values())))
-    wide = 0.8 / len(ways)
+    wide = 0.84 / len(ways)
     with style():
-        figure, axis = plt.subplots(figsize=(WIDTH, 2.4), layout="constrained")
+        figure, axis = plt.subplots(figsize=(WIDTH + 1, 2.6), layout="constrained")
         for number, (way, shade) in enumerate(zip(ways, (LOSS, "#E69F00", "#56B4E9", GAIN), strict=True)):
             places = np.arange(len(tables)) + (number - (len(ways) - 1) / 2) * wide
             bars = axis.bar(places, [table[way] for table in tables.values()], wide * 0.92, label=way, color=shade)
-            axis.bar_label(bars, fmt="%.2f", fontsize=6.5)
+            axis.bar_label(bars, fmt="%.1f", fontsize=7)
         axis.axhline(1, color=INK, linewidth=0.7)
         axis.set_xticks(range(len(tables)), [source.replace("_", "-") for source in tables])
         axis.set_ylabel("tokens computed per real token")
@@ -87,44 +130,54 @@ def padding_picture(lengths: Mapping[str, Sequence[int]], budget: int):
     return _done(figure)
 
 
-def loss_picture(log: Sequence[Mapping]):
-    """Draw the loss of every step; the colour says which source its batch came from."""
+def loss_picture(log: Sequence[Mapping], before: Mapping[str, float], after: Mapping[str, float], unseen: Mapping[str, int]):
+    """Draw the loss of every step, points of one source in one colour, and that of the fixed batches before and after.
+
+    ``before`` and ``after``: {source: loss}; ``unseen``: {source: triplets of its fixed batch that were not trained on}.
+    """
     import matplotlib.pyplot as plt
 
-    from lib.design import CODES
-
     with style():
-        figure, axis = plt.subplots(figsize=(WIDTH, 2.2), layout="constrained")
-        axis.plot([row["step"] for row in log], [row["loss"] for row in log], color=NEUTRAL, linewidth=0.8, zorder=1)
-        for source in dict.fromkeys(row["source"] for row in log):
+        figure, (steps, fixed) = plt.subplots(1, 2, figsize=(WIDTH + 1, 2.7), layout="constrained", width_ratios=(1.15, 1))
+        for source in before:
             rows = [row for row in log if row["source"] == source]
-            shade = CATEGORY_COLOURS.get(CODES.get(source, source), NEUTRAL)
-            axis.scatter([r["step"] for r in rows], [r["loss"] for r in rows], s=22, color=shade, label=source.replace("_", "-"))
-        axis.set_xlabel("optimizer step")
-        axis.set_ylabel("loss of the batch")
-        axis.legend(ncols=5, loc="upper center", bbox_to_anchor=(0.5, 1.2))
+            steps.scatter([r["step"] for r in rows], [r["loss"] for r in rows], s=24, color=_shade(source), label=_name(source))
+        steps.set(xlabel="optimizer step", ylabel="loss of the batch", title="in training: every batch another test", ylim=(0, None))
+        steps.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.24), columnspacing=1, handletextpad=0.2)
+        for y, source in enumerate(before):
+            fixed.annotate("", (after[source], y), (before[source], y), arrowprops={
+                "arrowstyle": "-|>", "color": _shade(source), "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0})
+            fixed.plot(before[source], y, "o", color=_shade(source), markerfacecolor="white", markersize=5)
+            fixed.text(max(before[source], after[source]), y - 0.27, f"{before[source]:.2f} to {after[source]:.2f}", fontsize=7, ha="right")
+        fixed.set_yticks(range(len(before)), [f"{_name(source)}\n({unseen[source]} unseen)" for source in before])
+        fixed.set(xlabel="loss", title="the same fixed batch, before to after", ylim=(len(before) - 0.4, -0.7),
+                  xlim=(0, 1.12 * max(*before.values(), *after.values())))
+        fixed.grid(axis="x")
     return _done(figure)
 
 
-def search_example(held: Held, before: np.ndarray, after: np.ndarray, top: int = 3) -> tuple[str, pd.DataFrame]:
+def search_example(held: Held, before: Vectors, after: Vectors, top: int = 3) -> tuple[str, pd.DataFrame]:
     """Return a sentence on one held-out query and its top results before and after, as a table.
 
-    It is the query whose own positive moved most in rank, for better or worse, among those that have it in the
-    top results at least once.
+    The search is among the positives of the fixed batch. The query is the one whose own positive moved most in rank,
+    for better or worse, among those that have it in the top results at least once.
     """
     import pandas as pd
 
-    ranks = [_rank_of_own(matrix) for matrix in (before, after)]
+    both = [found.queries @ found.positives.T for found in (before, after)]
+    ranks = [_rank_of_own(matrix) for matrix in both]
     moved = np.where(np.minimum(*ranks) < top, np.abs(ranks[0] - ranks[1]), -1)
     chosen = int(np.argmax(moved))
     rows = []
-    for when, matrix in (("before", before), ("after", after)):
+    for when, matrix in zip(("before", "after"), both, strict=True):
         for place, j in enumerate(np.argsort(-matrix[chosen], kind="stable")[:top], start=1):
             own = held.triplets[j].positive == held.triplets[chosen].positive
-            rows.append({"": when, "rank": place, "cosine": round(float(matrix[chosen, j]), 3),
-                         "its own": "yes" if own else "", "text": _short(held.triplets[j].positive)})
-    sentence = (f"{held.triplets[chosen].query!r}: its own positive is number {ranks[0][chosen] + 1} of {len(before)} before "
-                f"training and number {ranks[1][chosen] + 1} after")
+            rows.append({"": when, "rank": place, "cosine": float(matrix[chosen, j]), "its own": "yes" if own else "",
+                         "text": _short(held.triplets[j].positive)})
+    hits = [int((rank == 0).sum()) for rank in ranks]
+    sentence = (f"{hits[0]} of {len(held.triplets)} queries have their own positive nearest before training, {hits[1]} after.\n"
+                f"{held.triplets[chosen].query!r}: its own positive is number {ranks[0][chosen] + 1} before and number "
+                f"{ranks[1][chosen] + 1} after")
     return sentence, pd.DataFrame(rows)
 
 
@@ -135,6 +188,16 @@ def source_of_choice(subset: Sequence[str]) -> str:
 
 def _rank_of_own(matrix: np.ndarray) -> np.ndarray:
     return (matrix > np.diag(matrix)[:, None]).sum(1)
+
+
+def _name(source: str) -> str:
+    return source.replace("_", "-")
+
+
+def _shade(source: str) -> str:
+    from lib.design import CODES
+
+    return CATEGORY_COLOURS.get(CODES.get(source, source), NEUTRAL)
 
 
 def _done(figure):
