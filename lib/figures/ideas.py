@@ -33,14 +33,23 @@ def _box(axis, x: float, y: float, w: float, h: float, text: str, shade=BLUE, si
 
 
 def _arrow(axis, start: tuple, end: tuple, shade: str = "#444444", **options) -> None:
-    axis.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": shade, "linewidth": 1.3, "shrinkA": 0, "shrinkB": 0} | options)
+    axis.annotate(
+        "",
+        end,
+        start,
+        arrowprops={"arrowstyle": "-|>", "color": shade, "linewidth": 1.3, "shrinkA": 0, "shrinkB": 0} | options,
+    )
 
 
 def generate():
     """Notebook 01: from a template to a triplet or a rejection."""
     figure, axis = _canvas(27)
-    steps = (("brainstorm", "lists of tasks", BLUE), ("slots", "drawn by a seed", BLUE), ("prompt", "template\n+ slots", BLUE),
-             ("answer", "a text, with\nluck JSON", ORANGE))
+    steps = (
+        ("brainstorm", "lists of tasks", BLUE),
+        ("slots", "drawn by a seed", BLUE),
+        ("prompt", "template\n+ slots", BLUE),
+        ("answer", "a text, with\nluck JSON", ORANGE),
+    )
     for i, (name, note, shade) in enumerate(steps):
         _box(axis, 1 + 19.5 * i, 14, 15.5, 12, "", shade)
         axis.text(8.75 + 19.5 * i, 22.6, name, ha="center", va="center", fontsize=10, weight="bold")
@@ -63,20 +72,32 @@ def inspect():
     from matplotlib.patches import Polygon
 
     figure, axis = _canvas(24)
-    stages = (("answers\nparsed", "cannot\nbe read"), ("rules on\neach triplet", "copied, leaked,\nrefused"),
-              ("duplicates\n(MinHash)", "said twice"), ("contamination\n(n-grams)", "in a test set"))
+    stages = (
+        ("answers\nparsed", "cannot\nbe read"),
+        ("rules on\neach triplet", "copied, leaked,\nrefused"),
+        ("duplicates\n(MinHash)", "said twice"),
+        ("contamination\n(n-grams)", "in a test set"),
+    )
     top = 7.0
     for i, (name, lost) in enumerate(stages):
         x, end = 1 + 19.5 * i, top - 1.0
-        axis.add_patch(Polygon([(x, 16 - top), (x, 16 + top), (x + 17.5, 16 + end), (x + 17.5, 16 - end)], facecolor=BLUE[0],
-                               edgecolor=BLUE[1], linewidth=1.2))
+        axis.add_patch(
+            Polygon(
+                [(x, 16 - top), (x, 16 + top), (x + 17.5, 16 + end), (x + 17.5, 16 - end)],
+                facecolor=BLUE[0],
+                edgecolor=BLUE[1],
+                linewidth=1.2,
+            )
+        )
         axis.text(x + 8.75, 16, name, ha="center", va="center", fontsize=9.5, linespacing=1.3)
         _arrow(axis, (x + 8.75, 16 - top + 0.5), (x + 8.75, 6.2), RED[1], linestyle="--")
         axis.text(x + 8.75, 3.3, lost, ha="center", va="center", fontsize=8.5, color=RED[1], linespacing=1.2)
         top = end
     _box(axis, 80, 12, 19, 8, "hard negatives\nmined or the LLM's", ORANGE, 9)
     _arrow(axis, (89.5, 12), (89.5, 6.2), RED[1], linestyle="--")
-    axis.text(89.5, 3.3, "none is safe:\nin-batch only", ha="center", va="center", fontsize=8.5, color=RED[1], linespacing=1.2)
+    axis.text(
+        89.5, 3.3, "none is safe:\nin-batch only", ha="center", va="center", fontsize=8.5, color=RED[1], linespacing=1.2
+    )
     return figure
 
 
@@ -92,14 +113,35 @@ def train():
         axis.text(x + 3.75, 24.6, f"{'pn'[j > 3]}$_{j % 4 + 1}$", ha="center", va="center", fontsize=10)
         for i in range(4):
             y, own = 18 - 5.6 * i, i == j
-            axis.add_patch(Rectangle((x, y), 7.5, 5, facecolor=BLUE[0] if own else RED[0] if j > 3 else GREY[0],
-                                     edgecolor=BLUE[1] if own else "#BBBBBB", linewidth=2.2 if own else 0.8))
-            axis.text(x + 3.75, y + 2.5, "up" if own else "down", ha="center", va="center", fontsize=9,
-                      weight="bold" if own else "normal")
+            axis.add_patch(
+                Rectangle(
+                    (x, y),
+                    7.5,
+                    5,
+                    facecolor=BLUE[0] if own else RED[0] if j > 3 else GREY[0],
+                    edgecolor=BLUE[1] if own else "#BBBBBB",
+                    linewidth=2.2 if own else 0.8,
+                )
+            )
+            axis.text(
+                x + 3.75,
+                y + 2.5,
+                "up" if own else "down",
+                ha="center",
+                va="center",
+                fontsize=9,
+                weight="bold" if own else "normal",
+            )
     for i in range(4):
         axis.text(18, 20.5 - 5.6 * i, f"query {i + 1}", ha="right", va="center", fontsize=9.5)
-    axis.text(87.5, 12, "A row is a\nquestion: which\ncolumn is mine?\nThe loss is high\nwhere a softmax\nover the row is\nnot sure of it.",
-              fontsize=8.8, va="center", linespacing=1.35)
+    axis.text(
+        87.5,
+        12,
+        "A row is a\nquestion: which\ncolumn is mine?\nThe loss is high\nwhere a softmax\nover the row is\nnot sure of it.",
+        fontsize=8.8,
+        va="center",
+        linespacing=1.35,
+    )
     return figure
 
 
@@ -109,13 +151,25 @@ def score():
     _box(axis, 1, 20, 13, 6, "adapter", ORANGE, 9.5)
     _box(axis, 1, 9, 13, 6, "base", GREY, 9.5)
     _box(axis, 19, 12, 21, 11, "encode each\ndistinct text once", BLUE, 9.5)
-    axis.text(29.5, 7, "instruction before queries,\nnever before documents", ha="center", va="center", fontsize=8.3, color="#444444")
+    axis.text(
+        29.5,
+        7,
+        "instruction before queries,\nnever before documents",
+        ha="center",
+        va="center",
+        fontsize=8.3,
+        color="#444444",
+    )
     _arrow(axis, (14, 23), (19, 19.5))
     _arrow(axis, (14, 12), (19, 15.5))
     _box(axis, 45, 13.5, 10, 8, "vectors", BLUE, 9.5)
     _arrow(axis, (40, 17.5), (45, 17.5))
-    rows = (("nearest documents", "Retrieval, Reranking", "nDCG@10, MAP"), ("a small classifier", "Classification", "accuracy"),
-            ("k-means", "Clustering", "V-measure"), ("cosine of two vectors", "pairs, STS, summaries", "AP, rank correlation"))
+    rows = (
+        ("nearest documents", "Retrieval, Reranking", "nDCG@10, MAP"),
+        ("a small classifier", "Classification", "accuracy"),
+        ("k-means", "Clustering", "V-measure"),
+        ("cosine of two vectors", "pairs, STS, summaries", "AP, rank correlation"),
+    )
     for i, (how, types, metric) in enumerate(rows):
         y = 26.5 - 8.4 * i
         _box(axis, 60, y, 39, 6.6, "", ORANGE)
@@ -142,21 +196,61 @@ def influence():
             if code not in low:
                 to = place[low | {code}]
                 own = code == "sl"
-                axis.plot([x, to[0]], [y, to[1]], color=shade if own else "#CFCFCF", linewidth=2.4 if own else 0.9, zorder=2 if own else 1)
+                axis.plot(
+                    [x, to[0]],
+                    [y, to[1]],
+                    color=shade if own else "#CFCFCF",
+                    linewidth=2.4 if own else 0.9,
+                    zorder=2 if own else 1,
+                )
     for subset, (x, y) in place.items():
         name = "+".join(c for c in codes if c in subset) or "none"
-        axis.text(x, y, name, ha="center", va="center", fontsize=8.3, zorder=3,
-                  bbox={"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": "#888888", "linewidth": 0.8})
-    axis.text(72, 37, "A model is a corner: each of the four\ncategories is absent or present.", fontsize=8.8, va="center", linespacing=1.35)
-    axis.text(72, 26, "Every category has 8 edges: 8 pairs of\nmodels that differ in it alone. Its main\neffect is the mean change along them.",
-              fontsize=8.8, va="center", linespacing=1.35)
+        axis.text(
+            x,
+            y,
+            name,
+            ha="center",
+            va="center",
+            fontsize=8.3,
+            zorder=3,
+            bbox={"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": "#888888", "linewidth": 0.8},
+        )
+    axis.text(
+        72,
+        37,
+        "A model is a corner: each of the four\ncategories is absent or present.",
+        fontsize=8.8,
+        va="center",
+        linespacing=1.35,
+    )
+    axis.text(
+        72,
+        26,
+        "Every category has 8 edges: 8 pairs of\nmodels that differ in it alone. Its main\neffect is the mean change along them.",
+        fontsize=8.8,
+        va="center",
+        linespacing=1.35,
+    )
     axis.plot([72, 76], [17.5, 17.5], color=shade, linewidth=2.4)
     axis.text(77, 17.5, "the 8 edges of short-long", fontsize=8.8, va="center")
-    axis.text(72, 9, "ss short-short    sl short-long\nls long-short     ll long-long", fontsize=8.8, va="center", linespacing=1.5)
+    axis.text(
+        72,
+        9,
+        "ss short-short    sl short-long\nls long-short     ll long-long",
+        fontsize=8.8,
+        va="center",
+        linespacing=1.5,
+    )
     return figure
 
 
-IDEAS = {"01_generate": generate, "02_inspect": inspect, "03_train": train, "04_score": score, "05_influence": influence}
+IDEAS = {
+    "01_generate": generate,
+    "02_inspect": inspect,
+    "03_train": train,
+    "04_score": score,
+    "05_influence": influence,
+}
 
 
 def write(folder: str | Path) -> list[Path]:

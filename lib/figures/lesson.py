@@ -91,12 +91,20 @@ def matrix_picture(panels: Mapping[str, np.ndarray], count: int, size: int = 10)
     import matplotlib.pyplot as plt
 
     with style():
-        figure, axes = plt.subplots(len(panels), 1, figsize=(WIDTH, 0.45 + 1.75 * len(panels)), layout="constrained", squeeze=False)
+        figure, axes = plt.subplots(
+            len(panels), 1, figsize=(WIDTH, 0.45 + 1.75 * len(panels)), layout="constrained", squeeze=False
+        )
         for axis, (title, matrix) in zip(axes[:, 0], panels.items(), strict=True):
             rows = min(size, count)
-            shown = np.concatenate([matrix[:rows, :rows], np.full((rows, 1), np.nan), matrix[:rows, count : count + rows]], 1)
+            shown = np.concatenate(
+                [matrix[:rows, :rows], np.full((rows, 1), np.nan), matrix[:rows, count : count + rows]], 1
+            )
             top = float(np.nanmax(np.abs(shown))) if "change" in title else 1.0
-            scale = {"vmin": -top, "vmax": top, "cmap": diverging()} if "change" in title else {"vmin": 0, "vmax": 1, "cmap": "Blues"}
+            scale = (
+                {"vmin": -top, "vmax": top, "cmap": diverging()}
+                if "change" in title
+                else {"vmin": 0, "vmax": 1, "cmap": "Blues"}
+            )
             image = axis.imshow(np.ma.masked_invalid(shown), aspect="auto", **scale)
             axis.set_title(title)
             columns = [*range(rows), *range(rows + 1, shown.shape[1])]
@@ -105,7 +113,9 @@ def matrix_picture(panels: Mapping[str, np.ndarray], count: int, size: int = 10)
             axis.set_yticks(range(rows), [f"q{i + 1}" for i in range(rows)], fontsize=6.5)
             axis.tick_params(length=0)
             for place in range(rows):
-                axis.add_patch(plt.Rectangle((place - 0.5, place - 0.5), 1, 1, fill=False, edgecolor=LOSS, linewidth=1.2))
+                axis.add_patch(
+                    plt.Rectangle((place - 0.5, place - 0.5), 1, 1, fill=False, edgecolor=LOSS, linewidth=1.2)
+                )
             figure.colorbar(image, ax=axis, aspect=10, pad=0.01)
     return _done(figure)
 
@@ -130,7 +140,9 @@ def padding_picture(lengths: Mapping[str, Sequence[int]], budget: int):
     return _done(figure)
 
 
-def loss_picture(log: Sequence[Mapping], before: Mapping[str, float], after: Mapping[str, float], unseen: Mapping[str, int]):
+def loss_picture(
+    log: Sequence[Mapping], before: Mapping[str, float], after: Mapping[str, float], unseen: Mapping[str, int]
+):
     """Draw the loss of every step, points of one source in one colour, and that of the fixed batches before and after.
 
     ``before`` and ``after``: {source: loss}; ``unseen``: {source: triplets of its fixed batch that were not trained on}.
@@ -138,20 +150,43 @@ def loss_picture(log: Sequence[Mapping], before: Mapping[str, float], after: Map
     import matplotlib.pyplot as plt
 
     with style():
-        figure, (steps, fixed) = plt.subplots(1, 2, figsize=(WIDTH + 1, 2.7), layout="constrained", width_ratios=(1.15, 1))
+        figure, (steps, fixed) = plt.subplots(
+            1, 2, figsize=(WIDTH + 1, 2.7), layout="constrained", width_ratios=(1.15, 1)
+        )
         for source in before:
             rows = [row for row in log if row["source"] == source]
-            steps.scatter([r["step"] for r in rows], [r["loss"] for r in rows], s=24, color=_shade(source), label=_name(source))
-        steps.set(xlabel="optimizer step", ylabel="loss of the batch", title="in training: every batch another test", ylim=(0, None))
+            steps.scatter(
+                [r["step"] for r in rows], [r["loss"] for r in rows], s=24, color=_shade(source), label=_name(source)
+            )
+        steps.set(
+            xlabel="optimizer step",
+            ylabel="loss of the batch",
+            title="in training: every batch another test",
+            ylim=(0, None),
+        )
         steps.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.24), columnspacing=1, handletextpad=0.2)
         for y, source in enumerate(before):
-            fixed.annotate("", (after[source], y), (before[source], y), arrowprops={
-                "arrowstyle": "-|>", "color": _shade(source), "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0})
+            fixed.annotate(
+                "",
+                (after[source], y),
+                (before[source], y),
+                arrowprops={"arrowstyle": "-|>", "color": _shade(source), "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0},
+            )
             fixed.plot(before[source], y, "o", color=_shade(source), markerfacecolor="white", markersize=5)
-            fixed.text(max(before[source], after[source]), y - 0.27, f"{before[source]:.2f} to {after[source]:.2f}", fontsize=7, ha="right")
+            fixed.text(
+                max(before[source], after[source]),
+                y - 0.27,
+                f"{before[source]:.2f} to {after[source]:.2f}",
+                fontsize=7,
+                ha="right",
+            )
         fixed.set_yticks(range(len(before)), [f"{_name(source)}\n({unseen[source]} unseen)" for source in before])
-        fixed.set(xlabel="loss", title="the same fixed batch, before to after", ylim=(len(before) - 0.4, -0.7),
-                  xlim=(0, 1.12 * max(*before.values(), *after.values())))
+        fixed.set(
+            xlabel="loss",
+            title="the same fixed batch, before to after",
+            ylim=(len(before) - 0.4, -0.7),
+            xlim=(0, 1.12 * max(*before.values(), *after.values())),
+        )
         fixed.grid(axis="x")
     return _done(figure)
 
@@ -172,12 +207,21 @@ def search_example(held: Held, before: Vectors, after: Vectors, top: int = 3) ->
     for when, matrix in zip(("before", "after"), both, strict=True):
         for place, j in enumerate(np.argsort(-matrix[chosen], kind="stable")[:top], start=1):
             own = held.triplets[j].positive == held.triplets[chosen].positive
-            rows.append({"": when, "rank": place, "cosine": float(matrix[chosen, j]), "its own": "yes" if own else "",
-                         "text": _short(held.triplets[j].positive)})
+            rows.append(
+                {
+                    "": when,
+                    "rank": place,
+                    "cosine": float(matrix[chosen, j]),
+                    "its own": "yes" if own else "",
+                    "text": _short(held.triplets[j].positive),
+                }
+            )
     hits = [int((rank == 0).sum()) for rank in ranks]
-    sentence = (f"{hits[0]} of {len(held.triplets)} queries have their own positive nearest before training, {hits[1]} after.\n"
-                f"{held.triplets[chosen].query!r}: its own positive is number {ranks[0][chosen] + 1} before and number "
-                f"{ranks[1][chosen] + 1} after")
+    sentence = (
+        f"{hits[0]} of {len(held.triplets)} queries have their own positive nearest before training, {hits[1]} after.\n"
+        f"{held.triplets[chosen].query!r}: its own positive is number {ranks[0][chosen] + 1} before and number "
+        f"{ranks[1][chosen] + 1} after"
+    )
     return sentence, pd.DataFrame(rows)
 
 
