@@ -130,7 +130,8 @@ def _asked(want) -> str:
 def _key(slots: pd.DataFrame) -> str:
     """What the marks mean, and which texts are missing because nobody asked for a length."""
     lines = [
-        "words (log scale); grey: asked for; line: 9 texts in 10; thick: middle half; circle query, square positive, triangle negative"
+        "words (log scale); grey: asked for; line: 9 texts in 10, thick: middle half; "
+        "circle query, square positive, triangle negative"
     ]
     if "ls" in set(slots["code"]):
         lines.append("not shown, as no length was asked for: the labels of long-short, and negatives that were mined")

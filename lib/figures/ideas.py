@@ -8,42 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from lib.figures.base import CATEGORY_COLOURS, style
-
-BLUE, ORANGE, RED, GREY = ("#E3F0FA", "#0072B2"), ("#FFF1D6", "#B87700"), ("#FBE3D6", "#B34700"), ("#F0F0F0", "#777777")
-SIZE = 8.8  # inches wide; 100 units of the drawing
-
-
-def _canvas(height: float):
-    """Return (figure, axis): 100 units wide, ``height`` units high, the same scale in both directions."""
-    import matplotlib.pyplot as plt
-
-    figure = plt.figure(figsize=(SIZE, SIZE * height / 100))
-    axis = figure.add_axes((0, 0, 1, 1))
-    axis.set(xlim=(0, 100), ylim=(0, height))
-    axis.axis("off")
-    return figure, axis
-
-
-def _box(axis, x: float, y: float, w: float, h: float, text: str, shade=BLUE, size: float = 9, **options) -> None:
-    from matplotlib.patches import FancyBboxPatch
-
-    style_ = f"round,pad=0,rounding_size={min(w, h) * 0.12}"
-    axis.add_patch(FancyBboxPatch((x, y), w, h, boxstyle=style_, facecolor=shade[0], edgecolor=shade[1], linewidth=1.2))
-    axis.text(x + w / 2, y + h / 2, text, ha="center", va="center", fontsize=size, linespacing=1.35, **options)
-
-
-def _arrow(axis, start: tuple, end: tuple, shade: str = "#444444", **options) -> None:
-    axis.annotate(
-        "",
-        end,
-        start,
-        arrowprops={"arrowstyle": "-|>", "color": shade, "linewidth": 1.3, "shrinkA": 0, "shrinkB": 0} | options,
-    )
+from lib.figures.boxes import BLUE, GREY, ORANGE, RED, arrow, box, canvas
 
 
 def generate():
     """Notebook 01: from a template to a triplet or a rejection."""
-    figure, axis = _canvas(27)
+    figure, axis = canvas(27)
     steps = (
         ("brainstorm", "lists of tasks", BLUE),
         ("slots", "drawn by a seed", BLUE),
@@ -51,18 +21,18 @@ def generate():
         ("answer", "a text, with\nluck JSON", ORANGE),
     )
     for i, (name, note, shade) in enumerate(steps):
-        _box(axis, 1 + 19.5 * i, 14, 15.5, 12, "", shade)
+        box(axis, 1 + 19.5 * i, 14, 15.5, 12, "", shade)
         axis.text(8.75 + 19.5 * i, 22.6, name, ha="center", va="center", fontsize=10, weight="bold")
         axis.text(8.75 + 19.5 * i, 17.7, note, ha="center", va="center", fontsize=8.5, linespacing=1.2)
         if i < 3:
-            _arrow(axis, (16.5 + 19.5 * i, 20), (20.5 + 19.5 * i, 20))
-    _box(axis, 81.5, 14, 17.5, 12, "", ORANGE)
+            arrow(axis, (16.5 + 19.5 * i, 20), (20.5 + 19.5 * i, 20))
+    box(axis, 81.5, 14, 17.5, 12, "", ORANGE)
     axis.text(90.2, 23.4, "triplet", ha="center", va="center", fontsize=10, weight="bold")
     axis.text(90.2, 18.2, "query\npositive\nnegative", ha="center", va="center", fontsize=8.5, linespacing=1.15)
-    _arrow(axis, (75, 20), (81.5, 20))
+    arrow(axis, (75, 20), (81.5, 20))
     axis.text(78.2, 21.2, "parse", ha="center", fontsize=8.5)
-    _box(axis, 59, 1, 17, 7.5, "rejection,\nits reason counted", RED, 8.5)
-    _arrow(axis, (67.2, 14), (67.2, 8.5), RED[1])
+    box(axis, 59, 1, 17, 7.5, "rejection,\nits reason counted", RED, 8.5)
+    arrow(axis, (67.2, 14), (67.2, 8.5), RED[1])
     axis.text(1, 5, "STS and bitext need no task:\nthey begin at the slots", fontsize=8.5, va="center", color="#444444")
     return figure
 
@@ -71,7 +41,7 @@ def inspect():
     """Notebook 02: a funnel with a reason at every stage."""
     from matplotlib.patches import Polygon
 
-    figure, axis = _canvas(24)
+    figure, axis = canvas(24)
     stages = (
         ("answers\nparsed", "cannot\nbe read"),
         ("rules on\neach triplet", "copied, leaked,\nrefused"),
@@ -90,11 +60,11 @@ def inspect():
             )
         )
         axis.text(x + 8.75, 16, name, ha="center", va="center", fontsize=9.5, linespacing=1.3)
-        _arrow(axis, (x + 8.75, 16 - top + 0.5), (x + 8.75, 6.2), RED[1], linestyle="--")
+        arrow(axis, (x + 8.75, 16 - top + 0.5), (x + 8.75, 6.2), RED[1], linestyle="--")
         axis.text(x + 8.75, 3.3, lost, ha="center", va="center", fontsize=8.5, color=RED[1], linespacing=1.2)
         top = end
-    _box(axis, 80, 12, 19, 8, "hard negatives\nmined or the LLM's", ORANGE, 9)
-    _arrow(axis, (89.5, 12), (89.5, 6.2), RED[1], linestyle="--")
+    box(axis, 80, 12, 19, 8, "hard negatives\nmined or the LLM's", ORANGE, 9)
+    arrow(axis, (89.5, 12), (89.5, 6.2), RED[1], linestyle="--")
     axis.text(
         89.5, 3.3, "none is safe:\nin-batch only", ha="center", va="center", fontsize=8.5, color=RED[1], linespacing=1.2
     )
@@ -105,7 +75,7 @@ def train():
     """Notebook 03: the batch as a multiple-choice test."""
     from matplotlib.patches import Rectangle
 
-    figure, axis = _canvas(30)
+    figure, axis = canvas(30)
     axis.text(36, 28, "positives of the batch", ha="center", fontsize=9.5)
     axis.text(70, 28, "hard negatives", ha="center", fontsize=9.5)
     for j in range(8):
@@ -137,7 +107,8 @@ def train():
     axis.text(
         87.5,
         12,
-        "A row is a\nquestion: which\ncolumn is mine?\nThe loss is high\nwhere a softmax\nover the row is\nnot sure of it.",
+        "A row is a\nquestion: which\ncolumn is mine?\nThe loss is high\nwhere a softmax\n"
+        "over the row is\nnot sure of it.",
         fontsize=8.8,
         va="center",
         linespacing=1.35,
@@ -147,10 +118,10 @@ def train():
 
 def score():
     """Notebook 04: one encoding, four ways to grade it."""
-    figure, axis = _canvas(34)
-    _box(axis, 1, 20, 13, 6, "adapter", ORANGE, 9.5)
-    _box(axis, 1, 9, 13, 6, "base", GREY, 9.5)
-    _box(axis, 19, 12, 21, 11, "encode each\ndistinct text once", BLUE, 9.5)
+    figure, axis = canvas(34)
+    box(axis, 1, 20, 13, 6, "adapter", ORANGE, 9.5)
+    box(axis, 1, 9, 13, 6, "base", GREY, 9.5)
+    box(axis, 19, 12, 21, 11, "encode each\ndistinct text once", BLUE, 9.5)
     axis.text(
         29.5,
         7,
@@ -160,10 +131,10 @@ def score():
         fontsize=8.3,
         color="#444444",
     )
-    _arrow(axis, (14, 23), (19, 19.5))
-    _arrow(axis, (14, 12), (19, 15.5))
-    _box(axis, 45, 13.5, 10, 8, "vectors", BLUE, 9.5)
-    _arrow(axis, (40, 17.5), (45, 17.5))
+    arrow(axis, (14, 23), (19, 19.5))
+    arrow(axis, (14, 12), (19, 15.5))
+    box(axis, 45, 13.5, 10, 8, "vectors", BLUE, 9.5)
+    arrow(axis, (40, 17.5), (45, 17.5))
     rows = (
         ("nearest documents", "Retrieval, Reranking", "nDCG@10, MAP"),
         ("a small classifier", "Classification", "accuracy"),
@@ -172,11 +143,11 @@ def score():
     )
     for i, (how, types, metric) in enumerate(rows):
         y = 26.5 - 8.4 * i
-        _box(axis, 60, y, 39, 6.6, "", ORANGE)
+        box(axis, 60, y, 39, 6.6, "", ORANGE)
         axis.text(61.2, y + 3.3, how, fontsize=8.8, va="center", weight="bold")
         axis.text(81, y + 4.7, types, fontsize=8.5, va="center")
         axis.text(81, y + 1.8, metric, fontsize=8.5, va="center", color="#444444")
-        _arrow(axis, (55, 17.5), (60, y + 3.3))
+        arrow(axis, (55, 17.5), (60, y + 3.3))
     return figure
 
 
@@ -184,7 +155,7 @@ def influence():
     """Notebook 05: the sixteen subsets as a lattice, the eight edges of one category drawn strong."""
     from itertools import combinations
 
-    figure, axis = _canvas(42)
+    figure, axis = canvas(42)
     codes, place = ("ss", "sl", "ls", "ll"), {}
     for size in range(5):
         found = list(combinations(codes, size))
@@ -226,7 +197,8 @@ def influence():
     axis.text(
         72,
         26,
-        "Every category has 8 edges: 8 pairs of\nmodels that differ in it alone. Its main\neffect is the mean change along them.",
+        "Every category has 8 edges: 8 pairs of\nmodels that differ in it alone. Its main\n"
+        "effect is the mean change along them.",
         fontsize=8.8,
         va="center",
         linespacing=1.35,

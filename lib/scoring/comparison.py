@@ -102,10 +102,9 @@ def _telling(moved: np.ndarray, before: list[str], after: list[str]) -> int:
 def bars(table: pd.DataFrame):
     """Return a figure of the changes in points per set, grouped by type, with their intervals."""
     import matplotlib.pyplot as plt
+    from matplotlib.colors import to_rgba
 
     from lib.figures.base import GAIN, LOSS, NEUTRAL, POINTS, WIDTH, order_types, style, type_name
-
-    from matplotlib.colors import to_rgba
 
     order = {kind: i for i, kind in enumerate(order_types(table["type"]))}
     rows = table.assign(place=table["type"].map(order)).sort_values(["place", "task"], ascending=False)
