@@ -30,3 +30,8 @@ def arrow(axis, start: tuple, end: tuple, shade: str = "#444444", **options) -> 
     """Draw an arrow from ``start`` to ``end``."""
     look = {"arrowstyle": "-|>", "color": shade, "linewidth": 1.3, "shrinkA": 0, "shrinkB": 0}
     axis.annotate("", end, start, arrowprops=look | options)
+
+
+def note(axis, x: float, y: float, text: str) -> None:
+    """Write a text of some lines, its left edge at ``x`` and its middle at ``y``."""
+    axis.text(x, y, text, fontsize=8.8, va="center", linespacing=1.35)

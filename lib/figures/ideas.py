@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lib.figures.base import CATEGORY_COLOURS, style
-from lib.figures.boxes import BLUE, GREY, ORANGE, RED, arrow, box, canvas
+from lib.figures.boxes import BLUE, GREY, ORANGE, RED, arrow, box, canvas, note
 
 
 def generate():
@@ -20,10 +20,10 @@ def generate():
         ("prompt", "template\n+ slots", BLUE),
         ("answer", "a text, with\nluck JSON", ORANGE),
     )
-    for i, (name, note, shade) in enumerate(steps):
+    for i, (name, about, shade) in enumerate(steps):
         box(axis, 1 + 19.5 * i, 14, 15.5, 12, "", shade)
         axis.text(8.75 + 19.5 * i, 22.6, name, ha="center", va="center", fontsize=10, weight="bold")
-        axis.text(8.75 + 19.5 * i, 17.7, note, ha="center", va="center", fontsize=8.5, linespacing=1.2)
+        axis.text(8.75 + 19.5 * i, 17.7, about, ha="center", va="center", fontsize=8.5, linespacing=1.2)
         if i < 3:
             arrow(axis, (16.5 + 19.5 * i, 20), (20.5 + 19.5 * i, 20))
     box(axis, 81.5, 14, 17.5, 12, "", ORANGE)
@@ -76,8 +76,8 @@ def train():
     from matplotlib.patches import Rectangle
 
     figure, axis = canvas(30)
-    axis.text(36, 28, "positives of the batch", ha="center", fontsize=9.5)
-    axis.text(70, 28, "hard negatives", ha="center", fontsize=9.5)
+    for x, title in ((36, "positives of the batch"), (70, "hard negatives")):
+        axis.text(x, 28, title, ha="center", fontsize=9.5)
     for j in range(8):
         x = 20 + 8 * j + 2 * (j > 3)
         axis.text(x + 3.75, 24.6, f"{'pn'[j > 3]}$_{j % 4 + 1}$", ha="center", va="center", fontsize=10)
@@ -104,14 +104,12 @@ def train():
             )
     for i in range(4):
         axis.text(18, 20.5 - 5.6 * i, f"query {i + 1}", ha="right", va="center", fontsize=9.5)
-    axis.text(
+    note(
+        axis,
         87.5,
         12,
         "A row is a\nquestion: which\ncolumn is mine?\nThe loss is high\nwhere a softmax\n"
         "over the row is\nnot sure of it.",
-        fontsize=8.8,
-        va="center",
-        linespacing=1.35,
     )
     return figure
 
@@ -153,67 +151,44 @@ def score():
 
 def influence():
     """Notebook 05: the sixteen subsets as a lattice, the eight edges of one category drawn strong."""
-    from itertools import combinations
-
     figure, axis = canvas(42)
-    codes, place = ("ss", "sl", "ls", "ll"), {}
-    for size in range(5):
-        found = list(combinations(codes, size))
-        for i, subset in enumerate(found):
-            place[frozenset(subset)] = (34 + 11.6 * (i - (len(found) - 1) / 2), 4 + 8.4 * size)
     shade = CATEGORY_COLOURS["sl"]
-    for low, (x, y) in place.items():
-        for code in codes:
-            if code not in low:
-                to = place[low | {code}]
-                own = code == "sl"
-                axis.plot(
-                    [x, to[0]],
-                    [y, to[1]],
-                    color=shade if own else "#CFCFCF",
-                    linewidth=2.4 if own else 0.9,
-                    zorder=2 if own else 1,
-                )
-    for subset, (x, y) in place.items():
-        name = "+".join(c for c in codes if c in subset) or "none"
-        axis.text(
-            x,
-            y,
-            name,
-            ha="center",
-            va="center",
-            fontsize=8.3,
-            zorder=3,
-            bbox={"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": "#888888", "linewidth": 0.8},
-        )
-    axis.text(
-        72,
-        37,
-        "A model is a corner: each of the four\ncategories is absent or present.",
-        fontsize=8.8,
-        va="center",
-        linespacing=1.35,
-    )
-    axis.text(
+    _lattice(axis, ("ss", "sl", "ls", "ll"), "sl", shade)
+    note(axis, 72, 37, "A model is a corner: each of the four\ncategories is absent or present.")
+    note(
+        axis,
         72,
         26,
         "Every category has 8 edges: 8 pairs of\nmodels that differ in it alone. Its main\n"
         "effect is the mean change along them.",
-        fontsize=8.8,
-        va="center",
-        linespacing=1.35,
     )
     axis.plot([72, 76], [17.5, 17.5], color=shade, linewidth=2.4)
-    axis.text(77, 17.5, "the 8 edges of short-long", fontsize=8.8, va="center")
-    axis.text(
-        72,
-        9,
-        "ss short-short    sl short-long\nls long-short     ll long-long",
-        fontsize=8.8,
-        va="center",
-        linespacing=1.5,
-    )
+    note(axis, 77, 17.5, "the 8 edges of short-long")
+    note(axis, 72, 9, "ss short-short    sl short-long\nls long-short     ll long-long")
     return figure
+
+
+def _lattice(axis, codes: tuple[str, ...], strong: str, shade: str) -> None:
+    from itertools import combinations
+
+    place = {}
+    for size in range(len(codes) + 1):
+        found = list(combinations(codes, size))
+        for i, subset in enumerate(found):
+            place[frozenset(subset)] = (34 + 11.6 * (i - (len(found) - 1) / 2), 4 + 8.4 * size)
+    for low, (x, y) in place.items():
+        for code in sorted(set(codes) - low):
+            (x2, y2), own = place[low | {code}], code == strong
+            look = (
+                {"color": shade, "linewidth": 2.4, "zorder": 2}
+                if own
+                else {"color": "#CFCFCF", "linewidth": 0.9, "zorder": 1}
+            )
+            axis.plot([x, x2], [y, y2], **look)
+    frame = {"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": "#888888", "linewidth": 0.8}
+    for subset, (x, y) in place.items():
+        name = "+".join(c for c in codes if c in subset) or "none"
+        axis.text(x, y, name, ha="center", va="center", fontsize=8.3, zorder=3, bbox=frame)
 
 
 IDEAS = {
