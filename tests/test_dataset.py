@@ -152,4 +152,4 @@ def test_the_picture_shows_every_category():
     }
     figure = lesson01.where_it_goes(counts, 99)
     widths = sum(patch.get_width() for patch in figure.axes[0].patches)
-    assert widths == 10 * len(CODES) and "99 public" in figure.axes[0].get_xlabel()
+    assert widths == 10 * len(CODES) and "99 public" in figure.axes[0].get_title("left")

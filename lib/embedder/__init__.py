@@ -233,6 +233,6 @@ def _bytes() -> Any:
 
 
 def _bar(total: int, progress: bool):
-    from tqdm.auto import tqdm
+    from lib.bars import bar
 
-    return tqdm(total=total, disable=not progress, desc="encode", unit="text", leave=False)
+    return bar(total=total, disable=not progress, desc="encode", unit="text", leave=False)

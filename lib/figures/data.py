@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lib.figures.base import INK, NEUTRAL, WIDTH, category_name, colour, order_factors, style
+from lib.figures.base import INK, LOSS, NEUTRAL, WIDTH, category_name, colour, order_factors, style
 
 PARTS = {"query": ("o", "query"), "positive": ("s", "positive"), "negative": ("^", "negative")}
 _BAND = "#E3E3E3"
@@ -82,21 +82,21 @@ def funnel(stages: pd.DataFrame):
                     fontsize=7.5,
                 )
             _rows(ax, [category_name(code) for code in codes])
-            ax.set_xlim(0, stages["asked"].max() * (1.15 + 0.15 * len(generators)))
+            ax.set_xlim(0, stages["asked"].max() * (1 + 0.2 * len(generators)))
         seen = [(name, hatch) for before, after, name, hatch in lost if (stages[before] > stages[after]).any()]
         if seen:
             from matplotlib.patches import Patch
 
             boxes = [Patch(facecolor="white", edgecolor=INK, hatch=hatch, label=name) for name, hatch in seen]
             fig.legend(handles=boxes, loc="outside upper center", ncols=len(seen))
-        fig.supxlabel("answers (coloured: kept as triplets)", fontsize=8)
+        fig.supxlabel("answers asked for; coloured: kept as triplets", fontsize=8)
     return fig, stages
 
 
 def lengths(slots: pd.DataFrame):
     """Words per text against what its slot asked for (grey band). Returns (figure, table of the intervals drawn)."""
     generators, wanted = _generators(slots), _wanted(slots)
-    labels = [f"{category_name(w.code)}, {w.text}: {w.asked}{' words' * w.asked.isdigit()}" for w in wanted.itertuples()]
+    labels = [f"{category_name(w.code)}, {w.text}: {_asked(w)}" for w in wanted.itertuples()]
     rows = []
     with style():
         fig, axes = _panels(generators, 0.185 * len(wanted) + 0.9)
@@ -117,9 +117,25 @@ def lengths(slots: pd.DataFrame):
             ax.set_xticks([1, 2, 5, 10, 20, 50, 100, 200, 500][: 7 if top < 200 else 9])
             ax.xaxis.set_major_formatter("{x:g}")
             ax.minorticks_off()
-        fig.supxlabel("words (log scale); grey: asked for", fontsize=8)
+        fig.supxlabel(_key(slots), fontsize=8)
     columns = ["generator", "category", "text", "asked", "low", "high", "texts", *_MARKS, "fits"]
     return fig, pd.DataFrame(rows, columns=columns)
+
+
+def _asked(want) -> str:
+    """The words of a slot; where it is a number, the band that this number asks for."""
+    return f"{want.low:g} to {want.high:g} words" if want.asked.isdigit() else want.asked
+
+
+def _key(slots: pd.DataFrame) -> str:
+    """What the marks mean, and which texts are missing because nobody asked for a length."""
+    lines = [
+        "words (log scale); grey: asked for; line: 9 texts in 10, thick: middle half; "
+        "circle query, square positive, triangle negative"
+    ]
+    if "ls" in set(slots["code"]):
+        lines.append("not shown, as no length was asked for: the labels of long-short, and negatives that were mined")
+    return "\n".join(lines)
 
 
 def _wanted(slots: pd.DataFrame) -> pd.DataFrame:
@@ -159,14 +175,14 @@ def overlaps(data: pd.DataFrame):
 
 
 def languages(table: pd.DataFrame, top: int = 25):
-    """Texts asked for per language, and those long enough to judge that the detector finds to be in it.
+    """Texts asked for per language, how many are long enough to judge, and how many of those are in another language.
 
     Returns (figure, table). Languages beyond the ``top`` most frequent are in the table only.
     """
     generators = _generators(table)
-    names = list(
-        table.groupby("language", sort=False)["texts"].sum().sort_values(ascending=False, kind="stable").index
-    )[:top]
+    asked = table.groupby("language", sort=False)["texts"].sum().sort_values(ascending=False, kind="stable")
+    names = list(asked.index)[:top]
+    missed, shade = table["judged"] > table["agree"], colour("sl")
     with style():
         fig, axes = _panels(generators, 0.19 * len(names) + 0.95)
         for ax, generator in zip(axes, generators, strict=True):
@@ -177,17 +193,19 @@ def languages(table: pd.DataFrame, top: int = 25):
                 row = part.loc[name]
                 ax.plot(row["texts"], y, "o", markersize=5, color=NEUTRAL, markerfacecolor="white")
                 if row["judged"]:
-                    ax.plot(row["judged"], y, "s", markersize=5, color=INK, markerfacecolor="white")
-                    ax.plot(row["agree"], y, "x", markersize=4.5, color=colour("sl"), markeredgewidth=1.4)
+                    ax.plot(row["judged"], y, "o", markersize=4, color=shade)
+                if row["judged"] > row["agree"]:
+                    ax.plot(row["judged"] - row["agree"], y, "x", markersize=5, color=LOSS, markeredgewidth=1.4)
+                note = f"{row['agree']:,} of {row['judged']:,} agree" if row["judged"] else "too short to judge"
+                ax.annotate(
+                    note, (row["texts"], y), xytext=(6, 0), textcoords="offset points", va="center", fontsize=6.5
+                )
             _rows(ax, names)
-            ax.set_xscale("log")
+            ax.set(xscale="log", xlim=(0.8, asked.max() * 5))
             ax.xaxis.set_major_formatter("{x:,.0f}")
         fig.supxlabel("texts (log scale)", fontsize=8)
-        for marker, shade, label in (
-            ("o", NEUTRAL, "asked for"),
-            ("s", INK, "long enough to judge"),
-            ("x", colour("sl"), "judged to be in it"),
-        ):
-            axes[0].plot([], [], marker, color=shade, markerfacecolor="white", label=label)
+        marks = [("o", NEUTRAL, "white", "asked for"), ("o", shade, shade, "long enough to judge")]
+        for marker, edge, face, label in marks + [("x", LOSS, LOSS, "found in another language")] * bool(missed.any()):
+            axes[0].plot([], [], marker, color=edge, markerfacecolor=face, label=label)
         fig.legend(loc="outside upper center", ncols=3)
     return fig, table

@@ -1,85 +1,65 @@
-"""The pictures of notebook 03: the similarity matrix, what padding costs, the loss, and a search before and after."""
+"""The pictures of notebook 03: one batch as a matrix, what padding costs, and the loss."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lib.embedder.packing import padding_table
-from lib.figures.base import CATEGORY_COLOURS, GAIN, INK, LOSS, NEUTRAL, WIDTH, style
-from lib.mixture import Batch
-from lib.triplets import Triplet
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from lib.embedder import Embedder
+from lib.figures.base import CATEGORY_COLOURS, GAIN, INK, LOSS, NEUTRAL, WIDTH, diverging, style
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """Triplets of one source that no batch of the run contains."""
+def matrix_picture(panels: Mapping[str, np.ndarray], count: int, size: int = 10):
+    """Draw matrices of ``size`` queries with the positives (left) and hard negatives (right) of the same triplets.
 
-    source: str
-    triplets: list[Triplet]
-
-
-def held_out(pools: Mapping[str, Sequence[Triplet]], batches: Sequence[Batch], source: str, count: int = 48) -> Held:
-    """Return the first ``count`` triplets of a source that the run does not train on (all of it, if none is left)."""
-    trained = {row for batch in batches if batch.source == source for row in batch.rows}
-    rows = [row for row in range(len(pools[source])) if row not in trained] or list(range(len(pools[source])))
-    return Held(source, [pools[source][row] for row in rows[:count]])
-
-
-def vectors(embedder: Embedder, held: Held) -> tuple[np.ndarray, np.ndarray]:
-    """Return the embeddings of the held-out queries and positives, each (n, d)."""
-    queries = [embedder.text_of(t.query, t.instruction) for t in held.triplets]
-    documents = [embedder.text_of(t.positive, document=True) for t in held.triplets]
-    both = embedder.encode_written([*queries, *documents])
-    return both[:len(queries)], both[len(queries):]
-
-
-def similarity_picture(before: np.ndarray, after: np.ndarray | None = None, size: int = 12):
-    """Draw cosine of query i and positive j for the first ``size`` triplets, before training and after.
-
-    ``before`` and ``after`` are (n, n) matrices. The diagonal is what the loss pulls up, all else it pushes down.
+    ``panels``: {title: (n, count + m) matrix}. Values from 0 to 1 in blue; a title with "change" gets a scale of its
+    own, from orange through white to blue. Boxes are the right pairs.
     """
     import matplotlib.pyplot as plt
 
-    shown = [("before training", before)] + ([("after training", after)] if after is not None else [])
+    size, tall = min(size, count), 0.45 + 1.75 * len(panels)
     with style():
-        figure, axes = plt.subplots(1, len(shown), figsize=(WIDTH * len(shown) / 2, 2.9), layout="constrained", squeeze=False)
-        for axis, (title, matrix) in zip(axes[0], shown, strict=True):
-            image = axis.imshow(matrix[:size, :size], vmin=0, vmax=1, cmap="Blues")
-            right = (matrix.argmax(1) == np.arange(len(matrix))).mean()
-            axis.set_title(f"{title}: {right:.0%} of {len(matrix)} queries\nhave their own positive nearest")
-            ticks = range(0, min(size, len(matrix)), 2)
-            axis.set_xticks(ticks, [str(i + 1) for i in ticks])
-            axis.set_yticks(ticks, [str(i + 1) for i in ticks])
-            axis.set_xlabel("positive of triplet j")
-            axis.set_ylabel("query of triplet i")
-            for place in range(min(size, len(matrix))):
-                axis.add_patch(plt.Rectangle((place - 0.5, place - 0.5), 1, 1, fill=False, edgecolor=LOSS, linewidth=1.2))
-        figure.colorbar(image, ax=list(axes[0]), label="cosine", shrink=0.8)
+        figure, axes = plt.subplots(len(panels), 1, figsize=(WIDTH, tall), layout="constrained", squeeze=False)
+        for axis, (title, matrix) in zip(axes[:, 0], panels.items(), strict=True):
+            gap = np.full((size, 1), np.nan)
+            shown = np.concatenate([matrix[:size, :size], gap, matrix[:size, count : count + size]], 1)
+            _matrix(figure, axis, title, np.ma.masked_invalid(shown))
     return _done(figure)
 
 
+def _matrix(figure, axis, title: str, shown: np.ndarray) -> None:
+    from matplotlib.patches import Rectangle
+
+    scale, edge, rows = {"vmin": 0, "vmax": 1, "cmap": "Blues"}, LOSS, len(shown)
+    if "change" in title:
+        top, edge = float(abs(shown).max()), INK
+        scale = {"vmin": -top, "vmax": top, "cmap": diverging().with_extremes(bad="white")}
+    image = axis.imshow(shown, aspect="auto", **scale)
+    axis.set_title(title)
+    columns = [*range(rows), *range(rows + 1, shown.shape[1])]
+    names = [f"p{j + 1}" for j in range(rows)] + [f"n{j + 1}" for j in range(len(columns) - rows)]
+    axis.set_xticks(columns, names, fontsize=6.5)
+    axis.set_yticks(range(rows), [f"q{i + 1}" for i in range(rows)], fontsize=6.5)
+    axis.tick_params(length=0)
+    for place in range(rows):
+        axis.add_patch(Rectangle((place - 0.5, place - 0.5), 1, 1, fill=False, edgecolor=edge, linewidth=1.2))
+    figure.colorbar(image, ax=axis, aspect=10, pad=0.01)
+
+
 def padding_picture(lengths: Mapping[str, Sequence[int]], budget: int):
-    """Draw tokens computed per real token for each source and way of batching (``lib.embedder.packing.padding_table``)."""
+    """Draw tokens computed per real token for each source and way of batching (see ``padding_table``)."""
     import matplotlib.pyplot as plt
 
     tables = {source: padding_table(values, budget) for source, values in lengths.items()}
     ways = list(next(iter(tables.values())))
-    wide = 0.8 / len(ways)
+    wide = 0.84 / len(ways)
     with style():
-        figure, axis = plt.subplots(figsize=(WIDTH, 2.4), layout="constrained")
+        figure, axis = plt.subplots(figsize=(WIDTH + 1, 2.6), layout="constrained")
         for number, (way, shade) in enumerate(zip(ways, (LOSS, "#E69F00", "#56B4E9", GAIN), strict=True)):
             places = np.arange(len(tables)) + (number - (len(ways) - 1) / 2) * wide
             bars = axis.bar(places, [table[way] for table in tables.values()], wide * 0.92, label=way, color=shade)
-            axis.bar_label(bars, fmt="%.2f", fontsize=6.5)
+            axis.bar_label(bars, fmt="%.1f", fontsize=7)
         axis.axhline(1, color=INK, linewidth=0.7)
         axis.set_xticks(range(len(tables)), [source.replace("_", "-") for source in tables])
         axis.set_ylabel("tokens computed per real token")
@@ -87,54 +67,56 @@ def padding_picture(lengths: Mapping[str, Sequence[int]], budget: int):
     return _done(figure)
 
 
-def loss_picture(log: Sequence[Mapping]):
-    """Draw the loss of every step; the colour says which source its batch came from."""
+def loss_picture(log: Sequence[Mapping], before: Mapping[str, float], after: Mapping[str, float], unseen: Mapping):
+    """Draw the loss of every step, points of one source in one colour, and that of the fixed batches before and after.
+
+    ``before`` and ``after``: {source: loss}; ``unseen``: {source: triplets of its fixed batch not trained on}.
+    """
     import matplotlib.pyplot as plt
 
-    from lib.design import CODES
-
     with style():
-        figure, axis = plt.subplots(figsize=(WIDTH, 2.2), layout="constrained")
-        axis.plot([row["step"] for row in log], [row["loss"] for row in log], color=NEUTRAL, linewidth=0.8, zorder=1)
-        for source in dict.fromkeys(row["source"] for row in log):
+        figure, axes = plt.subplots(1, 2, figsize=(WIDTH + 1, 2.9), layout="constrained", width_ratios=(1.15, 1))
+        steps, fixed = axes
+        for source in before:
             rows = [row for row in log if row["source"] == source]
-            shade = CATEGORY_COLOURS.get(CODES.get(source, source), NEUTRAL)
-            axis.scatter([r["step"] for r in rows], [r["loss"] for r in rows], s=22, color=shade, label=source.replace("_", "-"))
-        axis.set_xlabel("optimizer step")
-        axis.set_ylabel("loss of the batch")
-        axis.legend(ncols=5, loc="upper center", bbox_to_anchor=(0.5, 1.2))
+            steps.scatter(
+                [r["step"] for r in rows], [r["loss"] for r in rows], s=24, color=_shade(source), label=_name(source)
+            )
+        steps.set(xlabel="optimizer step", ylabel="loss of the batch", ylim=(0, None))
+        steps.set_title("in training: every batch is another test")
+        steps.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.24), columnspacing=1, handletextpad=0.2)
+        _moves(fixed, before, after)
+        fixed.set_yticks(range(len(before)), [f"{_name(source)}\n({unseen[source]} unseen)" for source in before])
     return _done(figure)
 
 
-def search_example(held: Held, before: np.ndarray, after: np.ndarray, top: int = 3) -> tuple[str, pd.DataFrame]:
-    """Return a sentence on one held-out query and its top results before and after, as a table.
-
-    It is the query whose own positive moved most in rank, for better or worse, among those that have it in the
-    top results at least once.
-    """
-    import pandas as pd
-
-    ranks = [_rank_of_own(matrix) for matrix in (before, after)]
-    moved = np.where(np.minimum(*ranks) < top, np.abs(ranks[0] - ranks[1]), -1)
-    chosen = int(np.argmax(moved))
-    rows = []
-    for when, matrix in (("before", before), ("after", after)):
-        for place, j in enumerate(np.argsort(-matrix[chosen], kind="stable")[:top], start=1):
-            own = held.triplets[j].positive == held.triplets[chosen].positive
-            rows.append({"": when, "rank": place, "cosine": round(float(matrix[chosen, j]), 3),
-                         "its own": "yes" if own else "", "text": _short(held.triplets[j].positive)})
-    sentence = (f"{held.triplets[chosen].query!r}: its own positive is number {ranks[0][chosen] + 1} of {len(before)} before "
-                f"training and number {ranks[1][chosen] + 1} after")
-    return sentence, pd.DataFrame(rows)
+def _moves(axis, before: Mapping[str, float], after: Mapping[str, float]) -> None:
+    for y, source in enumerate(before):
+        one, two, shade = before[source], after[source], _shade(source)
+        arrow = {"arrowstyle": "-|>", "color": shade, "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0}
+        axis.annotate("", (two, y), (one, y), arrowprops=arrow)
+        axis.plot(one, y, "o", color=shade, markerfacecolor="white", markersize=5)
+        axis.text((one + two) / 2, y - 0.22, f"{one:.2f} to {two:.2f}", fontsize=7, ha="center")
+    values = [*before.values(), *after.values()]
+    axis.set(xlabel="loss", ylim=(len(before) - 0.5, -0.7), xlim=_margins(values))
+    axis.set_title("the same fixed batch, before to after")
+    axis.grid(axis="x")
 
 
-def source_of_choice(subset: Sequence[str]) -> str:
-    """Return the source whose triplets the notebook shows: short-long reads most like a search."""
-    return "short_long" if "short_long" in subset else subset[0] if subset else "public"
+def _margins(values: Sequence[float]) -> tuple[float, float]:
+    """The limits of an axis that holds the values and the text beside them."""
+    room = max(max(values) - min(values), 0.1)
+    return max(0.0, min(values) - 0.15 * room), max(values) + 0.15 * room
 
 
-def _rank_of_own(matrix: np.ndarray) -> np.ndarray:
-    return (matrix > np.diag(matrix)[:, None]).sum(1)
+def _name(source: str) -> str:
+    return source.replace("_", "-")
+
+
+def _shade(source: str) -> str:
+    from lib.design import CODES
+
+    return CATEGORY_COLOURS.get(CODES.get(source, source), NEUTRAL)
 
 
 def _done(figure):
@@ -143,7 +125,3 @@ def _done(figure):
 
     plt.close(figure)
     return figure
-
-
-def _short(text: str, width: int = 110) -> str:
-    return text if len(text) <= width else text[:width].rsplit(" ", 1)[0] + " ..."

@@ -103,6 +103,7 @@ def where_it_goes(counts: Mapping[str, Mapping], public: int) -> Figure:
         **lost,
     }
     colours = dict(zip(parts, ("#0072B2", "#56B4E9", "#D55E00", "#E69F00"), strict=True))
+    parts = {part: numbers for part, numbers in parts.items() if any(numbers)}
     figure, axis = plt.subplots(figsize=(8, 0.45 * len(names) + 1.2), layout="constrained")
     labels = [LABELS[c] for c in names]
     left = [0] * len(names)
@@ -114,7 +115,14 @@ def where_it_goes(counts: Mapping[str, Mapping], public: int) -> Figure:
     axis.set_xlim(0, 1.18 * max(left))
     axis.invert_yaxis()
     axis.spines[["top", "right"]].set_visible(False)
-    axis.set_xlabel(f"answers (beside them, {public:,} public pairs)")
-    axis.legend(frameon=False, loc="lower right", fontsize=8)
+    axis.set_xlabel("answers")
+    axis.set_title(
+        f"{sum(counts[c]['valid'] for c in names):,} triplets; {public:,} public pairs beside them",
+        loc="left",
+        fontsize=10,
+    )
+    axis.legend(
+        frameon=False, ncols=len(parts), loc="upper right", bbox_to_anchor=(1, 1.16 - 0.008 * len(names)), fontsize=8
+    )
     plt.close(figure)
     return figure

@@ -180,13 +180,13 @@ def _collect(
     is_valid: Callable[[str], bool],
 ) -> list[dict]:
     """Ask for the answers that the store does not hold; return all rows in plan order."""
-    from tqdm import tqdm
+    from lib.bars import bar as progress_bar
 
     wanted = {item.request.key: item.request for item in items}
     with AnswerStore(out / "answers" / f"{name}.jsonl") as store:
         known = [store.answers[key] for key in wanted if key in store.answers]
         missing = [request for key, request in wanted.items() if key not in store.answers]
-        with tqdm(
+        with progress_bar(
             total=len(wanted),
             initial=len(known),
             desc=name,

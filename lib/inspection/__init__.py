@@ -77,10 +77,15 @@ def load(places: Mapping[str, Path]) -> pd.DataFrame:
 def counts(data: pd.DataFrame) -> pd.DataFrame:
     """Return the paper's Table 2 for this data: per generator and category examples, tasks, languages, mean lengths."""
     grouped = data.groupby(["generator", "category"], sort=False, observed=True)
-    table = grouped.agg(examples=("id", "size"), tasks=("task", "nunique"), languages=("language", "nunique"),
+    table = grouped.agg(examples=("id", "size"), tasks=("task", "nunique"), languages=("language", _spoken),
                         query_words=("words_query", "mean"), positive_words=("words_positive", "mean"))
     table["with negative"] = grouped["negative"].agg(lambda texts: int((texts != "").sum()))
     return table.round(1).reset_index()
+
+
+def _spoken(languages: pd.Series) -> int:
+    """Count the different languages; a translation names two."""
+    return len({one for both in languages for one in both.split(" -> ")})
 
 
 def funnel(places: Mapping[str, Path], params: Params, suites: Mapping[str, Sequence[str]]

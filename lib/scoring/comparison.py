@@ -79,7 +79,7 @@ def examples(tasks, table: pd.DataFrame, base: pd.DataFrame, adapter: pd.DataFra
         for name, change in zip(chosen["task"], chosen["change"], strict=True):
             one, two = (read_items(by_name[name], t.attrs["predictions"]) for t in (base, adapter))
             moved = two.values - one.values
-            i = int(np.argmin(moved) if kind == "worse" else np.argmax(moved))
+            i = _telling(moved if kind == "worse" else -moved, one.answers, two.answers)
             rows.append(
                 {
                     "": kind,
@@ -93,9 +93,16 @@ def examples(tasks, table: pd.DataFrame, base: pd.DataFrame, adapter: pd.DataFra
     return pd.DataFrame(rows)
 
 
+def _telling(moved: np.ndarray, before: list[str], after: list[str]) -> int:
+    """Return the item with the lowest ``moved`` whose answers can be told apart by reading (any item, if none can)."""
+    order = np.argsort(moved, kind="stable")
+    return int(next((i for i in order if before[i] != after[i]), order[0]))
+
+
 def bars(table: pd.DataFrame):
     """Return a figure of the changes in points per set, grouped by type, with their intervals."""
     import matplotlib.pyplot as plt
+    from matplotlib.colors import to_rgba
 
     from lib.figures.base import GAIN, LOSS, NEUTRAL, POINTS, WIDTH, order_types, style, type_name
 
@@ -103,7 +110,7 @@ def bars(table: pd.DataFrame):
     rows = table.assign(place=table["type"].map(order)).sort_values(["place", "task"], ascending=False)
     clear = (rows["low"] > 0) | (rows["high"] < 0)
     shade = [
-        NEUTRAL if not sure else GAIN if change > 0 else LOSS
+        to_rgba(NEUTRAL, 0.45) if not sure else to_rgba(GAIN if change > 0 else LOSS, 0.75)
         for sure, change in zip(clear, rows["change"], strict=True)
     ]
     spread = [
@@ -117,15 +124,15 @@ def bars(table: pd.DataFrame):
             POINTS * rows["change"], rows["task"], xerr=spread, fmt="none", ecolor="#222222", elinewidth=0.8, capsize=2
         )
         ax.axvline(0, color="#555555", linewidth=0.7)
-        ax.set_xlabel("change against the untrained base, points (bars in grey: the interval holds 0)")
+        ax.set_xlabel("change against the untrained base, points (line: 95 % interval; pale grey bar: it holds 0)")
         ax.grid(axis="x")
-        for kind, group in rows.groupby("type"):
+        ax.set_ylim(-0.6, len(rows) - 0.4)
+        kinds = list(rows["type"])
+        for kind in dict.fromkeys(kinds):
+            first, last = kinds.index(kind), len(kinds) - 1 - kinds[::-1].index(kind)
             ax.text(
-                1.01,
-                group["task"].iloc[len(group) // 2],
-                type_name(kind),
-                transform=ax.get_yaxis_transform(),
-                va="center",
-                fontsize=7,
+                1.01, (first + last) / 2, type_name(kind), transform=ax.get_yaxis_transform(), va="center", fontsize=7.5
             )
+            if first:
+                ax.axhline(first - 0.5, color="#BBBBBB", linewidth=0.7)
     return fig

@@ -9,10 +9,10 @@ class Bar:
     """One bar per suite in characters, with the running task's name, its texts done, and the time left."""
 
     def __init__(self, tasks, name: str, shown: bool):
-        from tqdm.auto import tqdm
+        from lib.bars import bar
 
         self.sizes = {task.metadata.name: task_size(task) for task in tasks} if shown else {}
-        self.bar = tqdm(
+        self.bar = bar(
             total=sum(self.sizes.values()),
             desc=name,
             disable=not shown,

@@ -251,6 +251,6 @@ def _modes(embedder: Embedder, params: TrainingParams) -> None:
 
 
 def _bar(total: int, start: int, progress: bool):
-    from tqdm.auto import tqdm
+    from lib.bars import bar
 
-    return tqdm(total=total, initial=start, disable=not progress, desc="train", unit="step")
+    return bar(total=total, initial=start, disable=not progress, desc="train", unit="step")
