@@ -130,13 +130,10 @@ def half_normal(scores, task: str | None = None, type: str | None = None, alpha:
         raise KitError(
             f"a half-normal plot needs all {2**k} subsets; {int(np.isnan(means).sum())} are missing: score them first"
         )
-    sign = 1 - 2 * (1 - ((np.arange(2**k)[:, None] >> np.arange(k)) & 1))
     first = 2 if data.draws == "shared" else 1
-    terms = [chosen for size in range(first, k + 1) for chosen in combinations(range(k), size)]
-    contrast = np.array([np.prod(sign[:, chosen], axis=1) @ means[:, 0] / 2 ** (k - 1) for chosen in terms])
-    table = pd.DataFrame(
-        {"term": [":".join(data.factors[i] for i in chosen) for chosen in terms], "contrast": contrast}
-    )
+    contrast = contrast_signs(k, first) @ means[:, 0] / 2 ** (k - 1)
+    terms = [":".join(data.factors[i] for i in chosen) for chosen in _products(k, first)]
+    table = pd.DataFrame({"term": terms, "contrast": contrast})
     table = table.assign(magnitude=np.abs(contrast)).sort_values("magnitude", kind="stable", ignore_index=True)
     m = len(table)
     table["quantile"] = stats.norm.ppf(0.5 + (np.arange(m) + 0.5) / (2 * m))
@@ -144,6 +141,17 @@ def half_normal(scores, task: str | None = None, type: str | None = None, alpha:
     table = table.assign(pse=pse, margin=margin_, simultaneous_margin=simultaneous, beyond=table["magnitude"] > simultaneous)
     table.attrs = {"notes": [*data.notes, *shared_note(data)], "unit": "points"}
     return table
+
+
+def _products(k: int, first: int) -> list[tuple[int, ...]]:
+    """Products of ``first`` factors and more, as places of the factors."""
+    return [chosen for size in range(first, k + 1) for chosen in combinations(range(k), size)]
+
+
+def contrast_signs(k: int, first: int = 1) -> np.ndarray:
+    """Signs (terms, 2^k) of the contrasts of ``first`` factors and more over the subsets of ``cell_means``."""
+    sign = 2 * ((np.arange(2**k)[:, None] >> np.arange(k)) & 1) - 1
+    return np.array([np.prod(sign[:, chosen], axis=1) for chosen in _products(k, first)])
 
 
 def lenth(contrasts: np.ndarray, alpha: float = 0.05) -> tuple[float, float, float]:
@@ -154,7 +162,7 @@ def lenth(contrasts: np.ndarray, alpha: float = 0.05) -> tuple[float, float, flo
     rejects too rarely.
     """
     pse = float(pseudo_error(np.asarray(contrasts, float)[None])[0])
-    each, largest = _lenth_factors(len(contrasts), alpha)
+    each, largest = lenth_factors(len(contrasts), alpha)
     return pse, pse * each, pse * largest
 
 
@@ -169,7 +177,7 @@ def pseudo_error(contrasts: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def _lenth_factors(m: int, alpha: float) -> tuple[float, float]:
+def lenth_factors(m: int, alpha: float) -> tuple[float, float]:
     """Quantiles of |contrast| / pse among ``m`` contrasts of pure noise: of each, and of the largest."""
     noise = np.random.default_rng(1989).normal(size=(40_000, m))
     ratio = np.abs(noise) / pseudo_error(noise)[:, None]
