@@ -48,7 +48,10 @@ def test_claims_that_these_results_cannot_decide():
     assert verdicts.effect(plain, {**harm, "type": "Retrieval"}).verdict == UNTESTABLE
     assert verdicts.effect(two_runs, harm).verdict == UNTESTABLE  # as many coefficients as runs: no error
     assert verdicts.no_improvement(plain, {"factor": "bt", "margin": 1.0}).verdict == UNTESTABLE
-    assert verdicts.tasks_improving(plain, {"type": "Clustering", "improving": 2, "of": 6, "margin": 1.0}).verdict == UNTESTABLE
+    assert (
+        verdicts.tasks_improving(plain, {"type": "Clustering", "improving": 2, "of": 6, "margin": 1.0}).verdict
+        == UNTESTABLE
+    )
     assert verdicts.sparse_effects(two_runs, {"most": 0.25, "margin": 1.0}).verdict == UNTESTABLE
     assert verdicts.trade_off(plain, {}).verdict == UNTESTABLE  # one task type
     assert verdicts.interaction_with(plain, {"factor": "public"}).verdict == UNTESTABLE
@@ -117,9 +120,7 @@ def test_trade_off_claim(effects, verdict):
     assert verdicts.trade_off(evidence(exactly(TWO, effects, 0.5)), {}).verdict == verdict
 
 
-@pytest.mark.parametrize(
-    ("planted", "verdict"), [(1.0, ONCE), (0.12, NOISE), (-0.12, NOISE), (-1.0, OPPOSED)]
-)
+@pytest.mark.parametrize(("planted", "verdict"), [(1.0, ONCE), (0.12, NOISE), (-0.12, NOISE), (-1.0, OPPOSED)])
 def test_average_gain_claim(planted, verdict):
     table = exactly(TWO, {(c, k): planted for c in CODES for k in TWO}, 0.5)
     found = gain_verdicts.average_gain(evidence(table), {})
@@ -133,7 +134,9 @@ def test_total_gain_is_all_against_none_whatever_the_two_way_interactions():
     )
     a = analyse(table.assign(score=table["score"] + np.random.default_rng(0).normal(0, 1e-9, len(table))), QUICK)
     corner = table.groupby("subset")["score"].mean() * 100
-    assert gain_verdicts.total_gain(Evidence(a, None))[0] == pytest.approx(corner["ss+sl+ls+ll"] - corner["none"], abs=1e-5)
+    assert gain_verdicts.total_gain(Evidence(a, None))[0] == pytest.approx(
+        corner["ss+sl+ls+ll"] - corner["none"], abs=1e-5
+    )
 
 
 def replicated(first, second):
@@ -193,9 +196,13 @@ def test_concentrated_gain_claim(table, verdict):
 def test_generator_claim(apart, noise, verdict):
     """Datasets that agree prove nothing where a run's luck is larger: the error is that of the runs."""
     large = study({"STS": 6}, noise=0.1)
-    luck = pd.Series(np.random.default_rng(1).normal(0, noise / 100, 32), large.groupby(["subset", "seed"]).ngroup().unique()[:32])
+    luck = pd.Series(
+        np.random.default_rng(1).normal(0, noise / 100, 32), large.groupby(["subset", "seed"]).ngroup().unique()[:32]
+    )
     run = large.groupby(["subset", "seed"]).ngroup()
-    large["score"] += np.where(large["subset"] == "base", 0, run.map(luck).fillna(0.0)) * (large["subset"] != "ss+sl+ls+ll")
+    large["score"] += np.where(large["subset"] == "base", 0, run.map(luck).fillna(0.0)) * (
+        large["subset"] != "ss+sl+ls+ll"
+    )
     small = large.assign(score=large["score"] + apart / 100 * (large["subset"] == "ss+sl+ls+ll"))
     both = pd.concat([small.assign(generator="Llama-8B"), large.assign(generator="Llama-70B")])
     test = {"small": "8B", "large": "70B", "margin": 1.0}
@@ -203,9 +210,7 @@ def test_generator_claim(apart, noise, verdict):
     assert found.verdict == verdict, found
 
 
-@pytest.mark.parametrize(
-    ("small", "verdict"), [(0.22, ONCE), (0.6, NOISE), (1.2, OPPOSED), (None, UNTESTABLE)]
-)
+@pytest.mark.parametrize(("small", "verdict"), [(0.22, ONCE), (0.6, NOISE), (1.2, OPPOSED), (None, UNTESTABLE)])
 def test_cost_claim(small, verdict):
     costs = pd.DataFrame({"generator": ["L-8B", "L-70B"], "cost": [small, 1.0], "valid": [100, 100]})
     whole = Evidence(None, None, costs)

@@ -20,7 +20,7 @@ WORLDS = {
     "shared draws": replace(QUIET, draw=1.0),
     "heavy tails": replace(QUIET, tails=3.0),
 }
-STUDIES = 30
+STUDIES = 24
 # silence about gains is no claim about effects: with little noise "no type improves" is true of a null study
 TRUE_OF_NOTHING = {"no_improvement", "published_gain"}
 

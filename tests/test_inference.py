@@ -138,7 +138,9 @@ def test_reliability_is_the_correlation_with_a_repetition(noise):
             assert ((table["shrunk"] - truth) ** 2).mean() < ((table["effect"] - truth) ** 2).mean()
     both = np.mean([np.corrcoef(a["effect"], b["effect"])[0, 1] for a, b in made])
     said = np.mean([1 - (a["se"] ** 2).mean() / a["effect"].var() for a, _ in made])
-    assert said == pytest.approx(both, abs=0.06) and np.mean([a["reliability"].mean() for a, _ in made]) == pytest.approx(both, abs=0.06)
+    assert said == pytest.approx(both, abs=0.06) and np.mean(
+        [a["reliability"].mean() for a, _ in made]
+    ) == pytest.approx(both, abs=0.06)
 
 
 def _effects(runs, y):
@@ -162,7 +164,9 @@ def test_split_halves_are_stepped_up():
 
 
 def test_normalised_influence_does_not_depend_on_the_number_of_seeds():
-    sizes = [inf.effects(simulate.study(28, k, World(spread=1.0, noise=0.0001)))["normalized"].abs().mean() for k in (1, 3)]
+    sizes = [
+        inf.effects(simulate.study(28, k, World(spread=1.0, noise=0.0001)))["normalized"].abs().mean() for k in (1, 3)
+    ]
     assert sizes[0] == pytest.approx(sizes[1], rel=0.1)
     table = simulate.study(12, 1, seed=1)
     again = pd.concat([table, table.assign(seed=1)]).assign(draws="own")

@@ -168,7 +168,12 @@ def test_everything_through_the_public_functions():
 # ---- false alarms of every test and mark ------------------------------------------------------------
 
 
-CONSERVATIVE = ("crossed", "** ", "interactions of all orders", "forest")  # at or below 5 %, see lib/influence/across.py
+CONSERVATIVE = (
+    "crossed",
+    "** ",
+    "interactions of all orders",
+    "forest",
+)  # at or below 5 %, see lib/influence/across.py
 
 
 def check(table, bars=3.0):
@@ -199,7 +204,9 @@ def test_a_cut_of_the_table_comes_out_again():
 def test_what_the_old_errors_did():
     """Shared draws taken as own reject several times too often, and so do datasets that share a run's luck."""
     made = simulate.arrays(["STS"] * 6, 2, 300, alarms.NOISES["a category's luck in a seed (shared draws)"], seed=1)
-    assert alarms.rates(made, "own")["t, one dataset"] > 0.12 and alarms.rates(made, "own")["* somewhere on the map"] > 0.2
+    assert (
+        alarms.rates(made, "own")["t, one dataset"] > 0.12 and alarms.rates(made, "own")["* somewhere on the map"] > 0.2
+    )
     made = simulate.arrays(["STS"] * 6, 1, 300, alarms.NOISES["a run's luck in all datasets, 1"], seed=1)
     each = main_effects(made.design(), made.y.reshape(16, -1)).effect.reshape(4, 300, 6)
     assert (stats.ttest_1samp(each, 0, axis=2).pvalue <= 0.05).mean() > 0.3

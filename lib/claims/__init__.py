@@ -27,7 +27,13 @@ RULES = {
         gain_verdicts.published_gain,
     )
 }
-ONE_STUDY = {"interaction_with", "generator_parity", "cost_ratio", "published_gain", "concentrated_gain"}  # no second view
+ONE_STUDY = {
+    "interaction_with",
+    "generator_parity",
+    "cost_ratio",
+    "published_gain",
+    "concentrated_gain",
+}  # no second view
 _KEYS = {"id", "claim", "source", "published", "test"}
 
 

@@ -28,7 +28,11 @@ def concentrated_gain(evidence: Evidence, test: dict) -> Verdict:
     if gain <= 0 or p >= a.settings.alpha:
         return Verdict(NOISE, f"average gain {minus(gain, 2)} points (p {p:.2g}): no gain to be shared out")
     k = max(1, round(test["fraction"] * len(a.study.tasks)))
-    if evidence.replication is not None:
+    second = evidence.second()
+    if second is not None:
+        again, _, p = total_gain(second)
+        if not (again > 0 and p < a.settings.alpha):
+            return Verdict(NOISE, f"average gain {minus(gain, 2)} points, but {minus(again, 2)} in the second study")
         found = _carried(a.study, _gains(evidence.replication, a.study, "second"), k, test["share"], a.settings.alpha)
         verdict = {ONCE: REPRODUCED, OPPOSED: CONTRADICTED}.get(found.verdict, found.verdict)
         return Verdict(verdict, f"{found.numbers} when ranked by the second study")
@@ -36,7 +40,13 @@ def concentrated_gain(evidence: Evidence, test: dict) -> Verdict:
     if len(halves) < 2:
         return Verdict(UNTESTABLE, "one seed and no second study: the same luck would rank the datasets and be counted")
     found = [
-        _carried(count, main_effects(rank, 100 * rank.y).effect[_categories(rank)].sum(axis=0), k, test["share"], a.settings.alpha)
+        _carried(
+            count,
+            main_effects(rank, 100 * rank.y).effect[_categories(rank)].sum(axis=0),
+            k,
+            test["share"],
+            a.settings.alpha,
+        )
         for rank, count in (halves, halves[::-1])
     ]
     verdict = found[0].verdict if found[0].verdict == found[1].verdict else NOISE
@@ -51,7 +61,10 @@ def _carried(data: Study, ranks: np.ndarray, k: int, share: float, alpha: float)
     part, whole = (combined(data, 100 * data.y, on * weight)[0] for weight in (1.0 * top, np.ones(len(top))))
     p = float(t_test(excess, se, df)[1])
     carried = f"{part / whole:.0%}" if whole > 0 else "nothing"
-    return Verdict(shown(1, excess, p, alpha), f"the top {k} datasets carry {carried} of the net gain (p {p:.2g} against {share:.0%})")
+    return Verdict(
+        shown(1, excess, p, alpha),
+        f"the top {k} datasets carry {carried} of the net gain (p {p:.2g} against {share:.0%})",
+    )
 
 
 def _categories(data: Study) -> np.ndarray:
@@ -69,7 +82,9 @@ def _halves(data: Study) -> list[Study]:
     """The study's even and odd seeds as two studies; one element with one seed."""
     place = np.searchsorted(np.unique(data.runs["seed"]), data.runs["seed"]) % 2
     return [
-        Study(data.runs[place == half].reset_index(drop=True), data.y[place == half], data.tasks, data.types, data.factors)
+        Study(
+            data.runs[place == half].reset_index(drop=True), data.y[place == half], data.tasks, data.types, data.factors
+        )
         for half in sorted(set(place))
     ]
 
@@ -79,7 +94,10 @@ def average_gain(evidence: Evidence, test: dict) -> Verdict:
     gain, t, p = total_gain(evidence)
     if not np.isfinite(p):
         return Verdict(UNTESTABLE, "no error for the average gain in these results")
-    return Verdict(shown(1, gain, p, evidence.analysis.settings.alpha), f"sum of the main effects {minus(gain, 2)} points (p {p:.2g})")
+    return Verdict(
+        shown(1, gain, p, evidence.analysis.settings.alpha),
+        f"sum of the main effects {minus(gain, 2)} points (p {p:.2g})",
+    )
 
 
 def total_gain(evidence: Evidence) -> tuple[float, float, float]:
@@ -121,7 +139,9 @@ def generator_parity(evidence: Evidence, test: dict) -> Verdict:
     runs = {}
     for side, (name,) in names.items():
         rows = tables.corners(a.tidy[a.tidy["generator"] == name])[tables.LABEL_WITH]
-        runs[side] = 100 * rows[rows["task"].isin(a.study.tasks)].pivot_table(index="seed", columns="task", values="score")
+        runs[side] = 100 * rows[rows["task"].isin(a.study.tasks)].pivot_table(
+            index="seed", columns="task", values="score"
+        )
     common = runs["small"].columns.intersection(runs["large"].columns)
     small, large = (runs[side][common].dropna().mean(axis=1) for side in ("small", "large"))
     found = main_effects(a.study, np.nanmean(100 * a.study.y, axis=1, keepdims=True))

@@ -170,7 +170,9 @@ def sparse_effects(evidence: Evidence, test: dict) -> Verdict:
     mean, se, df = _without_the_best(evidence, rows, test["most"])
     t_bar = margin(se, df, evidence.analysis.settings.alpha)
     if mean > t_bar:
-        return Verdict(OPPOSED, f"{text}; without the best {test['most']:.0%} the mean is still {minus(mean, 2)} points")
+        return Verdict(
+            OPPOSED, f"{text}; without the best {test['most']:.0%} the mean is still {minus(mean, 2)} points"
+        )
     return Verdict(_minority(up, out, test["most"]), text)
 
 

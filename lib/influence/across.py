@@ -22,7 +22,6 @@ from lib.files import KitError
 from lib.influence.errors import design, main_effects, shared_note
 from lib.influence.inference import adjust, t_test
 from lib.influence.ols import fit
-from lib.influence.outcomes import outcomes
 from lib.influence.scores import Study, study
 
 

@@ -63,7 +63,9 @@ def effects(
     data = study(scores, factors, nan)
     wanted = LEVELS if level == "all" else (level,)
     parts = [_level(data, one, normalize, terms, alpha) for one in wanted]
-    notes = list(dict.fromkeys([*data.notes, *shared_note(data), *design_notes(data), *(n for _, own in parts for n in own)]))
+    notes = list(
+        dict.fromkeys([*data.notes, *shared_note(data), *design_notes(data), *(n for _, own in parts for n in own)])
+    )
     table = with_shrinkage(_corrected(pd.concat([part for part, _ in parts], ignore_index=True)))
     if draws is not None:
         from lib.influence.noise import draw_errors

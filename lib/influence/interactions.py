@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from lib.files import KitError
-from lib.influence.inference import adjust, margin, t_test
 from lib.influence.errors import design, shared_note
+from lib.influence.inference import adjust, margin, t_test
 from lib.influence.ols import fit
 from lib.influence.outcomes import LEVELS, cell_means, outcomes
 from lib.influence.scores import Study, study
@@ -37,7 +37,12 @@ def _stack(data: Study, level: str, make) -> pd.DataFrame:
     parts = [(outcomes(data, one), one) for one in (LEVELS if level == "all" else (level,))]
     made = [make(out) for out, _ in parts]
     table = pd.concat([part for part, _ in made], ignore_index=True)
-    notes = [*data.notes, *shared_note(data), *(n for out, _ in parts for n in out.notes), *(n for _, own in made for n in own)]
+    notes = [
+        *data.notes,
+        *shared_note(data),
+        *(n for out, _ in parts for n in out.notes),
+        *(n for _, own in made for n in own),
+    ]
     table.attrs = {"notes": list(dict.fromkeys(notes)), "unit": "points"}
     return table
 
@@ -138,7 +143,9 @@ def half_normal(scores, task: str | None = None, type: str | None = None, alpha:
     m = len(table)
     table["quantile"] = stats.norm.ppf(0.5 + (np.arange(m) + 0.5) / (2 * m))
     pse, margin_, simultaneous = lenth(contrast, alpha)
-    table = table.assign(pse=pse, margin=margin_, simultaneous_margin=simultaneous, beyond=table["magnitude"] > simultaneous)
+    table = table.assign(
+        pse=pse, margin=margin_, simultaneous_margin=simultaneous, beyond=table["magnitude"] > simultaneous
+    )
     table.attrs = {"notes": [*data.notes, *shared_note(data)], "unit": "points"}
     return table
 

@@ -123,7 +123,7 @@ def _task_errors(data: Study, task: str, rows: np.ndarray, y: np.ndarray) -> lis
     """Errors of one task from ``y`` (runs, draws)."""
     runs, count = y.shape
     own = y - y.mean(axis=1, keepdims=True)
-    own[np.abs(own) < ROUNDING] = 0.0                  # draws that are all alike have no error, and not one of 1e-15
+    own[np.abs(own) < ROUNDING] = 0.0  # draws that are all alike have no error, and not one of 1e-15
     se_score = float(np.sqrt((own**2).sum() / (runs * (count - 1)) / count))
     # the mean of var(y_i - y_j) over all pairs of runs is twice the variance around each draw's own mean
     apart = own - own.mean(axis=0)
