@@ -233,4 +233,4 @@ def test_real_models_called_subsets_at_random_give_no_marks():
     assert found["* somewhere on the map"] <= bar and found["** somewhere on the map"] <= bar, found
     assert found["* somewhere in the forest"] <= bar, found
     assert abs(found["t, one dataset"] - 0.05) <= 0.015 and found["t, one type, crossed"] <= 0.065, found
-    assert found["t, overall, crossed"] <= 0.065 and found["a contrast named in a half-normal panel"] <= 0.065, found
+    assert found["t, overall, crossed"] <= 0.065 and found["contrast named in the half-normal figure"] <= 0.065, found

@@ -27,8 +27,9 @@ NORMALISATION_LABEL = {
 CORRECTION = {"p_bh": "BH", "p_holm": "Holm"}
 VERDICT_SIGN = {
     "reproduced": "✓",
-    "direction only": "≈",
+    "in one study": "(✓)",
     "below noise": "?",
+    "opposite in one study": "(✗)",
     "contradicted": "✗",
     "not testable here": "–",
 }
