@@ -19,7 +19,6 @@ NORMALISATION_SIGN = {"z": "z", "std": "β", "t": "t"}
 VERDICT_SIGN = {
     "reproduced": "✓",
     "in one study": "(✓)",
-    "direction only": "≈",
     "below noise": "?",
     "opposite in one study": "(✗)",
     "contradicted": "✗",
