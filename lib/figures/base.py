@@ -33,11 +33,13 @@ CATEGORY_MARKERS = {"ss": "o", "sl": "s", "ls": "D", "ll": "^", "sts": "v", "bt"
 GAIN, LOSS, NEUTRAL, INK = "#0072B2", "#D55E00", "#8C8C8C", "#222222"
 
 # MTEB's order of task types; a type that MTEB does not know comes after these, in alphabetical order.
-TYPES = ("Classification", "Clustering", "PairClassification", "Reranking", "Retrieval", "STS", "Summarization")
+TYPES = ("Classification", "Clustering", "PairClassification", "Reranking", "Retrieval", "STS", "Summarization",
+         "BitextMining")
 TYPE_NAMES = {
     "PairClassification": "Pair classif.",
     "Classification": "Classification",
     "Summarization": "Summarization",
+    "BitextMining": "Bitext mining",
 }
 POINTS = 100.0  # scores are on mteb's scale, 0 to 1; figures show points
 

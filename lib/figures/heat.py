@@ -128,6 +128,7 @@ def _split(kind: str) -> str:
     return (
         type_name(kind)
         .replace("Pair classif.", "Pair\nclassif.")
+        .replace("Bitext mining", "Bitext\nmining")
         .replace("Summarization", "Summari-\nzation")
         .replace("Classification", "Classifi-\ncation")
     )

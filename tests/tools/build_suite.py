@@ -187,7 +187,7 @@ def wordnet(packages: Path) -> None:
                   key=lambda s: s["gloss"]):
         up = [p for p in linked(s, "@") if p["key"] in short]
         aunts = [a for p in up for g in linked(p, "@") for a in linked(g, "~") if a not in up and a["key"] in short]
-        if aunts and len(rows) < 124:
+        if aunts and len(rows) < 116:
             other = up[0] if len(rows) % 2 else rng.choice(aunts)
             if used.isdisjoint({s["gloss"], other["gloss"]}):
                 used |= {s["gloss"], other["gloss"]}
@@ -303,7 +303,7 @@ def commands(packages: Path) -> None:
             ("MediaNext", "MediaPrevious"), ("PauseTimer", "UnpauseTimer"), ("SetVolume", "SetVolumeRelative"),
             ("CancelTimer", "PauseTimer"), ("LightSet", "FanSetSpeed"), ("StartTimer", "TimerStatus")]
     used, pairs = {row["text"] for row in rows}, []
-    for i in range(160):
+    for i in range(150):
         a, b = near[i // 2 % len(near)]
         a, b = (b, a) if i // 2 // len(near) % 2 else (a, b)
         first = rng.choice(sorted(found[a] - used))
@@ -345,7 +345,7 @@ def diseases(packages: Path) -> None:
           instruction="Given the title of a diagnosis, identify the body system or kind of disease")
     hard = [t for t in terms if t[0].lower() not in t[1].lower()]
     some = draw([t for t in hard if len(t[2]) >= 1], 100, rng, key=lambda t: t[1])
-    others = [d for t in some for d in t[2][:1]][:45]
+    others = [d for t in some for d in t[2][:1]][:30]
     write("DiagnosisNames", retrieval([(t, own) for t, own, _ in some], others), type="Retrieval",
           description="Other names of diagnoses against their titles (ICD-10-CM).",
           instruction="Given another name of a disease, retrieve its title in the classification")
@@ -360,17 +360,20 @@ def diseases(packages: Path) -> None:
 
 
 def weaknesses(packages: Path) -> None:
-    """WeaknessNames (CWE): a description's first sentence against names, with the names removed from it."""
+    """WeaknessNames (CWE): a description against names, half of whose words at most are in it."""
     rng = random.Random("weaknesses")
     csv.field_size_limit(10**8)
     path = packages / "cwe2" / "cwe2" / "database_v49" / "navigate_cwe" / "1000.csv"
     pairs = []
     for row in csv.DictReader(path.open(encoding="utf-8")):
         text = row["Description"].split(". ")[0].rstrip(".") + "."
-        if row["Status"] != "Deprecated" and 7 <= len(text.split()) <= 16:
+        if row["Status"] != "Deprecated" and 7 <= len(text.split()) <= 17:
             pairs.append((text, row["Name"]))
-    hard = draw(pairs, 155, rng, key=lambda p: p[1])
-    write("WeaknessNames", retrieval(hard[:90], [d for _, d in hard[90:]]), type="Retrieval",
+    stems = [[{w[:5] for w in re.findall("[a-z]{4,}", part.lower())} for part in pair] for pair in pairs]
+    hard = draw([p for p, (a, b) in zip(pairs, stems, strict=True) if 2 * len(a & b) <= len(b)], 75, rng,
+                key=lambda p: p[1])
+    others = draw([d for _, d in pairs if d not in {d for _, d in hard}], 55, rng)
+    write("WeaknessNames", retrieval(hard, others), type="Retrieval",
           description="What is wrong with a program, against the names of weaknesses (CWE).",
           instruction="Given the description of a software weakness, retrieve its name")
 
@@ -429,9 +432,9 @@ def shorter(_: Path) -> None:
     def keep(name, some):
         (SUITE / f"{name}.jsonl").write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in some), "utf-8")
 
-    for name, words in (("ParagraphGenre", 26), ("ForumThreads", 22), ("MuseumLabels", 22),
+    for name, words in (("ParagraphGenre", 34), ("ForumThreads", 22), ("MuseumLabels", 22),
                         ("CounterClaim.queries", 36),
-                        ("CounterClaim.corpus", 42), ("FieldNotes.corpus", 28), ("KitchenTableFAQ.corpus", 38)):
+                        ("CounterClaim.corpus", 40), ("FieldNotes.corpus", 28), ("KitchenTableFAQ.corpus", 38)):
         keep(name, [{**row, "text": sentences(row["text"], words)} for row in rows(name)])
     for name in ("AskBench", "LemmaRank"):
         keep(name, [{**row, "negative": row["negative"][:3]} for row in rows(name)])
@@ -440,7 +443,7 @@ def shorter(_: Path) -> None:
         rest = [row["_id"] for row in rows(f"{name}.corpus") if row["_id"] not in right][:others]
         keep(f"{name}.corpus", [row for row in rows(f"{name}.corpus") if row["_id"] in right | set(rest)])
         keep(f"{name}.qrels", [row for row in rows(f"{name}.qrels") if row["corpus-id"] in right | set(rest)])
-    keep("MinutesSumm", [{**row, "human_summaries": row["human_summaries"][:2]} for row in rows("MinutesSumm")[:14]])
+    keep("MinutesSumm", [{**row, "human_summaries": row["human_summaries"][:2]} for row in rows("MinutesSumm")[:13]])
     for name, most, keys in (("ForumThreads", 11, ["label"]), ("MuseumLabels", 11, ["label"]),
                              ("ThesisTitles", 15, ["label"]), ("ReviewTone", 16, ["label", "split"]),
                              ("SameQuestion", 52, ["label"]), ("HeadlineMatch", 50, ["label"])):
