@@ -1,4 +1,4 @@
-"""The kit's few commands: ``python -m lib reproduce | plan | status | check | collect | figures | notebooks | run``."""
+"""The kit's few commands: ``python -m lib reproduce | replicate | plan | status | check | collect | figures | notebooks | run``."""
 
 from __future__ import annotations
 
@@ -52,6 +52,15 @@ def reproduce(arguments: argparse.Namespace) -> int:
         print(f"  {shown(figure)}")
     print(*reproduced.sentences(params.figure_dir, params.profile), sep="\n")
     return code
+
+
+def replicate(arguments: argparse.Namespace) -> int:
+    """Run the study again with fresh seeds and say, cell by cell, what came back."""
+    from lib.grid.again import replicate
+
+    overrides = _overrides(arguments.overrides)
+    print(*replicate(arguments.profile, overrides, arguments.cores, arguments.snakemake, arguments.cluster), sep="\n")
+    return 0
 
 
 def collect(arguments: argparse.Namespace) -> int:
@@ -130,7 +139,7 @@ def main(argv: list[str] | None = None) -> int:
     """Parse the command line and run one command; a KitError is printed as its one sentence, exit code 2."""
     parser = argparse.ArgumentParser(prog="python -m lib", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for function in (reproduce, plan, status, check, collect, figures, notebooks, run):
+    for function in (reproduce, replicate, plan, status, check, collect, figures, notebooks, run):
         sub = commands.add_parser(function.__name__, help=function.__doc__.split("\n")[0])
         sub.set_defaults(function=function)
         if function is notebooks:
@@ -146,12 +155,12 @@ def main(argv: list[str] | None = None) -> int:
             sub.add_argument("--out", required=True, help="folder for the figures")
         sub.add_argument("--profile", default="classroom", help="a profile's name or a parameter file")
         sub.add_argument("--overrides", default="{}", help="JSON object of parameters, dotted or nested")
-        if function in (reproduce, plan):
+        if function in (reproduce, replicate, plan):
             sub.add_argument("--cores", type=int, default=0, help="processor cores to use (0: all)")
         if function is plan:
             sub.add_argument("--calibrate", action=argparse.BooleanOptionalAction, default=None,
                              help="measure a short rehearsal on this machine (default: where it takes about a minute)")
-        if function is reproduce:
+        if function in (reproduce, replicate):
             sub.add_argument("--cluster", default="", help="run the jobs through this profile of params/cluster")
             sub.add_argument("--snakemake", nargs=argparse.REMAINDER, default=[], help="the rest goes to Snakemake")
         if function is collect:
