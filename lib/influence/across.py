@@ -47,8 +47,8 @@ class Variances:
     def _quantile(self, p) -> np.ndarray:
         """|t| that is passed with probability ``p``: that of runs and that of tasks, weighted by their parts.
 
-        Cochran and Cox' solution for a sum of two variances. Satterthwaite's rejects too often far out in the tails, where
-        a correction for many tests looks, when two or three tasks agree by chance.
+        Cochran and Cox' solution for a sum of two variances. Satterthwaite's rejects too often far out in the tails,
+        where a correction for many tests looks, when two or three tasks agree by chance.
         """
         from scipy.special import stdtrit
 

@@ -21,19 +21,8 @@ from lib.influence.factors import with_factors
 from lib.influence.sharing import draws_of
 
 REFERENCE_TASKS = Path(__file__).resolve().parents[1] / "data" / "reference" / "mteb_eng_v1_tasks.csv"
-MTEB_TYPES = (
-    "Classification",
-    "Clustering",
-    "PairClassification",
-    "Reranking",
-    "Retrieval",
-    "STS",
-    "Summarization",
-    "BitextMining",
-    "InstructionReranking",
-    "InstructionRetrieval",
-    "MultilabelClassification",
-)
+MTEB_TYPES = ("Classification", "Clustering", "PairClassification", "Reranking", "Retrieval", "STS", "Summarization",
+              "BitextMining", "InstructionReranking", "InstructionRetrieval", "MultilabelClassification")  # fmt: skip
 EMPTY = {"", "nan", "na", "n/a", "none", "null", "<na>"}
 UNKNOWN = "unknown"
 
