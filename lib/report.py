@@ -100,6 +100,12 @@ def build(
     return with_second(work, replication)
 
 
+def second_study(out: Path) -> Path | None:
+    """Return the second study's table beside the figures in `out`, or the committed one of that profile, if any."""
+    found = (path for path in (out / SECOND, ROOT / "figures" / out.name / SECOND) if path.is_file())
+    return next(found, None)
+
+
 def with_second(report: Report, replication: str | Path | pd.DataFrame) -> Report:
     """Add a second study's table to a report; one about another first study is left out with a note."""
     table = two.read(replication)
@@ -127,11 +133,8 @@ def write_all(
     """
     report = results if isinstance(results, Report) else build(results, settings, draws, data)
     out, paths, missing = Path(out_dir), [], {}
-    if report.second is None and (out / SECOND).is_file():
-        report = with_second(report, out / SECOND)
-    committed = ROOT / "figures" / out.name / SECOND  # a first study made again has the committed second one
-    if report.second is None and committed.is_file() and two.about(two.read(committed), report.analysis.effects):
-        report = with_second(report, committed)
+    if report.second is None and (second := second_study(out)):
+        report = with_second(report, second)
     for name, _, draw in FIGURES:
         try:
             paths += save(*draw(report), name, out).values()
