@@ -1,25 +1,30 @@
-# Every target sets up the environment itself when it is missing: Python 3.11 and make are enough.
-PYTHON  ?= $(shell command -v python3.11 || command -v python3)
+# Every target sets up the environment itself when it is missing: Python 3.11, 3.12 or 3.13 and make are enough.
+FITS    := import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON  ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+             $$p -c '$(FITS)' 2> /dev/null && command -v $$p && break; done)
 PROFILE ?= classroom
 VENV    := .venv
 PY      := $(VENV)/bin/python
 READY   := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce dry-run plan status test test-fast test-long test-vllm lab check clean notebooks
+.PHONY: help reproduce replicate dry-run plan status test test-fast test-long test-vllm lab run figures publish check lint clean notebooks
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 $(READY): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
-		{ echo "Python 3.11 is needed, found: $$($(PYTHON) --version); say make PYTHON=/path/to/python3.11"; exit 1; }
+	@test -n "$(PYTHON)" && "$(PYTHON)" -c '$(FITS)' 2> /dev/null || { echo "Python 3.11, 3.12 or 3.13 is needed" \
+		"and none was found; install one, or say make PYTHON=/path/to/python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --editable '.[dev]'
+	$(PY) -m pip install --quiet --editable '.[dev,slurm]'
 	@touch $@
 
 reproduce: $(READY)  ## run the whole study: make reproduce [PROFILE=classroom] [CORES=2] [CLUSTER=slurm]
 	$(PY) -m lib reproduce --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) $(if $(CLUSTER),--cluster $(CLUSTER))
+
+replicate: $(READY)  ## run the study again with fresh seeds, and say what came back: make replicate (after make reproduce)
+	$(PY) -m lib replicate --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) $(if $(CLUSTER),--cluster $(CLUSTER))
 
 dry-run: PROFILE = paper
 dry-run: $(READY)  ## run a profile's whole chain in minutes, on stand-ins and the real vLLM: make dry-run [PROFILE=paper]
@@ -45,15 +50,29 @@ test-vllm: $(READY)  ## run the generator's tests with the real vLLM on the CPU,
 test-fast: $(READY)  ## run the fast tests only
 	$(PY) -m pytest -q -n 2 -m "not slow and not long"
 
-lab: $(READY)  ## open the notebooks in JupyterLab
-	$(PY) -m jupyterlab notebooks
+lab: $(READY)  ## open the notebooks in JupyterLab: make lab [ARGS="--no-browser --port 8890"]
+	$(PY) -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS) notebooks
+
+run: $(READY)  ## run one notebook with papermill: make run NOTEBOOK=03_train ARGS="-p subset ss+ll -p seed 1"
+	@test -f "notebooks/$(NOTEBOOK).ipynb" || { echo "say which: make run NOTEBOOK=03_train [ARGS=...]; there are" \
+		$(notdir $(basename $(wildcard notebooks/*.ipynb))); exit 1; }
+	@mkdir -p runs/own
+	$(PY) -m papermill --cwd notebooks notebooks/$(NOTEBOOK).ipynb runs/own/$(NOTEBOOK).ipynb $(ARGS)
+
+figures: $(READY)  ## draw every figure from a results table: make figures RESULTS=your.csv OUT=figures/yours
+	$(PY) -m lib figures --results $(or $(RESULTS),runs/$(PROFILE)/results.csv) --out $(or $(OUT),runs/figures/$(PROFILE))
 
 notebooks: $(READY)  ## execute the committed notebooks again, in place (after make reproduce)
 	$(PY) -m lib notebooks
 
+publish: $(READY)  ## replace the committed figures by those of the last run: make publish [PROFILE=classroom]
+	mkdir -p figures/$(PROFILE) && cp -R runs/figures/$(PROFILE)/. figures/$(PROFILE)/
+
 check: $(READY)  ## say whether this machine can run the kit, and what to mend
+	@$(PY) -m lib check --profile $(PROFILE)
+
+lint: $(READY)  ## check the style of the code
 	$(PY) -m ruff check lib tests
-	$(PY) -m lib check --profile $(PROFILE)
 
 clean:  ## delete runs and caches (not the environment, not the figures)
 	rm -rf runs .snakemake .pytest_cache .ruff_cache .hypothesis

@@ -5,7 +5,8 @@
 #
 # A checkpoint folder is never a declared output: Snakemake deletes the outputs of a failed job, and a killed
 # training is to go on from its checkpoint. One small result file is declared, written last; the executed
-# notebook stands under `log:` so that a failure keeps it.
+# notebook stands under `log:` so that a failure keeps it. Whether a finished job is still what the parameters would
+# make is told by the records beside the results (lib.grid.identity), not by Snakemake's own memory.
 import json
 import shlex
 import sys
@@ -16,11 +17,10 @@ from lib.params import load
 OVERRIDES = json.loads(bytes.fromhex(config.get("overrides", "7b7d")))  # hex: Snakemake would parse JSON as YAML
 PROFILE = config.get("profile", "classroom")
 P = load(PROFILE, OVERRIDES)
-RUN = str(P.run_dir)
+DATA, MODELS, SCORES_DIR, RUN = str(P.data_dir), str(P.models_dir), str(P.scores_dir), str(P.run_dir)
+INSPECT, RESULTS = str(P.inspect_file), str(P.results_file)
 RUNS = design_runs(P.study.design, P.study.seeds, P.study.categories)
-SCORES = [f"{RUN}/scores/{run.name}/seed{run.seed}.csv" for run in RUNS] + [f"{RUN}/scores/base/seed0.csv"]
-DATA = ("study", "generation", "cleaning", "negatives", "public")
-MODEL = (*DATA, "mixture", "model", "training")
+SCORES = [f"{SCORES_DIR}/{run.name}/seed{run.seed}.csv" for run in RUNS] + [f"{SCORES_DIR}/base/seed0.csv"]
 
 # Snakemake formats shell commands, so the braces of the JSON are doubled.
 OVERRIDES_TEXT = shlex.quote(json.dumps(OVERRIDES)).replace("{", "{{").replace("}", "}}")
@@ -39,12 +39,11 @@ wildcard_constraints:
 localrules: all, collect
 
 rule all:
-    input: f"{RUN}/influence.json", f"{RUN}/inspect.json"
+    input: f"{RUN}/influence.json", INSPECT
 
 rule generate:
-    output: f"{RUN}/data/manifest.json"
+    output: f"{DATA}/manifest.json"
     log: notebook=f"{RUN}/notebooks/01_generate.ipynb"
-    params: recipe=P.hash(*DATA)
     threads: THREADS
     resources: **RESOURCES
     retries: P.grid.retries
@@ -52,7 +51,7 @@ rule generate:
 
 rule inspect:
     input: rules.generate.output
-    output: f"{RUN}/inspect.json"
+    output: INSPECT
     log: notebook=f"{RUN}/notebooks/02_inspect.ipynb"
     threads: THREADS
     resources: **{**RESOURCES, "gpu": 0}
@@ -61,9 +60,8 @@ rule inspect:
 
 rule train:
     input: rules.generate.output
-    output: f"{RUN}/models/{{run}}/seed{{seed}}/train.json"
+    output: f"{MODELS}/{{run}}/seed{{seed}}/train.json"
     log: notebook=f"{RUN}/notebooks/03_train/{{run}}-seed{{seed}}.ipynb"
-    params: recipe=P.hash(*MODEL)
     threads: THREADS
     resources: **RESOURCES
     retries: P.grid.retries
@@ -71,9 +69,8 @@ rule train:
 
 rule score:
     input: lambda w: [] if w.run == "base" else rules.train.output[0].format(run=w.run, seed=w.seed)
-    output: f"{RUN}/scores/{{run}}/seed{{seed}}.csv"
+    output: f"{SCORES_DIR}/{{run}}/seed{{seed}}.csv"
     log: notebook=f"{RUN}/notebooks/04_score/{{run}}-seed{{seed}}.ipynb"
-    params: recipe=P.hash("model", "scoring")
     threads: THREADS
     resources: **RESOURCES
     retries: P.grid.retries
@@ -81,15 +78,13 @@ rule score:
 
 rule collect:
     input: SCORES
-    output: f"{RUN}/results.csv"
-    params: runs=sorted(f"{run.name}-{run.seed}" for run in RUNS)
+    output: RESULTS
     shell: f"{sys.executable} -m lib collect --profile {shlex.quote(PROFILE)} --overrides {OVERRIDES_TEXT}"
 
 rule influence:
-    input: f"{RUN}/results.csv", f"{RUN}/inspect.json"
+    input: RESULTS, INSPECT
     output: f"{RUN}/influence.json"
     log: notebook=f"{RUN}/notebooks/05_influence.ipynb"
-    params: recipe=P.hash("influence")
     threads: THREADS
     resources: **{**RESOURCES, "gpu": 0}
     shell: PAPERMILL + "notebooks/05_influence.ipynb {log.notebook}"

@@ -42,7 +42,7 @@ class Maker:
     @property
     def out(self) -> Path:
         """The data folder."""
-        return Path(self.out_dir or self.params.run_dir / "data")
+        return Path(self.out_dir or self.params.data_dir)
 
     @cached_property
     def suites(self) -> Mapping[str, Iterable[str]]:
@@ -105,4 +105,4 @@ class Maker:
         public = sources.public_pairs(self.params.public, suites)
         write_triplets(self.out / "public.jsonl", public)
         write_report(self.params, self.counts, self.out)
-        return write_manifest(self.out)
+        return write_manifest(self.out, self.params)

@@ -71,6 +71,21 @@ def parse_run(name: str) -> tuple[tuple[str, ...], bool]:
     return subset, public
 
 
+def run_in_order(name: str, base: bool = False) -> str:
+    """Return a run's name as it stands on disk: ``ll+ss`` is the run ``ss+ll``; ``base`` allows the untrained base too.
+
+    Raises KitError for other names.
+    """
+    if base and name == BASE:
+        return name
+    try:
+        return run_name(*parse_run(name))
+    except KitError as error:
+        if base:
+            raise KitError(f"{error}; or say {BASE} for the untrained base") from None
+        raise
+
+
 def levels(subset: Sequence[str], categories: Sequence[str] = CATEGORIES) -> dict[str, int]:
     """Return the 0/1 factor levels of a subset, keyed by code: ``{"ss": 1, "sl": 0, ...}``."""
     return {CODES[category]: int(category in subset) for category in categories}

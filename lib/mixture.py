@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lib.design import run_name
 from lib.files import KitError, digest
 from lib.triplets import Triplet, read_triplets
 
@@ -35,10 +36,11 @@ def plan(pools: Mapping[str, Sequence], subset: Sequence[str], params: MixturePa
     """Return the batches of a run, in order.
 
     ``pools`` holds the triplets of "public" and of each category. With budget fixed_steps every present category
-    gets exactly ``steps_per_category`` batches, the same triplets and the same dose whatever else is present, and
-    public data fill up to ``steps``; with fixed_epochs every pool is passed ``epochs`` times. Each pass over a
-    pool is shuffled anew and its incomplete last batch dropped. ``public=False`` leaves the public data out (the
-    public-off cells of the crossed design).
+    gets exactly ``steps_per_category`` batches, the same dose whatever else is present, and public data fill up to
+    ``steps``; with fixed_epochs every pool is passed ``epochs`` times. Each pass over a pool is shuffled anew and its
+    incomplete last batch dropped. ``public=False`` leaves the public data out (the public-off cells of the crossed
+    design). With ``params.draws`` "own" every run draws its own batches; with "shared" all subsets of a seed see the
+    same batches of a category, so that a lucky draw is in half of the models at once and looks like an effect.
 
     Raises KitError for a pool that is missing or smaller than one batch, and for a budget that cannot be met.
     """
@@ -51,9 +53,17 @@ def plan(pools: Mapping[str, Sequence], subset: Sequence[str], params: MixturePa
         doses = {source: params.epochs * (len(pools[source]) // batch_size) for source in sources}
     else:
         doses = _fixed_steps(subset, params, public)
-    batches = [batch for source, dose in doses.items() for batch in _draw(source, pools, dose, batch_size, seed)]
+    draw = seed if params.draws == "shared" else f"{'+'.join(sources)} {seed}"
+    batches = [batch for source, dose in doses.items() for batch in _draw(source, pools, dose, batch_size, draw)]
     _stream("order", "+".join(sources), seed).shuffle(batches)
     return batches
+
+
+def start_seed(subset: Sequence[str], params: MixtureParams, seed: int, public: bool = True) -> int:
+    """Return the seed of a run's adapter start and dropout: its own, or with ``params.draws`` "shared" the plain seed."""
+    if params.draws == "shared":
+        return seed
+    return int(digest(["start", run_name(subset, public), seed]), 16) % 2**31
 
 
 def read_pools(data: str | Path, subset: Sequence[str], public: bool = True) -> dict[str, list[Triplet]]:
@@ -102,8 +112,8 @@ def _check(pools: Mapping[str, Sequence], source: str, batch_size: int) -> None:
                        "or lower training.batch_size")
 
 
-def _draw(source: str, pools: Mapping[str, Sequence], dose: int, batch_size: int, seed: int) -> list[Batch]:
-    """Return ``dose`` batches of one source; they depend on the source and the seed only, not on the subset."""
+def _draw(source: str, pools: Mapping[str, Sequence], dose: int, batch_size: int, seed: int | str) -> list[Batch]:
+    """Return ``dose`` batches of one source; they depend on the source and ``seed`` only."""
     batches: list[Batch] = []
     epoch = 0
     while len(batches) < dose:
@@ -114,6 +124,6 @@ def _draw(source: str, pools: Mapping[str, Sequence], dose: int, batch_size: int
     return batches[:dose]
 
 
-def _stream(purpose: str, source: str, seed: int) -> random.Random:
+def _stream(purpose: str, source: str, seed: int | str) -> random.Random:
     """Return a random stream of its own for one purpose, the same on every machine and in every process."""
     return random.Random(int(digest([purpose, source, seed]), 16))

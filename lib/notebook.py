@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import os
 import warnings
 from typing import Any
 
-from lib.design import BASE, parse_run
+from lib.design import run_in_order
 from lib.files import KitError
 from lib.grid.devices import claim
 from lib.params import Params, load
@@ -22,7 +23,6 @@ _NAMES = {
 }
 _TYPES = {"params_file": str, "subset": str, "seed": int, "explain": bool, "results": str, "compare": list, "overrides": dict}
 _ON_GPU = ("01_generate", "03_train", "04_score")
-_JUPYTER = {"In", "Out", "get_ipython", "exit", "quit", "open", "start"}
 
 
 def start(notebook: dict[str, Any], stage: str) -> Params:
@@ -32,25 +32,52 @@ def start(notebook: dict[str, Any], stage: str) -> Params:
     or a value of the wrong type, raises KitError with one sentence.
     """
     allowed = _NAMES[stage]
-    for name, value in notebook.items():
-        if name.startswith("_") or name in _JUPYTER or callable(value) or type(value).__name__ == "module":
-            continue
+    for name in _given(notebook):
         if name not in allowed:
             near = difflib.get_close_matches(name, allowed, n=1)
             raise KitError(f"{stage} has no parameter {name!r}" + (f"; did you mean {near[0]!r}?" if near else
-                           f"; it has {', '.join(allowed)} (put other leaves into overrides)"))
+                           f"; it has {', '.join(allowed)} (put other parameters into overrides)"))
     for name in allowed:
         wanted = _TYPES[name]
         if name in notebook and type(notebook[name]) is not wanted:
             raise KitError(f"parameter {name!r} of {stage} is {notebook[name]!r}, but must be of type {wanted.__name__}")
     params = load(notebook["params_file"], notebook.get("overrides"))
-    if "subset" in allowed and not (stage == "04_score" and notebook["subset"] == BASE):
-        parse_run(notebook["subset"])
+    if "subset" in allowed:
+        notebook["subset"] = run_in_order(notebook["subset"], base=stage == "04_score")
     if stage in _ON_GPU:
         claim(params.grid.gpus)
     _settle()
     prepare(params)
+    if note := params.note():
+        print(note)
     return params
+
+
+def _given(notebook: dict[str, Any]) -> list[str]:
+    """Return the names that the parameter cells set: those run just before this one, papermill's own among them.
+
+    Everything else that a kernel holds by now, from an earlier run of the notebook, is none of our business.
+    """
+    cells = notebook.get("In")
+    if not isinstance(cells, list):  # not in IPython
+        return [name for name, value in notebook.items() if not name.startswith("_") and not callable(value)]
+    names: list[str] = []
+    for cell in reversed(cells[:-1]):
+        found = _assigned(cell)
+        names += found
+        if not found or "params_file" in found:
+            return names if found else []
+    return []
+
+
+def _assigned(cell: str) -> list[str]:
+    """Return the names a cell sets if it does nothing but set names to literals, else []."""
+    try:
+        lines = ast.parse(cell).body
+        targets = [target for line in lines for target in line.targets if ast.literal_eval(line.value) or True]
+        return [target.id for target in targets]
+    except (SyntaxError, ValueError, AttributeError):
+        return []
 
 
 def _settle() -> None:

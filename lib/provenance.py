@@ -11,19 +11,24 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from lib.files import KitError, changed, digest, digest_file, read_json, write_digests
+from lib.files import KitError, changed, digest, digest_file, read_json, write_digests, write_json
 from lib.params import ROOT, Params
+from lib.params.stages import decisive
 
-COLUMNS = ("params_hash", "data_hash", "code", "versions", "device", "world_size", "effective_batch", "steps", "seconds")
+COLUMNS = ("params_hash", "data_hash", "code", "versions", "device", "draws", "world_size", "effective_batch", "steps", "seconds")
+MADE = "made.json"  # the record of the parameters that made a folder's data
 PACKAGES = ("torch", "transformers", "peft", "mteb", "numpy", "scikit-learn", "scipy")
-_TRAINED_BY = ("study", "generation", "cleaning", "negatives", "public", "mixture", "model", "training")
+# what cannot change a score: what looks at scores, runs jobs or draws; parameters have a record of their own
+_NOT_SCORES = ("__main__.py", "claims", "designs.py", "figures", "grid", "influence", "inspection", "notebook.py", "params",
+               "provenance.py", "report.py", "tiny")
 
 
 @cache
 def code_version() -> str:
-    """Digest of the kit's own Python files: two runs agree on it exactly when they ran the same code."""
+    """Digest of the kit's files that can change a score (data, training, scoring): the same for runs of the same code."""
     folder = ROOT / "lib"
-    return digest([[p.relative_to(folder).as_posix(), digest_file(p)] for p in sorted(folder.rglob("*.py"))])
+    names = [path.relative_to(folder) for path in sorted(folder.rglob("*.py"))]
+    return digest([[name.as_posix(), digest_file(folder / name)] for name in names if name.parts[0] not in _NOT_SCORES])
 
 
 @cache
@@ -50,17 +55,23 @@ def device_name(device: str | None = None) -> str:
 def provenance(params: Params, device: str | None = None) -> dict[str, object]:
     """Return the columns that training and scoring share; each adds its own steps, batch and seconds."""
     return {
-        "params_hash": params.hash(*_TRAINED_BY),
-        "data_hash": data_hash(params.run_dir / "data"),
+        "made_of": decisive(params, "model"),
+        "params_hash": params.hash("model"),
+        "data_hash": data_hash(params.data_dir),
         "code": code_version(),
         "versions": " ".join(f"{name}={number}" for name, number in package_versions().items()),
         "device": device_name(device),
+        "draws": params.mixture.draws,  # decides which error an effect has: lib.influence
     }
 
 
-def write_manifest(folder: str | Path) -> Path:
-    """Write ``manifest.json``: the digest of every triplet file, so that later stages notice a changed byte."""
+def write_manifest(folder: str | Path, params: Params) -> Path:
+    """Write ``manifest.json``: the digest of every triplet file, so that later stages notice a changed byte.
+
+    ``made.json`` beside it records the parameters that made them.
+    """
     folder = Path(folder)
+    write_json(folder / MADE, {"made_of": decisive(params, "data")})
     return write_digests(folder / "manifest.json", [*sorted(folder.glob("triplets/*.jsonl")), *sorted(folder.glob("public*.jsonl"))])
 
 

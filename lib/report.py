@@ -6,7 +6,9 @@ needs neither torch nor mteb.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,6 +16,8 @@ import pandas as pd
 
 from lib import claims, sources
 from lib.claims.verdicts import Evidence
+from lib.design import CODES
+from lib.figures import replication as two
 from lib.figures import tables
 from lib.figures.base import category_name, minus, save
 from lib.figures.catalogue import DATA_FIGURES, FIGURES
@@ -23,6 +27,7 @@ from lib.params import ROOT, InfluenceParams
 
 NOTEBOOK, DATA_NOTEBOOK = "notebooks/05_influence.ipynb", "notebooks/02_inspect.ipynb"
 PUBLISHED = "published"
+SECOND = "replication.csv"  # the table of the second study, committed beside the figures
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,17 @@ class Report:
     analysis: Analysis
     inputs: dict[str, str]  # file -> 16 hex digits of its content
     data: Path | None = None  # the run's data folder, for counts and costs
+    second: pd.DataFrame | None = None  # the same effects in a second study, see `lib.figures.replication`
+
+    @property
+    def own(self) -> bool:
+        """Whether the categories are somebody's own: then nothing of the paper's is drawn beside them."""
+        return not set(self.analysis.study.factors) & {*CODES, *CODES.values(), "public", "synthetic"}
+
+    @property
+    def notes(self) -> list[str]:
+        """What must be read beside the figures."""
+        return [re.sub(r" for : ", " for all tasks: ", note) for note in self.analysis.notes]
 
     @cached_property
     def reference(self) -> pd.DataFrame:
@@ -41,7 +57,7 @@ class Report:
     @cached_property
     def claims(self) -> pd.DataFrame:
         """The claims with verdicts, see `lib.claims.evaluate`."""
-        return claims.evaluate(Evidence(self.analysis, self.reference, costs(self.data)))
+        return claims.evaluate(evidence(self))
 
     def level(self, name: str) -> pd.DataFrame:
         """The effects of one level: task, type or overall."""
@@ -53,16 +69,20 @@ def build(
     settings: InfluenceParams | None = None,
     draws: str | Path | None = None,
     data: str | Path | None = None,
+    replication: str | Path | pd.DataFrame | None = None,
 ) -> Report:
     """Analyse a results file, or the bundled published scores when `results` is "published".
 
-    `draws` and `data` default to `draws.csv` and `data/` beside the results, where they exist. A relative path
-    is looked for here and then in the kit's root. Raises KitError as `analyse` does.
+    `draws` and `data` default to `draws.csv` and `data/` beside the results, where they exist; `replication` is the
+    table of a second study or its path (there may be none). A relative path of results is looked for here and then in
+    the kit's root. Raises KitError as `analyse` does.
     """
     if str(results) == PUBLISHED:
         file = sources.data_path("reference/published_mteb_scores.csv")
         analysis = analyse(published(), (settings or InfluenceParams()).model_copy(update={"exclude": ()}))
-        analysis.notes.append("The published scores are taken whole, SummEval included, as their authors averaged them.")
+        analysis.notes.append(
+            "The published scores are taken whole, SummEval included, as their authors averaged them."
+        )
     else:
         file = Path(results)
         file = file if file.is_file() or file.is_absolute() else ROOT / file
@@ -74,7 +94,27 @@ def build(
     used = [file, draws, *([folder / "generation.json", folder / "public.jsonl"] if folder else [])]
     inputs = {path.name: digest_file(path) for path in used if path is not None and path.is_file()}
     inputs["settings"] = digest(analysis.settings.model_dump(mode="json"))
-    return Report(analysis, inputs, folder)
+    work = Report(analysis, inputs, folder)
+    if replication is None or (isinstance(replication, str | Path) and not Path(replication).is_file()):
+        return work
+    return with_second(work, replication)
+
+
+def second_study(out: Path) -> Path | None:
+    """Return the second study's table beside the figures in `out`, or the committed one of that profile, if any."""
+    found = (path for path in (out / SECOND, ROOT / "figures" / out.name / SECOND) if path.is_file())
+    return next(found, None)
+
+
+def with_second(report: Report, replication: str | Path | pd.DataFrame) -> Report:
+    """Add a second study's table to a report; one about another first study is left out with a note."""
+    table = two.read(replication)
+    if not two.about(table, report.analysis.effects):
+        note = f"{SECOND} is about another first study than these results and is not drawn; run `make replicate` again."
+        report.analysis.notes.extend([note] if note not in report.analysis.notes else [])
+        return report
+    stamp = digest(table.to_csv(index=False, float_format="%.6g"))
+    return replace(report, second=table, inputs=report.inputs | {SECOND: stamp})
 
 
 def write_all(
@@ -83,24 +123,31 @@ def write_all(
     settings: InfluenceParams | None = None,
     draws: str | Path | None = None,
     data: str | Path | None = None,
+    say: Callable[[str], object] | None = None,
 ) -> list[Path]:
     """Draw every figure, judge every claim and write INDEX.md into `out_dir`; return the paths written.
 
     `results` is a results.csv or a `Report`. A figure that these results cannot give is named in INDEX.md with the
-    reason, not drawn. Raises KitError for results that cannot be analysed.
+    reason, not drawn. A `replication.csv` in `out_dir` is the second study of a report that has none. `say` gets every
+    sentence that must be read beside the figures. Raises KitError for results that cannot be analysed.
     """
     report = results if isinstance(results, Report) else build(results, settings, draws, data)
     out, paths, missing = Path(out_dir), [], {}
+    if report.second is None and (second := second_study(out)):
+        report = with_second(report, second)
     for name, _, draw in FIGURES:
         try:
             paths += save(*draw(report), name, out).values()
         except KitError as error:
             missing[name] = str(error)
-            for kind in ("svg", "png", "csv"):
-                (out / f"{name}.{kind}").unlink(missing_ok=True)  # a figure of earlier results would mislead
+            for stale in (f"{name}.{kind}" for kind in ("svg", "png", "csv")):
+                if stale != SECOND:  # an input, not a figure's table
+                    (out / stale).unlink(missing_ok=True)  # a figure of earlier results would mislead
     paths.append(write_text(out / "claims.csv", report.claims.to_csv(index=False, lineterminator="\n")))
     paths.append(write_text(out / "claims.md", claims_markdown(report.claims)))
     paths.append(write_text(out / "INDEX.md", index(report, out, missing)))
+    for sentence in (*report.notes, *(f"Not drawn: {name} ({why})." for name, why in missing.items())) if say else ():
+        say(sentence)
     return paths
 
 
@@ -135,8 +182,8 @@ def index(report: Report, out: Path, missing: dict[str, str]) -> str:
         "",
         "Claims: " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) + " ([claims.md](claims.md)).",
     ]
-    if report.analysis.notes:
-        lines += ["", "To be read beside the figures:", "", *(f"- {note}" for note in report.analysis.notes)]
+    if report.notes:
+        lines += ["", "To be read beside the figures:", "", *(f"- {note}" for note in report.notes)]
     return "\n".join(lines) + "\n"
 
 
@@ -151,6 +198,12 @@ def claims_markdown(judged: pd.DataFrame) -> str:
         "\n".join([*lines, "", "How each was decided:", "", *(f"- {kind}: {rule}" for kind, rule in rules.items())])
         + "\n"
     )
+
+
+def evidence(report: Report) -> Evidence:
+    """What the claims are judged on: the analysis, the published scores, the costs and the second study."""
+    found = Evidence(report.analysis, report.reference, costs(report.data))
+    return replace(found, replication=report.second) if hasattr(found, "replication") else found
 
 
 def costs(data: Path | None) -> pd.DataFrame | None:

@@ -18,7 +18,7 @@ MARK = "SYNFLUENCE_TEST"  # in the environment of all processes of a test's grid
 KEEP = ("SameQuestion", "EverydaySTS")
 CUT = {
     "study.categories": ["short_short", "long_short"], "study.extra": [], "study.seeds": [0, 1],
-    "generation.n": {"short_short": 40, "long_short": 40}, "public.n": 120, "public.packages": ["networkx"], "training.batch_size": 8,
+    "generation.n": {"short_short": 40, "long_short": 40}, "public.n": 120, "training.batch_size": 8,
     "mixture.steps": 4, "mixture.steps_per_category": 1, "training.checkpoint_every": 1,
 }
 

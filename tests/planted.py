@@ -26,7 +26,7 @@ def study(sizes=SUITE, seeds=2, seed=0, effects=None, noise=0.5, base_rows=True)
                 mean = level + sum(f * (effects or {}).get((c, kind), 0.0) for c, f in zip(CODES, on, strict=True))
                 rows.append([name, 1, *on, k, task, kind, mean + rng.normal(0, noise)])
     table = pd.DataFrame(rows, columns=["subset", "public", *CODES, "seed", "task", "type", "score"])
-    return table.assign(score=table["score"] / 100, metric="main_score")
+    return table.assign(score=table["score"] / 100, metric="main_score", draws="own")
 
 
 def exactly(sizes, effects, wobble, seeds=2, interactions=None):

@@ -21,6 +21,9 @@ HEAD = '''
 import os, pathlib, signal, time
 from lib.files import digest, digest_file, read_json, write_bytes, write_digests, write_json, write_text
 from lib.params import load
+from lib.params.stages import decisive
+from lib.provenance import MADE
+from lib.scoring.scorefile import wanted_sets, write_record
 
 params = load(params_file, overrides)
 home = pathlib.Path(os.environ["STANDIN"])
@@ -44,17 +47,19 @@ def begin(name):
 CELLS = {
     "01_generate": '''
 begin("generate")
-write_json(params.run_dir / "data" / "manifest.json", {})''',
+write_json(params.data_dir / MADE, {"made_of": decisive(params, "data")})
+write_json(params.data_dir / "manifest.json", {})''',
     "02_inspect": '''
 begin("inspect")
-write_json(params.run_dir / "inspect.json", {})''',
+write_json(params.inspect_file, {})''',
     "03_train": '''
 begin(f"train {subset} {seed}")
-folder = params.run_dir / "models" / subset / f"seed{seed}"
+folder = params.models_dir / subset / f"seed{seed}"
 weights = write_bytes(folder / "adapter_model.safetensors",
                       digest([subset, seed, params.training.learning_rate]).encode() * 64 * int(os.environ.get("ADAPTER_KB", 1)))
 config = write_json(folder / "adapter_config.json", {})
-write_json(folder / "train.json", {"seconds": 0.5, "adapter": digest_file(weights), "adapter_config": digest_file(config)})''',
+write_json(folder / "train.json", {"seconds": 0.5, "made_of": decisive(params, "model"),
+                                    "adapter": digest_file(weights), "adapter_config": digest_file(config)})''',
     "04_score": '''
 begin(f"score {subset} {seed}")
 import random
@@ -63,15 +68,17 @@ chosen = () if subset == BASE else parse_run(subset)[0]
 codes = levels(chosen, params.study.categories)
 start = [subset, int(subset != BASE), *codes.values(), seed]
 rows = [["subset", "public", *codes, "seed", "task", "type", "metric", "score", "params_hash", "score_seconds"]]
-for i, kind in enumerate(["STS", "STS", "Retrieval", "Retrieval"]):
-    score = 0.5 + 0.02 * len(chosen) + 0.01 * random.Random(f"{subset} {seed} {i}").random()
-    rows.append([*start, f"Task{i}", kind, "m", score, params.hash("training"), 0.1])
-path = params.run_dir / "scores" / subset / f"seed{seed}.csv"
+for i, (kind, task) in enumerate(zip(["STS", "STS", "Retrieval", "Retrieval"], sorted(wanted_sets(params)))):
+    score = 0.5 + 0.02 * len(chosen) + 0.01 * random.Random(f"{subset} {seed} {i} {params.training.learning_rate}").random()
+    rows.append([*start, task, kind, "m", score, params.hash("model"), 0.1])
+path = params.scores_dir / subset / f"seed{seed}.csv"
+write_record(params, subset, seed)
 text = "".join(",".join(map(str, row)) + "\\n" for row in rows)
 write_digests(path.with_suffix(".manifest.json"), [write_text(path, text)])''',
     "05_influence": '''
 begin("influence")
-write_json(params.run_dir / "influence.json", {"inputs": {"results.csv": digest_file(params.run_dir / "results.csv")}})''',
+write_json(params.run_dir / "influence.json", {"inputs": {"results.csv": digest_file(params.results_file)},
+                                               "made_of": decisive(params, "influence")})''',
 }
 RUN = 'subset = "ss"\nseed = 0\nexplain = True'
 PARAMETERS = {"01_generate": "", "02_inspect": "", "03_train": RUN, "04_score": RUN, "05_influence": 'results = ""'}
@@ -82,7 +89,9 @@ class Kit:
 
     def __init__(self, folder: Path, real: tuple[str, ...] = (), **overrides: object):
         self.folder, self.home, self.runs = folder / "kit", folder, folder / "runs"
-        self.overrides = {"paths.runs": str(self.runs), "paths.figures": str(folder / "figures"), "grid.retries": 0, **overrides}
+        sets = sorted(path.stem for path in (ROOT / "lib" / "data" / "classroom" / "suite").glob("*.yaml"))
+        self.overrides = {"paths.runs": str(self.runs), "paths.figures": str(folder / "figures"), "grid.retries": 0,
+                          "scoring.exclude": sets[4:], **overrides}
         shutil.copytree(ROOT / "lib", self.folder / "lib", ignore=shutil.ignore_patterns("__pycache__", "data"))
         (self.folder / "lib" / "data").symlink_to(ROOT / "lib" / "data")
         shutil.copytree(ROOT / "params", self.folder / "params")

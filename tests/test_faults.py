@@ -22,6 +22,8 @@ from lib.generation.answers import AnswerStore
 from lib.grid.results import collect, score_files
 from lib.grid.sound import unsound
 from lib.params import ScoringParams, load
+from lib.params.stages import decisive
+from lib.provenance import write_manifest
 from lib.scoring import score, scorefile, suites
 from lib.scoring.store import Store
 from lib.training import COPY, LOG, SUMMARY, Run, checkpoint
@@ -62,7 +64,7 @@ def whole(folder):
 # ── a full disk ──────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.slow
 def test_full_disk_while_data_are_made(tmp_path):
-    params = load("classroom", {"public.n": 50, "public.packages": ["networkx"], "generation.n": {"short_short": 40},
+    params = load("classroom", {"public.n": 50, "generation.n": {"short_short": 40},
                                 "cleaning.contamination": "off"})
 
     def make(out):
@@ -172,8 +174,8 @@ def cut(path, keep=0.6):
 def test_a_damaged_adapter_is_not_scored_and_is_trained_again(tmp_path, capsys, damage):
     params = load("classroom", {"paths.runs": str(tmp_path)})
     folder = params.run_dir / "models" / "ss" / "seed0"
-    write_bytes(params.run_dir / "data" / "manifest.json", b"{}")
-    one_run(folder)
+    write_manifest(params.data_dir, params)
+    one_run(folder, decisive(params, "model"))
     good = weights(folder)
     assert scorefile.adapter_folder(params, "ss", 0) == folder and not unsound(params)
     damage(folder / "adapter_model.safetensors")
@@ -181,7 +183,7 @@ def test_a_damaged_adapter_is_not_scored_and_is_trained_again(tmp_path, capsys, 
         scorefile.adapter_folder(params, "ss", 0)
     assert unsound(params) == {folder / SUMMARY: "was written for another adapter_model.safetensors than the one beside it"}
     capsys.readouterr()
-    one_run(folder)
+    one_run(folder, decisive(params, "model"))
     assert weights(folder) == good
     if damage is not Path.unlink:
         assert "this run is trained again" in capsys.readouterr().out
@@ -269,7 +271,8 @@ def test_a_changed_digit_in_a_kept_score_is_scored_again(tmp_path):
 @pytest.fixture
 def scored(tmp_path):
     """The score files of a study of one category, and what is made of them."""
-    params = load("classroom", {"paths.runs": str(tmp_path / "runs"), "study.categories": ["short_short"], "study.seeds": [0]})
+    params = load("classroom", {"paths.runs": str(tmp_path / "runs"), "study.categories": ["short_short"], "study.seeds": [0],
+                                "scoring.suite": str(tmp_path / "sets")})
     for kind in ("STS", "Classification"):
         write_set(tmp_path / "sets", kind)
     table = score(CountingEmbedder(), suites.tasks(str(tmp_path / "sets")), tmp_path / "out",
@@ -279,7 +282,7 @@ def scored(tmp_path):
         folder = params.run_dir / "models" / name / f"seed{seed}"
         write_bytes(folder / "adapter_model.safetensors", b"x")
         write_bytes(folder / SUMMARY, b"{}")
-    write_bytes(params.run_dir / "data" / "manifest.json", b"{}")
+    write_manifest(params.data_dir, params)
     collect(params)
     return params
 

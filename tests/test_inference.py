@@ -1,6 +1,4 @@
-"""Tests and corrections against enumeration, scipy and statsmodels; power and attainability; the mixed model."""
-
-import itertools
+"""Tests and corrections against scipy and statsmodels; errors of shared draws; reliability; power."""
 
 import numpy as np
 import pandas as pd
@@ -10,8 +8,7 @@ from scipy import stats
 from lib import influence as inf
 from lib.files import KitError
 from lib.influence import power, simulate
-from lib.influence.across import resampled
-from lib.influence.inference import adjust, margin, sign_flip, t_test
+from lib.influence.inference import adjust, margin, t_test
 from lib.influence.simulate import World
 
 
@@ -19,48 +16,6 @@ from lib.influence.simulate import World
 def study():
     """56 tasks, one seed, effects that differ between tasks."""
     return inf.study(simulate.study(56, 1, World(mean=(0, 1.0, 0, 0.5)), seed=3))
-
-
-@pytest.mark.parametrize("n", [1, 2, 5, 8, 13, 16])
-def test_sign_flip_equals_enumeration(n):
-    values = np.random.default_rng(n).normal(0.4, 1, size=(n, 3))
-    patterns = np.array(list(itertools.product((-1, 1), repeat=n)))
-    p, floor = sign_flip(values)
-    for column in range(3):
-        sums = np.abs(patterns @ values[:, column])
-        assert p[column] == pytest.approx((sums >= np.abs(values[:, column].sum()) - 1e-12).mean(), abs=1e-15)
-    assert (floor == min(1.0, 2 / 2**n)).all() and (p >= floor).all()
-
-
-def test_sign_flip_equals_scipy():
-    values = np.random.default_rng(0).normal(0.3, 1, size=10)
-    reference = stats.permutation_test((values,), np.mean, permutation_type="samples", n_resamples=np.inf)
-    assert sign_flip(values[:, None])[0][0] == pytest.approx(reference.pvalue, abs=1e-12)
-
-
-def test_sign_flip_with_gaps_ties_and_nothing():
-    full = np.array([[1.0], [2.0], [-0.5], [3.0]])
-    gap = np.vstack([full, [[np.nan]]])
-    assert sign_flip(gap)[0] == sign_flip(full)[0] and sign_flip(gap)[1] == 2 / 16
-    p, floor = sign_flip(np.full((8, 1), 0.1))
-    assert p == 2 / 256 == floor  # all the same sign: the smallest p there is
-    assert sign_flip(np.zeros((8, 1)))[0] == 1
-    assert np.isnan(sign_flip(np.full((3, 1), np.nan))[0]).all() and np.isnan(sign_flip(np.empty((0, 2)))[0]).all()
-    whole = np.random.default_rng(0).integers(-4, 5, size=(10, 200)).astype(float)
-    assert np.array_equal(sign_flip(whole)[0], sign_flip(whole * 0.1)[0])  # ties stay ties when tenths are not exact
-    more = np.random.default_rng(0).integers(-4, 5, size=(15, 50)).astype(float)
-    assert np.array_equal(sign_flip(more)[0], sign_flip(more * 0.1)[0])
-
-
-def test_drawn_signs_approach_the_exact_count():
-    values = np.random.default_rng(4).normal(0.35, 1, size=(24, 6))
-    exact, _ = sign_flip(values)
-    padded = np.vstack([values, np.zeros((1, 6))])  # a 25th difference of zero changes nothing but the method
-    drawn, floor = sign_flip(padded, seed=1)
-    assert np.abs(drawn - exact).max() < 4 * 0.5 / np.sqrt(19_999) and (floor == 1 / 20_000).all()
-    assert np.array_equal(drawn, sign_flip(padded, seed=1)[0]) and not np.array_equal(
-        drawn, sign_flip(padded, seed=2)[0]
-    )
 
 
 def test_t_and_margin_equal_scipy():
@@ -97,34 +52,125 @@ def test_adjusted_p_equal_statsmodels():
 # ---- across tasks -----------------------------------------------------------------------------------
 
 
-def test_across_tasks_equals_scipy(study):
-    effects = inf.effects(study, permutations=False)
-    result = inf.across_tasks(study)
-    for row in result[result["n_tasks"] > 1].itertuples():
-        mine = effects[(effects["type"] == row.type) & (effects["factor"] == row.factor)]["effect"].to_numpy()
-        reference = stats.ttest_1samp(mine, 0)
-        assert row.effect == pytest.approx(mine.mean()) and row.p_t == pytest.approx(reference.pvalue)
-        assert [row.ci_low, row.ci_high] == pytest.approx(list(reference.confidence_interval()))
-        assert row.share_up == (mine > 0).mean() and row.p_signflip_min == 2.0 ** (1 - len(mine))
-    summarization = result[result["type"] == "Summarization"]
-    assert summarization[["se", "p_t", "p_signflip", "boot_low"]].isna().all().all()
-    reranking = result[result["type"] == "Reranking"]
-    assert (reranking["p_signflip_min"] == 0.125).all() and any("Reranking" in note for note in result.attrs["notes"])
+def test_across_tasks_is_a_two_way_analysis_of_variance(study):
+    """Expected mean squares of runs x datasets, from the residuals written out."""
+    result = inf.across_tasks(study).set_index(["type", "factor"])
+    sts = np.array(study.types) == "STS"
+    y, x = 100 * study.y[:, sts], study.x - 0.5
+    n, df = y.shape[1], len(y) - 5
+    left = y - y.mean(axis=0) - x @ np.linalg.lstsq(x, y - y.mean(axis=0), rcond=None)[0]
+    runs = (left.mean(axis=1) ** 2).sum() / df * 4 / len(y)
+    both = ((left - left.mean(axis=1, keepdims=True)) ** 2).sum() / df / (n - 1) / n * 4 / len(y)
+    effects = inf.effects(study).query("type == 'STS'")
+    for factor, own in effects.groupby("factor"):
+        row, sets = result.loc["STS", factor], own["effect"].var(ddof=1) / n
+        assert row["effect"] == pytest.approx(own["effect"].mean()) and row["n_tasks"] == n
+        assert row["se_runs"] ** 2 == pytest.approx(runs) and row["se_sets"] ** 2 == pytest.approx(sets)
+        assert row["se"] ** 2 == pytest.approx(max(runs - both, 0) + max(sets - both, 0) + both)
+        assert row["share_up"] == (own["effect"] > 0).mean() and row["sd_tasks"] == pytest.approx(own["effect"].std())
+        bar = stats.t.isf(0.025, row["df"])
+        assert row["ci_high"] - row["effect"] == pytest.approx(bar * row["se"])
+        assert (row["p_t"] < 0.05) == (abs(row["t"]) > bar) and min(df, n - 1) <= row["df"] <= df
+
+
+def test_across_tasks_does_not_pretend(study):
+    result = inf.across_tasks(study, "all")
+    one = result[result["type"] == "Summarization"]
+    assert one[["se", "p_t", "ci_low"]].isna().all().all() and (one["n_tasks"] == 1).all()
+    assert any("Reranking (4)" in note for note in result.attrs["notes"])
+    assert any("Summarization has 1 task" in note for note in result.attrs["notes"])
     by_type = inf.effects(study, level="type").merge(result, on=["type", "factor"])
     assert np.allclose(by_type["effect_x"], by_type["effect_y"])  # one estimate, two errors
+    assert np.allclose(by_type["se_x"], by_type["se_runs"])
     overall = inf.across_tasks(study, by="overall")
     assert (overall["n_tasks"] == 56).all() and len(overall) == 4
+    assert np.allclose(result["p_bh"], adjust(result["p_t"]), equal_nan=True)
     with pytest.raises(KitError, match="'task'"):
         inf.across_tasks(study, by="task")
 
 
-def test_bootstrap_is_the_widened_percentile_interval():
-    values = np.random.default_rng(2).normal(1, 2, size=(2, 12))
-    low, high = resampled(values, 0.05, 20_000, 0)
-    t = stats.t.interval(0.95, 11, values.mean(axis=1), stats.sem(values, axis=1))
-    assert np.allclose([low, high], t, atol=0.25 * stats.sem(values, axis=1).max())
-    plain = stats.bootstrap((values[0],), np.mean, method="percentile", n_resamples=20_000, rng=0).confidence_interval
-    assert low[0] < plain.low and high[0] > plain.high
+# ---- shared draws, reliability ------------------------------------------------------------------------
+
+
+def test_shared_draws_have_the_error_of_category_by_seed():
+    table = simulate.study(12, 3, World(draw=1.0), seed=2)
+    result = inf.effects(table, level="all")
+    seeds = [inf.effects(part, level="all")["effect"] for _, part in table.groupby("seed")]
+    each = np.array(seeds)
+    assert np.allclose(result["effect"], each.mean(axis=0)) and (result["df"] == 2).all()
+    assert np.allclose(result["p"], stats.ttest_1samp(each, 0).pvalue)
+    for made in (result, inf.across_tasks(table), inf.interactions(table), inf.noise(table), inf.half_normal(table)):
+        assert any("category by seed, with 2 degrees" in note for note in made.attrs["notes"])
+    assert len(inf.half_normal(table)) == 11  # main effects are not among the contrasts
+    one = inf.effects(table[table["seed"] == 0].assign(draws="shared"))
+    assert one["se"].isna().all() and (one["status"] == "no error").all()
+
+
+def test_a_table_that_does_not_say_is_taken_as_shared_only_where_it_matters():
+    table = simulate.study(12, 2, seed=2).drop(columns="draws")
+    assert inf.study(table).draws == "shared" and any("column draws" in n for n in inf.study(table).notes)
+    assert inf.study(table[table["seed"] == 0]).draws == "own"
+    assert any("One seed" in note for note in inf.study(table[table["seed"] == 0]).notes)
+    assert inf.study(table.assign(seed=table.groupby(["subset", "seed"]).ngroup())).draws == "own"
+    assert inf.study(table.drop(columns="seed")).draws == "own"
+    assert inf.study(table.assign(draws="own")).draws == "own"
+
+
+def test_the_level_of_a_seed_is_a_block():
+    quiet = simulate.study(12, 2, seed=2)
+    moved = quiet.assign(score=quiet["score"] + 0.05 * quiet["seed"])
+    a, b = inf.effects(quiet, level="all"), inf.effects(moved, level="all")
+    assert (a["df"] == 26).all() and np.allclose(a[["effect", "se", "p"]], b[["effect", "se", "p"]])
+
+
+@pytest.mark.parametrize("noise", [0.3, 1.5])
+def test_reliability_is_the_correlation_with_a_repetition(noise):
+    """And shrunken effects are nearer to the truth than the estimates."""
+    made, truth = [], None
+    for seed in range(6):
+        arrays = simulate.arrays(["STS"] * 40, 1, 2, World(spread=1.0, noise=noise), seed=seed)
+        shift = np.tensordot(arrays.x - 0.5, arrays.truth[:, :1] - arrays.truth[:, 1:], 1)[:, 0]
+        y = [arrays.y[:, 0], arrays.y[:, 1] + shift]  # the second study has the truth of the first
+        made.append([_effects(arrays.runs, part) for part in y])
+        truth = arrays.truth[:, 0].T.ravel()
+        table = made[-1][0]
+        if noise > 1:
+            assert ((table["shrunk"] - truth) ** 2).mean() < ((table["effect"] - truth) ** 2).mean()
+    both = np.mean([np.corrcoef(a["effect"], b["effect"])[0, 1] for a, b in made])
+    said = np.mean([1 - (a["se"] ** 2).mean() / a["effect"].var() for a, _ in made])
+    assert said == pytest.approx(both, abs=0.06) and np.mean(
+        [a["reliability"].mean() for a, _ in made]
+    ) == pytest.approx(both, abs=0.06)
+
+
+def _effects(runs, y):
+    long = runs.loc[runs.index.repeat(y.shape[1])].reset_index(drop=True)
+    long = long.assign(task=[f"T{i:02}" for i in range(y.shape[1])] * len(runs), type="STS", score=y.ravel() / 100)
+    return inf.effects(long.assign(draws="own"))
+
+
+def test_split_halves_are_stepped_up():
+    table = simulate.study(28, 2, World(spread=1.0, noise=1.0), seed=3)
+    made = inf.effects(table, level="all")
+    result = inf.reliability(table, made).set_index(["level", "factor"])
+    halves = [inf.effects(part)["effect"] for _, part in table.groupby("seed")]
+    r = np.corrcoef(*halves)[0, 1]
+    assert result.loc[("task", ""), "split_half"] == pytest.approx(2 * r / (1 + r))
+    assert result.loc[("task", ""), "n"] == 112 and result.loc[("task", "ss"), "n"] == 28
+    assert result.loc[("task", ""), "reliability"] == pytest.approx(result.loc[("task", ""), "split_half"], abs=0.08)
+    assert np.isnan(result.loc[("overall", "ss"), "reliability"])
+    one = inf.reliability(table[table["seed"] == 0], inf.effects(table[table["seed"] == 0], level="all"))
+    assert one["split_half"].isna().all()
+
+
+def test_normalised_influence_does_not_depend_on_the_number_of_seeds():
+    sizes = [
+        inf.effects(simulate.study(28, k, World(spread=1.0, noise=0.0001)))["normalized"].abs().mean() for k in (1, 3)
+    ]
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.1)
+    table = simulate.study(12, 1, seed=1)
+    again = pd.concat([table, table.assign(seed=1)]).assign(draws="own")
+    assert np.allclose(inf.effects(table)["normalized"], inf.effects(again)["normalized"])
 
 
 def test_pooled_is_one_regression_with_a_mean_per_task(study):
@@ -138,55 +184,24 @@ def test_pooled_is_one_regression_with_a_mean_per_task(study):
     assert row["df"] == reference.df_resid and row["p"] == pytest.approx(reference.pvalues["sl"])
 
 
-# ---- mixed model --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", [None, "STS"])
-def test_mixed_model_agrees_with_the_tasks_own_effects(study, kind):
-    result = inf.mixed(study, kind)
-    across = inf.across_tasks(study, "overall" if kind is None else "type")
-    across = across[across["type"] == (kind or "")].reset_index(drop=True)
-    assert result["converged"].all() and (result["message"] == "").all()
-    assert np.allclose(result["effect"], across["effect"], atol=1e-3) and np.allclose(
-        result["effect"], result["mean_effect"], atol=1e-3
-    )
-    assert np.allclose(result["se"], across["se"], rtol=0.01)
-    assert (result["sd_tasks"] < across["sd_tasks"]).all()  # the spread of true effects, noise taken out
-
-
-def test_mixed_model_says_when_it_is_on_the_edge():
-    table = simulate.study(["STS"] * 4, 1, World(spread=0.0), seed=0)
-    result = inf.mixed(table)
-    assert not result["converged"].all() or result["message"].str.len().all()  # no spread over tasks: said, not hidden
-    with pytest.raises(KitError, match="three tasks"):
-        inf.mixed(simulate.study(["STS", "STS"], 1))
-    with pytest.raises(KitError, match="'Poetry' has 0"):
-        inf.mixed(table, "Poetry")
-    with pytest.raises(KitError, match="noise"):
-        inf.mixed(table.assign(score=0.5))
-
-
 # ---- power and attainability ----------------------------------------------------------------------------
 
 
-def test_numbers_of_the_design_document(study):
+def test_what_each_test_rests_on(study):
     table = inf.attainable(study)
-    toggle = table[(table["test"].str.startswith("toggle")) & (table["level"] == "task")].iloc[0]
-    assert toggle["smallest_p"] == 0.0078125 and toggle["tests"] == 224 and toggle["hits_needed"] == 35
-    flip = table[table["test"].str.startswith("sign-flip")].set_index("type")
-    assert flip.loc["Reranking", "smallest_p"] == 0.125 and not flip.loc["Reranking", "reachable"]
-    assert flip.loc["Retrieval", "smallest_p"] == 2.0**-14 and flip.loc["Retrieval", "reachable"]
-    assert table.set_index(["test", "level"]).loc[("t, main effect", "task"), "df"] == 11
+    main = table[(table["test"] == "t, main effect") & (table["level"] == "task")].iloc[0]
+    assert main["tests"] == 224 and main["df"] == 11 and main["bar"] == pytest.approx(stats.t.isf(0.025, 11))
+    crossed = table[table["test"] == "t, crossed"].set_index("type")
+    assert crossed.loc["Reranking", "df"] == 3 and not crossed.loc["Summarization", "reachable"]
 
 
-def test_hits_needed_is_where_benjamini_hochberg_starts():
-    for pairs, tests in ((8, 224), (8, 28), (16, 224), (7, 64)):
-        p = power.smallest_p(pairs)
-        hits = int(power.hits_needed(p, tests))
-        for count in (hits - 1, hits):
-            family = np.ones(tests)
-            family[:count] = p
-            assert (adjust(family) <= 0.05).any() == (count == hits and count > 0)
+def test_power_is_planned_from_a_noise_and_found_again_in_the_study():
+    plan = inf.planned(1.0, (1, 2))
+    assert list(plan["df"]) == [11, 26] and plan["se"].iloc[0] == pytest.approx(0.5)
+    table = simulate.study(["STS"] * 200, 2, World(spread=0.0, noise=1.0, noise_spread=0.0), seed=3)
+    found = inf.seeds_buy(table, seeds=(1, 2))
+    assert found["detectable_median"].to_numpy() == pytest.approx(plan["detectable"].to_numpy(), rel=0.03)
+    assert list(inf.planned(1.0, (2, 3), shared=True)["df"]) == [1, 2]
 
 
 def test_power_equals_statsmodels_and_simulation():
@@ -205,9 +220,9 @@ def test_power_equals_statsmodels_and_simulation():
 
 def test_more_seeds_buy_smaller_effects(study):
     table = inf.seeds_buy(study, seeds=(1, 2, 4))
-    assert list(table["df"]) == [11, 27, 59] and list(table["runs"]) == [16, 32, 64]
+    assert list(table["df"]) == [11, 26, 56] and list(table["runs"]) == [16, 32, 64]
     assert table["se_median"].iloc[0] == pytest.approx(2 * table["se_median"].iloc[2])
-    assert table["detectable_median"].is_monotonic_decreasing and table["hits_needed"].is_monotonic_decreasing
+    assert table["detectable_median"].is_monotonic_decreasing
     assert (table["detectable_corrected"] > table["detectable_median"]).all()
     noise = inf.noise(study)
     assert table["se_median"].iloc[0] == pytest.approx(noise["se_effect"].median())
@@ -219,5 +234,5 @@ def test_attainability_of_a_broken_design(study):
     five = table[table["subset"].isin(["none", "ss", "sl", "ls", "ll"])]
     result = inf.attainable(five)
     t = result[(result["test"] == "t, main effect") & (result["level"] == "task")].iloc[0]
-    assert t["df"] == 0 and not t["reachable"] and np.isnan(t["smallest_p"])
+    assert t["df"] == 0 and not t["reachable"] and np.isnan(t["bar"])
     assert isinstance(inf.seeds_buy(five), pd.DataFrame)

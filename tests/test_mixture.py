@@ -11,11 +11,12 @@ import pytest
 
 from lib.design import CATEGORIES, subsets
 from lib.files import KitError
-from lib.mixture import PUBLIC, plan, read_pools, steps_per_source
+from lib.mixture import PUBLIC, plan, read_pools, start_seed, steps_per_source
 from lib.params import MixtureParams
 
 POOLS = {PUBLIC: range(500), "short_short": range(100), "short_long": range(64), "long_short": range(33), "long_long": range(41)}
 STEPS = MixtureParams(budget="fixed_steps", steps=12, steps_per_category=2)
+SHARED = MixtureParams(budget="fixed_steps", steps=12, steps_per_category=2, draws="shared")
 EPOCHS = MixtureParams(budget="fixed_epochs", epochs=2)
 
 
@@ -28,13 +29,23 @@ def test_fixed_steps(subset):
         assert len(set(batch.rows)) == 16 and max(batch.rows) < len(POOLS[batch.source])
 
 
-def test_a_category_gives_the_same_triplets_in_every_subset():
+def test_shared_draws_give_the_same_triplets_of_a_category_to_every_subset():
     def rows(subset, source):
-        return sorted(b.rows for b in plan(POOLS, subset, STEPS, 16, seed=3) if b.source == source)
+        return sorted(b.rows for b in plan(POOLS, subset, SHARED, 16, seed=3) if b.source == source)
     alone = rows(("short_long",), "short_long")
     assert all(rows(subset, "short_long") == alone for subset in subsets() if "short_long" in subset)
     public = {batch for batch in rows((), PUBLIC)}
     assert public > set(rows(CATEGORIES, PUBLIC))
+
+
+def test_own_draws_differ_from_run_to_run_in_batches_and_start():
+    def rows(subset, seed):
+        return frozenset(b.rows for b in plan(POOLS, subset, STEPS, 16, seed) if b.source == "short_long")
+    with_it = [subset for subset in subsets() if "short_long" in subset]
+    assert len({rows(subset, seed) for subset in with_it for seed in (3, 4)}) == 2 * len(with_it)
+    starts = [start_seed(subset, STEPS, seed) for subset in subsets() for seed in (3, 4)]
+    assert len(set(starts)) == 32 and starts == [start_seed(subset, STEPS, seed) for subset in subsets() for seed in (3, 4)]
+    assert {start_seed(subset, SHARED, 3) for subset in subsets()} == {3}
 
 
 def test_fixed_epochs_drops_the_incomplete_last_batch():

@@ -57,7 +57,8 @@ def test_two_processes_train_the_adapter_of_one(data):
         pools = mixture.read_pools(where.run_dir / "data", ("short_short",))
         batches = mixture.plan(pools, ("short_short",), where.mixture, where.training.batch_size, 3)
         target = where.run_dir / "models/ss/seed3"
-        return train(Embedder.from_params(where.model), pools, batches, where.training, target, 3, progress=False)
+        start = mixture.start_seed(("short_short",), where.mixture, 3)
+        return train(Embedder.from_params(where.model), pools, batches, where.training, target, start, progress=False)
 
     one, two = train_here(alone), train_here(params)
     assert (one["world_size"], two["world_size"]) == (1, 2)  # the second call only loaded what the ranks had trained

@@ -8,6 +8,8 @@ import pytest
 from lib import grid
 from lib.grid import status
 from lib.params import load
+from lib.params.stages import decisive
+from lib.provenance import MADE
 
 ERROR = [{"output_type": "error", "ename": "KitError", "evalue": "disk full; free some space", "traceback": []}]
 
@@ -31,6 +33,8 @@ def leave(params, stage, job, start=None, seconds=None, done=True, outputs=()):
         result = grid.stage_files(params)[stage][job]
         result.parent.mkdir(parents=True, exist_ok=True)
         result.write_text("{}")
+        if stage == "generate":
+            (result.parent / MADE).write_text(json.dumps({"made_of": decisive(params, "data")}))
 
 
 def test_an_untouched_grid_is_all_waiting(params):

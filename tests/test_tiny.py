@@ -37,7 +37,7 @@ def params(tmp_path_factory):
 def test_the_recipe_is_the_papers():
     real, small = (flat(load("paper", {"tiny": yes}).model_dump()) for yes in (False, True))
     assert {leaf for leaf in real if real[leaf] != small[leaf]} == {
-        "tiny", "profile", "paths.figures", "model.name", "negatives.encoder", "public.location", "scoring.data_dir",
+        "tiny", "profile", "model.name", "negatives.encoder", "public.location", "scoring.data_dir",
         *(f"generation.{leaf}" for leaf in
           ("model", "dtype", "n", "brainstorms", "max_chars", "max_tokens", "max_model_len", "batch_size")),
         "training.learning_rate", "training.warmup_steps", "grid.threads", "grid.mem_mb", "grid.minutes"}

@@ -248,9 +248,10 @@ POOLS = {"public": triplets(40, seed=1, negatives=False), "sts": triplets(24, se
 BATCHES = plan(POOLS, ("sts",), MixtureParams(steps=6, steps_per_category=2), 8, seed=0)
 
 
-def one_run(folder, **changes):
+def one_run(folder, made_of=None, **changes):
     found = embedder("bert", lora=False, lora_dropout=0.1)
-    return found, train(found, POOLS, BATCHES, training(checkpoint_every=2, **changes), folder, seed=4, progress=False)
+    return found, train(found, POOLS, BATCHES, training(checkpoint_every=2, **changes), folder, seed=4, progress=False,
+                        extra={"made_of": made_of} if made_of else None)
 
 
 def weights(folder) -> bytes:

@@ -1,4 +1,4 @@
-"""Claims: the headline claims of the paper, each decided by a rule on the results at hand. Nothing is typed by hand."""
+"""Claims: the headline claims of the paper, each decided by a rule on the results at hand and on their replication."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from lib.claims import gain_verdicts, verdicts
-from lib.claims.verdicts import Evidence
+from lib.claims.verdicts import Evidence, Verdict, settle
 from lib.files import KitError
 
 CLAIMS = Path(__file__).resolve().parents[1] / "data" / "claims.yaml"
@@ -27,6 +27,13 @@ RULES = {
         gain_verdicts.published_gain,
     )
 }
+ONE_STUDY = {
+    "interaction_with",
+    "generator_parity",
+    "cost_ratio",
+    "published_gain",
+    "concentrated_gain",
+}  # no second view
 _KEYS = {"id", "claim", "source", "published", "test"}
 
 
@@ -58,7 +65,7 @@ def evaluate(evidence: Evidence, claims: list[dict] | None = None) -> pd.DataFra
     for claim in load() if claims is None else claims:
         rule = RULES[claim["test"]["kind"]]
         try:
-            verdict = rule(evidence, claim["test"])
+            verdict = judge(evidence, claim["test"])
         except KeyError as error:
             raise KitError(f"claim {claim['id']!r}: its test lacks {error}; see lib/data/claims.yaml") from None
         rows.append(
@@ -74,6 +81,14 @@ def evaluate(evidence: Evidence, claims: list[dict] | None = None) -> pd.DataFra
             }
         )
     return pd.DataFrame(rows)
+
+
+def judge(evidence: Evidence, test: dict) -> Verdict:
+    """Return the verdict of one test: what the study shows, and whether the replication shows it again."""
+    rule = RULES[test["kind"]]
+    first = rule(evidence, test)
+    again = None if test["kind"] in ONE_STUDY else evidence.second()
+    return settle(first, None if again is None else rule(again, test))
 
 
 def cells(judged: pd.DataFrame, claims: list[dict] | None = None) -> pd.DataFrame:

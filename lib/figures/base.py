@@ -29,16 +29,22 @@ CATEGORY_NAMES = {CODES[name]: label for name, label in LABELS.items()} | {
     "bt": "bitext data",
     "public": "public data",
 }
+OWN_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#8A7500")
 CATEGORY_MARKERS = {"ss": "o", "sl": "s", "ls": "D", "ll": "^", "sts": "v", "bt": "P", "public": "X"}
 GAIN, LOSS, NEUTRAL, INK = "#0072B2", "#D55E00", "#8C8C8C", "#222222"
 
 # MTEB's order of task types; a type that MTEB does not know comes after these, in alphabetical order.
-TYPES = ("Classification", "Clustering", "PairClassification", "Reranking", "Retrieval", "STS", "Summarization")
-TYPE_NAMES = {
-    "PairClassification": "Pair classif.",
-    "Classification": "Classification",
-    "Summarization": "Summarization",
-}
+TYPES = (
+    "Classification",
+    "Clustering",
+    "PairClassification",
+    "Reranking",
+    "Retrieval",
+    "STS",
+    "Summarization",
+    "BitextMining",
+)
+TYPE_NAMES = {"PairClassification": "Pair classif.", "BitextMining": "Bitext mining"}
 POINTS = 100.0  # scores are on mteb's scale, 0 to 1; figures show points
 
 RC: dict[str, Any] = {
@@ -68,6 +74,7 @@ RC: dict[str, Any] = {
     # Text stays text in the SVG, and the ids in it come from a fixed salt: same numbers, same file.
     "svg.fonttype": "none",
     "svg.hashsalt": "lib.figures",
+    "hatch.linewidth": 0.5,
 }
 
 
@@ -125,6 +132,24 @@ def category_name(code: str) -> str:
 def colour(code: str) -> str:
     """Colour of a category; grey for one that the kit does not know."""
     return CATEGORY_COLOURS.get(code, NEUTRAL)
+
+
+def palette(codes: Iterable[str]) -> dict[str, str]:
+    """A colour per category: the kit's own for its categories, others the palette's remaining ones in their order."""
+    codes = order_factors(codes)  # the same colours whatever order a figure has them in
+    taken = {code: CATEGORY_COLOURS[code] for code in codes if code in CATEGORY_COLOURS}
+    free = [shade for shade in OWN_COLOURS if shade not in taken.values()]
+    others = [code for code in codes if code not in taken]
+    if len(others) > len(free):
+        import seaborn as sns
+
+        free += sns.husl_palette(len(others) - len(free), l=0.5).as_hex()
+    return taken | dict(zip(others, free, strict=False))
+
+
+def defined(codes: Iterable[str]) -> str:
+    """The abbreviations among the codes, spelled out: `ss short-short, sl short-long`."""
+    return ", ".join(f"{code} {category_name(code)}" for code in codes if category_name(code) != code)
 
 
 def order_factors(codes: Iterable[str]) -> list[str]:

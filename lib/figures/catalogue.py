@@ -21,6 +21,8 @@ def strongest(effects: pd.DataFrame) -> tuple[str, str]:
     """The dataset and category with the largest |t| (|effect| where there is no error), as an example."""
     rows = effects[(effects["level"] == "task") & (effects["factor"] != "public")]
     size = rows["t"].abs() if rows["t"].notna().any() else rows["effect"].abs()
+    if size.isna().all():
+        raise KitError("these runs cannot tell any category's effect from another's")
     row = rows.loc[size.idxmax()]
     return row["task"], row["factor"]
 
@@ -34,7 +36,8 @@ def _lattice(r: Report):
         cells = cells[cells["public"] == 1].drop(columns="public").reset_index(drop=True)
     if len(cells.columns) > 8:
         raise KitError("a lattice of more than four categories is too large to read")
-    return lattice(cells, factor, task)
+    effect = r.level("task").query("task == @task and factor == @factor").iloc[0]
+    return lattice(cells, factor, task, effect)
 
 
 def _alone(r: Report):
@@ -57,15 +60,33 @@ def _heat(r: Report):
     from lib.figures.heat import heat_map
 
     a = r.analysis
-    return heat_map(a.effects, a.across, claims.cells(r.claims), a.settings.alpha, a.corrected)
+    cells = None if r.own else claims.cells(r.claims)
+    return heat_map(a.effects, a.across, cells, a.settings.alpha, a.corrected, r.second, reliability(a, "type"))
+
+
+def reliability(analysis, level: str) -> float | None:
+    """The reliability of a level's effects (median over the categories), where the analysis has it."""
+    table = getattr(analysis, "reliability", None)
+    rows = table[table["level"] == level] if table is not None and "level" in table else None
+    if rows is not None and (rows["factor"] == "").any():  # all categories together
+        rows = rows[rows["factor"] == ""]
+    value = float(rows["reliability"].median()) if rows is not None and len(rows) else float("nan")
+    return value if value == value else None
+
+
+def _replication(r: Report):
+    from lib.figures.replication import replication
+
+    if r.second is None:
+        raise KitError("no second study at hand (replication.csv); `make replicate` makes one")
+    return replication(r.second)
 
 
 def _forest(r: Report):
     from lib.figures.forest import forest
 
-    return forest(
-        r.analysis.effects, r.analysis.across, alpha=r.analysis.settings.alpha, corrected=r.analysis.corrected
-    )
+    a = r.analysis
+    return forest(a.effects, a.across, alpha=a.settings.alpha, corrected=a.corrected, replication=r.second)
 
 
 def _main(r: Report):
@@ -77,12 +98,17 @@ def _main(r: Report):
 def _counts(r: Report):
     from lib.figures.scores import counts
 
-    return counts(pd.concat([data_counts(r.data), sources.reference("published_counts")], ignore_index=True))
+    ours = data_counts(r.data)
+    if ours.empty:
+        raise KitError("no training data beside these results (data/generation.json), so nothing to count")
+    return counts(pd.concat([ours, sources.reference("published_counts")], ignore_index=True))
 
 
 def _published(r: Report):
     from lib.figures.scores import published
 
+    if r.own:
+        raise KitError("the published scores say nothing about these categories")
     return published(tables.published_gains(r.reference), "Wang et al. (2024), Table 17")
 
 
@@ -94,7 +120,9 @@ def _sparsity(r: Report):
         ours = None if "synthetic" in r.analysis.study.factors else tables.gains(own_rows(r.analysis))
     except KitError:
         ours = None
-    return sparsity(ours, tables.published_gains(r.reference))
+    if r.own and ours is None:
+        raise KitError("no run without or with all the categories, so no gain to share out")
+    return sparsity(ours, None if r.own else tables.published_gains(r.reference))
 
 
 def _trade_off(r: Report):
@@ -102,6 +130,8 @@ def _trade_off(r: Report):
 
     if len(set(r.analysis.study.types)) < 2:
         raise KitError("a trade-off needs two task types")
+    if r.analysis.study.runs["subset"].nunique() < 4:
+        raise KitError("a trade-off needs four subsets or more")
     return trade_off(influence.run_means(r.analysis.study), r.level("type"))
 
 
@@ -121,7 +151,8 @@ def _half_normal(r: Report):
     if len(study.factors) < 2:
         raise KitError("a half-normal plot needs two categories or more")
     parts = [influence.half_normal(study, type=kind).assign(type=kind) for kind in dict.fromkeys(study.types)]
-    return half_normal(pd.concat([*parts, influence.half_normal(study).assign(type=tables.OVERALL)], ignore_index=True))
+    parts.append(influence.half_normal(study).assign(type=tables.OVERALL))
+    return half_normal(pd.concat(parts, ignore_index=True), r.analysis.settings.alpha)
 
 
 def _need_errors(r: Report) -> None:
@@ -133,14 +164,17 @@ def _noise(r: Report):
     from lib.figures.noise import floor
 
     _need_errors(r)
-    return floor(r.analysis.noise, r.level("task"))
+    return floor(r.analysis.noise, r.level("task"), r.second, power=r.analysis.settings.power)
 
 
 def _power(r: Report):
     from lib.figures.noise import power
 
     _need_errors(r)
-    return power(r.analysis.seeds_buy, r.analysis.attainable, r.analysis.settings.alpha)
+    a = r.analysis
+    sizes = pd.Series(a.study.types).value_counts()
+    seeds = len(a.study.runs) / len(a.study.runs.drop_duplicates(list(a.study.factors)))
+    return power(a.seeds_buy, sizes, a.settings.alpha, a.settings.power, seeds)
 
 
 def data_counts(data: Path | None) -> pd.DataFrame:
@@ -159,6 +193,7 @@ def data_counts(data: Path | None) -> pd.DataFrame:
 FIGURES: tuple[tuple[str, str, Callable], ...] = (
     ("influence", "Which category helps or harms which task type? (Figure 3)", _heat),
     ("tasks", "Which datasets move, and how surely? (Figure 4, all types)", _forest),
+    ("replication", "What came back when the study was done a second time?", _replication),
     ("alone", "What does each category do by itself? (isolation design)", _alone),
     ("lattice", "What are the 16 numbers behind one dataset's effects?", _lattice),
     ("main_results", "What does synthetic data do to the scores? (Table 1)", _main),

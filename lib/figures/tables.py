@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lib.design import BASE
+from lib.design import BASE, CODES
 from lib.figures.base import POINTS
 from lib.files import KitError
 
@@ -22,6 +22,22 @@ def factors(results: pd.DataFrame) -> list[str]:
     """Names of the categories that take both values over the trained runs: all 0/1 columns but `public`."""
     trained = results[results["subset"] != BASE]
     return [name for name in trained if name not in _OTHER and trained[name].nunique() == 2]
+
+
+def own(results: pd.DataFrame) -> bool:
+    """Whether the categories are somebody's own, none of the kit's."""
+    return not set(factors(results)) & {*CODES, *CODES.values(), "synthetic"}
+
+
+def corner_names(results: pd.DataFrame) -> dict[str, str]:
+    """What the corners are called on a figure of these results: the kit's words, or the table's own categories."""
+    names = factors(results)
+    if names == ["synthetic"]:
+        return {LABEL_WITHOUT: "without synthetic data", LABEL_WITH: "with synthetic data"}
+    if own(results):
+        listed = ", ".join(names) if len(names) < 5 else f"the {len(names)} categories"
+        return {LABEL_WITHOUT: f"none of {listed}", LABEL_WITH: f"all of {listed}"}
+    return {LABEL_WITH: f"public + all synthetic ({'+'.join(names)})"}
 
 
 def corners(results: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -59,7 +59,7 @@ def generate(
     ``generation.n[category]`` (0: all bundled answers, replay only), ``out_dir`` to the run's data folder.
     Raises KitError when answers are still missing at the end; what did come is kept, and running again goes on.
     """
-    out = Path(out_dir or params.run_dir / "data")
+    out = Path(out_dir or params.data_dir)
     rows = ask(params, category, n, out, progress)
     write_jsonl(out / "responses" / f"{category}.jsonl", rows)
     return rows
@@ -69,7 +69,7 @@ def ask(
     params: Params, category: str, n: int | None = None, out_dir: str | Path | None = None, progress: bool = True
 ) -> list[dict]:
     """Return what ``generate`` returns, keep every answer in the store, but leave the final file alone: for a look."""
-    out = Path(out_dir or params.run_dir / "data")
+    out = Path(out_dir or params.data_dir)
     generation = params.generation
     tasks = None
     if category in BRAINSTORMED and generation.backend != "replay":
@@ -86,7 +86,7 @@ def brainstorm(params: Params, category: str, out_dir: str | Path | None = None,
     The same prompt is asked ``generation.brainstorms`` times with different seeds. Writes
     ``out_dir/brainstorm/<category>.jsonl``. Raises KitError when no answer holds a list of tasks.
     """
-    out = Path(out_dir or params.run_dir / "data")
+    out = Path(out_dir or params.data_dir)
     generation = params.generation
     prompt = load_template(category, generation.variant, generation.templates or None, stage="brainstorm").render({})
     count = len(_bundled(category, "brainstorm")) if generation.backend == "replay" else generation.brainstorms

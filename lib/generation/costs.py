@@ -35,7 +35,7 @@ def write_report(params: Params, counts: Mapping[str, Mapping], out_dir: str | P
     ``counts``: {category: {"asked", "parsed", "rejected": {reason: n}, "cleaned": {reason: n}, "duplicates",
     "valid"}}. Tokens are added from the answers' files, brainstorms included.
     """
-    out = Path(out_dir or params.run_dir / "data")
+    out = Path(out_dir or params.data_dir)
     generation = params.generation
     rows = {}
     for category, numbers in counts.items():

@@ -16,6 +16,7 @@ from lib.files import KitError, read_json, writing
 from lib.grid import warm
 from lib.grid.devices import grid_limit
 from lib.grid.failures import MARK, failure, failures, told
+from lib.grid.identity import sentences
 from lib.grid.jobs import executed, notebook_of, stage_files
 from lib.grid.sound import date_back, unsound
 from lib.grid.workload import shown
@@ -37,7 +38,7 @@ def command(profile: str, overrides: dict, cores: int, extra: Sequence[str] = ()
     where = ["--profile", str(ROOT / "params" / "cluster" / cluster)] if cluster else ["--cores", str(cores)]
     return [
         sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(ROOT),
-        *where, "--keep-going", "--nolock", "--rerun-incomplete", "--rerun-triggers", "mtime", "params",
+        *where, "--keep-going", "--nolock", "--rerun-incomplete", "--rerun-triggers", "mtime",
         *(["--forcerun", *map(str, forced)] if forced else []),
         "--config", f"profile={profile}", f"overrides={json.dumps(overrides).encode().hex()}", *extra,
     ]
@@ -54,18 +55,19 @@ def run(params: Params, profile: str, overrides: dict, cores: int = 0, extra: Se
     log, cores = params.run_dir / "snakemake.log", cores or os.cpu_count() or 1
     with writing(log):
         log.parent.mkdir(parents=True, exist_ok=True)
-        lock, out = open(params.run_dir / ".lock", "w"), open(log, "ab")
+        params.study_dir.mkdir(parents=True, exist_ok=True)
+        lock, out = open(params.study_dir / ".lock", "w"), open(log, "ab")
     with lock, out:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise KitError(f"another run is at work in {shown(params.run_dir)}; "
+            raise KitError(f"another run is at work in {shown(params.study_dir)}; "
                            "wait for it or stop it first") from None
         prepare(params)
         date_back(params)
         forced = unsound(params)
-        print(*(f"{shown(path)} {wrong}; it is made again" for path, wrong in forced.items() if wrong), sep="\n",
-              end="\n" if any(forced.values()) else "", flush=True)
+        said = [f"{line}; it is made again" for line in sentences(params, forced)]
+        print(*filter(None, [params.note(), *said]), sep="\n", end="\n" if said or params.note() else "", flush=True)
         with writing(log):
             out.write(f"\n{MARK}\n".encode())
             out.flush()

@@ -152,7 +152,7 @@ def places(params: Params) -> Iterator[Finding]:
             yield Finding(False, f"{leaf} is empty", f"name a folder, or one of the hub's {kind}")
         elif name.startswith("bundled:") or folder.exists() or (ROOT / folder).exists():
             yield Finding(True, f"{leaf}: {name}")
-        elif params.tiny and folder.parent == params.run_dir / HOME:
+        elif params.tiny and folder.parent == params.study_dir / HOME:
             yield Finding(True, f"{leaf}: {folder.name}, a stand-in that the run makes itself")
         elif folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
             yield Finding(False, f"{leaf}: the folder {name} does not exist", f"correct {leaf}")

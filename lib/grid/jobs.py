@@ -16,13 +16,12 @@ def stage_files(params: Params) -> dict[str, dict[str, Path]]:
 
     runs = design_runs(params.study.design, params.study.seeds, params.study.categories)
     jobs = {f"{run.name}/seed{run.seed}": run for run in runs}
-    folder = params.run_dir
     return {
-        "generate": {"generate": folder / "data" / "manifest.json"},
-        "inspect": {"inspect": folder / "inspect.json"},
-        "train": {job: folder / "models" / job / "train.json" for job in jobs},
-        "score": {job: folder / "scores" / f"{job}.csv" for job in [f"{BASE}/seed0", *jobs]},
-        "influence": {"influence": folder / "influence.json"},
+        "generate": {"generate": params.data_dir / "manifest.json"},
+        "inspect": {"inspect": params.inspect_file},
+        "train": {job: params.models_dir / job / "train.json" for job in jobs},
+        "score": {job: params.scores_dir / f"{job}.csv" for job in [f"{BASE}/seed0", *jobs]},
+        "influence": {"influence": params.run_dir / "influence.json"},
     }
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
+from typing import Any
 
 from lib.files import KitError, digest_file, read_json, write_text
 from lib.grid import failure
@@ -47,6 +49,33 @@ def execute(path: Path) -> dict:
         return read_json(out)
 
 
+def run_one(name: str, out: Path, given: Sequence[Sequence[str]], overrides: dict[str, Any]) -> None:
+    """Execute a notebook of the kit into ``out`` with the parameters ``given`` as (name, value as YAML) and overrides.
+
+    Raises KitError in one sentence: for a parameter the notebook does not have, or whatever stopped it.
+    """
+    import papermill
+    import yaml
+    from papermill.exceptions import PapermillExecutionError
+
+    found = [path for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if path.stem.startswith(name)]
+    if len(found) != 1:
+        known = ", ".join(path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb")))
+        raise KitError(f"no notebook {name!r}; there are {known}")
+    parameters: dict[str, Any] = {**({"overrides": overrides} if overrides else {})}
+    for key, value in given:
+        if "." in key:
+            raise KitError(f"{key} is no parameter of the notebook itself; write --overrides '{{\"{key}\": {value}}}'")
+        parameters[key] = yaml.safe_load(value)
+    try:
+        with _quiet_kernel() as kernel, open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
+            papermill.execute_notebook(str(found[0]), str(out), parameters, cwd=str(found[0].parent), kernel_name=kernel,
+                                       progress_bar=False)
+    except PapermillExecutionError:
+        reason = str(failure(out)).removeprefix("KitError: ")
+        raise KitError(f"{reason} (in {found[0].name}; as far as it came it is in {out})") from None
+
+
 def cleaned(notebook: dict) -> dict:
     """Return a notebook without what papermill and Jupyter note about one execution; a bar shows its last state only."""
     import nbformat
@@ -63,6 +92,23 @@ def _lasting(metadata: dict) -> dict:
 
 def _outputs(notebook: dict) -> str:
     return json.dumps([cell.get("outputs") for cell in notebook["cells"]], ensure_ascii=False)
+
+
+@contextmanager
+def _quiet_kernel() -> Iterator[str]:
+    """Yield the name of a kernel like python3 that does not warn about its own local connection."""
+    from lib.grid.warm import QUIET
+
+    spec = {"argv": [sys.executable, "-m", "ipykernel_launcher", *QUIET, "-f", "{connection_file}"],
+            "display_name": "Python 3 (ipykernel)", "language": "python"}
+    before = os.environ.get("JUPYTER_PATH")
+    with tempfile.TemporaryDirectory(prefix="synfluence-") as folder:
+        write_text(Path(folder, "kernels", "python3", "kernel.json"), json.dumps(spec))
+        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [folder, before]))
+        try:
+            yield "python3"
+        finally:
+            os.environ.pop("JUPYTER_PATH") if before is None else os.environ.update(JUPYTER_PATH=before)
 
 
 @contextmanager

@@ -64,8 +64,8 @@ def finished(params: Params) -> Sample:
     if scored:
         sample.score_work = sum(_scoring(files["score"][job.name]) for job in scored) / len(scored)
         sample.score_tokens = workload.suite_tokens(params)
-        sample.megabytes["scoring"] = 1000 * workload.folder_gb([params.run_dir / "scores"]) / len(scored)
-    sample.megabytes["data"] = 1000 * workload.folder_gb([params.run_dir / "data"])
+        sample.megabytes["scoring"] = 1000 * workload.folder_gb([params.scores_dir]) / len(scored)
+    sample.megabytes["data"] = 1000 * workload.folder_gb([params.data_dir])
     return sample
 
 

@@ -9,6 +9,8 @@ import pandas as pd
 
 from lib.design import BASE
 from lib.files import KitError, write_text
+from lib.grid.identity import listed, stale
+from lib.grid.workload import shown
 from lib.params import Params
 from lib.scoring.scorefile import check_scores
 
@@ -21,7 +23,7 @@ def score_files(params: Params) -> dict[tuple[str, int], Path]:
     """Return {(run name, seed): score file} of every run of the design, and of the untrained base, in order."""
     from lib.designs import design_runs
 
-    folder = params.run_dir / "scores"
+    folder = params.scores_dir
     runs = design_runs(params.study.design, params.study.seeds, params.study.categories)
     wanted = [(run.name, run.seed) for run in runs] + [(BASE, 0)]
     return {(name, seed): folder / name / f"seed{seed}.csv" for name, seed in wanted}
@@ -46,7 +48,7 @@ def read_scores(path: Path) -> pd.DataFrame:
 def tables(params: Params, present: Sequence[Path] = ()) -> dict[Path, str]:
     """Return {file: content} of ``results.csv``, ``draws.csv`` and ``timing.csv``, made of all score files or some."""
     present = list(present) or list(score_files(params).values())
-    folder = params.run_dir
+    folder = params.results_file.parent
     table = pd.concat([read_scores(path) for path in present], ignore_index=True)
     times = [name for name in _TIMES if name in table]
     timing = table.groupby(["subset", "seed"], sort=False)[times].agg({n: _TIMES[n] for n in times}).reset_index()
@@ -68,10 +70,13 @@ def collect(params: Params, allow_missing: bool = False) -> tuple[Path, list[str
     """
     files = score_files(params)
     missing = [f"{name} seed {seed}" for (name, seed), path in files.items() if not path.exists()]
-    present, notes = [], []
+    present, notes, found = [], [], stale(params)
     for path in (path for path in files.values() if path.exists()):
         try:
             check_scores(path)
+            if path in found:
+                raise KitError(f"{shown(path)} is not of these parameters{found[path] and f' ({found[path]})'}; "
+                               "run `make reproduce` to have it made again")
             present.append(path)
         except KitError as error:
             notes.append(f"Left out of this table: {error}.")
@@ -86,14 +91,17 @@ def collect(params: Params, allow_missing: bool = False) -> tuple[Path, list[str
 
 
 def mixed(table: pd.DataFrame) -> list[str]:
-    """Return one sentence per provenance column in which the trained runs differ."""
-    trained = table[table["subset"] != BASE]
-    return [
-        f"Warning: results of different {column} are mixed in one table ({trained[column].nunique()} values); "
-        "delete the older runs' folders and run again before comparing them."
-        for column in _SAME_EVERYWHERE
-        if column in trained and trained[column].nunique(dropna=False) > 1
-    ]
+    """Return one sentence per provenance column in which the trained runs differ, naming the runs that are alone."""
+    trained = table[table["subset"] != BASE].drop_duplicates(["subset", "seed"])
+    notes = []
+    for column in _SAME_EVERYWHERE:
+        if column in trained and trained[column].nunique(dropna=False) > 1:
+            usual = trained[column].value_counts(dropna=False).index[0]
+            rare = trained[trained[column] != usual]
+            names = [f"{run.subset} seed {run.seed}" for run in rare.itertuples()]
+            notes.append(f"Note: not all runs have the same {column}: {listed(names)} {'differs' if len(names) == 1 else 'differ'} "
+                         "from the rest; small differences between runs may come from that.")
+    return notes
 
 
 def type_table(table: pd.DataFrame) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lib.embedder.adapters import WEIGHTS, spoilt
 from lib.files import KitError, digest_file, read_json
+from lib.grid.identity import stale
 from lib.grid.jobs import stage_files
 from lib.params import Params
 
@@ -23,14 +24,13 @@ def unsound(params: Params) -> dict[Path, str]:
     """
     files = stage_files(params)
     inspect, influence = files["inspect"]["inspect"], files["influence"]["influence"]
-    results = params.run_dir / "results.csv"
-    found: dict[Path, str] = {}
+    results, found = params.results_file, stale(params)
     collected = results.exists() or influence.exists()
     for job, path in files["train"].items():
         if not path.exists():
             found |= {path: ""} if collected or files["score"][job].exists() else {}
         elif wrong := _adapter(path):
-            found[path] = wrong
+            found[path] = wrong  # damage is said first
     for path in files["score"].values():
         if not path.exists():
             found |= {path: ""} if collected else {}
@@ -53,7 +53,7 @@ def date_back(params: Params) -> None:
     Snakemake refuses a new result that is older than what it was made of, and deletes it.
     """
     results = [path for jobs in stage_files(params).values() for path in jobs.values()]
-    for path in (*results, params.run_dir / "results.csv"):
+    for path in (*results, params.results_file):
         if path.exists() and path.stat().st_mtime > time.time():
             os.utime(path)
 

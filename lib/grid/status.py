@@ -13,10 +13,11 @@ from datetime import datetime
 from pathlib import Path
 
 from lib import grid
+from lib.grid.identity import sentences, stale
 from lib.grid.jobs import executed
 from lib.params import Params
 
-DONE, RUNNING, FAILED, WAITING = "done", "running", "FAILED", "-"
+DONE, RUNNING, FAILED, WAITING, STALE = "done", "running", "FAILED", "-", "stale"  # stale: of other parameters
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Job:
 def at_work(params: Params) -> bool:
     """Is a grid running on this run folder right now (does somebody hold its lock)?"""
     try:
-        with open(params.run_dir / ".lock") as handle:
+        with open(params.study_dir / ".lock") as handle:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
@@ -49,14 +50,16 @@ def at_work(params: Params) -> bool:
 
 def jobs(params: Params) -> list[Job]:
     """Return every job of the design with its state, in the order of the stages."""
-    busy = at_work(params)
-    return [_job(stage, name, path, grid.notebook_of(params, stage, name), busy)
+    busy, old = at_work(params), stale(params)
+    return [_job(stage, name, path, grid.notebook_of(params, stage, name), busy, path in old)
             for stage, files in grid.stage_files(params).items() for name, path in files.items()]
 
 
-def _job(stage: str, name: str, result: Path, notebook: Path, busy: bool) -> Job:
+def _job(stage: str, name: str, result: Path, notebook: Path, busy: bool, old: bool) -> Job:
     ran = executed(notebook)
     times = ran.get("metadata", {}).get("papermill", {})
+    if result.exists() and old:
+        return Job(stage, name, STALE)
     if result.exists():
         return Job(stage, name, DONE, _seconds(times.get("start_time")), _seconds(times.get("end_time")))
     if not notebook.exists():
@@ -127,7 +130,7 @@ def report(params: Params) -> str:
     """Return the whole status as text: table, single jobs, failures with reasons, durations and time left."""
     everything = jobs(params)
     done = sum(job.state == DONE for job in everything)
-    lines = [table(everything), ""]
+    lines = [*filter(None, [params.note()]), table(everything), ""]
     lines += [f"{job.name:<10} {job.state}" for job in everything if "/seed" not in job.name]
     lines += ["", f"{done} of {len(everything)} jobs done; "
               + ("a grid is at work now" if at_work(params) else "no grid is at work now")]
@@ -139,6 +142,7 @@ def report(params: Params) -> str:
         seconds, unknown = remaining(everything)
         lines += [f"about {duration(seconds)} left"] if seconds else []
         lines += [f"no job of {', '.join(unknown)} has finished yet, so that part is not counted"] if unknown else []
+    old = [f"{line}; `make reproduce` makes it again" for line in sentences(params, stale(params))]
     failed = tuple(f"{job.stage} {job.name} failed: " for job in everything if job.state == FAILED)
-    sentences = [sentence for sentence in grid.failures(params) if sentence.startswith(failed)]
-    return "\n".join(lines + ([""] + sentences if sentences else []))
+    broken = [sentence for sentence in grid.failures(params) if sentence.startswith(failed)]
+    return "\n".join(lines + ([""] + old if old else []) + ([""] + broken if broken else []))

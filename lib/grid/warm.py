@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 VARIABLE = "SYNFLUENCE_WARM"  # names the server's socket
+QUIET = ("--IPKernelApp.log_level=40",)  # no warning per kernel that its local connection is not encrypted
 _MODULES = {"papermill": "papermill", "ipykernel": "ipykernel_launcher"}
 
 
@@ -75,7 +76,7 @@ def server(environment: dict[str, str], modules: Sequence[str] = ()) -> Iterator
         return
     with tempfile.TemporaryDirectory(prefix="synfluence-") as folder:
         path = os.path.join(folder, "socket")
-        spec = {"argv": [sys.executable, "-I", __file__, "ipykernel", "-f", "{connection_file}"],
+        spec = {"argv": [sys.executable, "-I", __file__, "ipykernel", *QUIET, "-f", "{connection_file}"],
                 "display_name": "Python 3 (ipykernel)", "language": "python", "metadata": {"debugger": True}}
         kernel = Path(folder, "kernels", "python3", "kernel.json")
         kernel.parent.mkdir(parents=True)

@@ -23,7 +23,7 @@ def runs(params: Params) -> list[Run]:
 
 def pool_sizes(params: Params) -> dict[str, int]:
     """Return rows per pool ("public" and the categories): of the data files if they exist, else as asked for."""
-    data = params.run_dir / "data"
+    data = params.data_dir
     sizes = {"public": _lines(data / "public.jsonl") or params.public.n}
     for category in (*params.study.categories, *params.study.extra):
         made = _lines(data / "triplets" / f"{category}.jsonl")

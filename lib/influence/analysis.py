@@ -29,8 +29,9 @@ class Analysis:
     settings: InfluenceParams
     tidy: pd.DataFrame  # generator, subset, public, factors, seed, task, type, score; base rows included
     effects: pd.DataFrame  # levels task, type, overall: inference across runs
-    across: pd.DataFrame  # by type, and overall with type "": inference across datasets
+    across: pd.DataFrame  # by type, and overall with type "": inference across runs and datasets
     interactions: pd.DataFrame
+    reliability: pd.DataFrame  # per level and category: how much of the effects would come back
     draws: str | Path | pd.DataFrame | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -113,15 +114,12 @@ def analyse(results: str | Path | pd.DataFrame, settings: InfluenceParams | None
     if len(parts) > 1:
         notes.append(f"The runs of {len(parts)} generators are in the table; influence is that of {name}.")
     study = studies[name]
-    across = [
-        influence.across_tasks(study, by, settings.alpha, settings.bootstrap, settings.seed)
-        for by in ("type", "overall")
-    ]
+    across = influence.across_tasks(study, "all", settings.alpha)
     effects = influence.effects(
         study, level="all", normalize=settings.normalize, terms=settings.terms, alpha=settings.alpha, draws=draws
     )
-    interactions = influence.interactions(study, "all")
-    notes += [n for table in (effects, *across) for n in table.attrs.get("notes", [])]
+    interactions = influence.interactions(study, "all", settings.alpha)
+    notes += [n for table in (effects, across) for n in table.attrs.get("notes", [])]
     notes += [f"Interactions: {n}" for n in interactions.attrs.get("notes", []) if n not in notes]
     rows = [tidy(one).assign(generator=key) for key, one in studies.items()]
     return Analysis(
@@ -129,8 +127,9 @@ def analyse(results: str | Path | pd.DataFrame, settings: InfluenceParams | None
         settings,
         pd.concat(rows, ignore_index=True),
         effects,
-        pd.concat(across, ignore_index=True),
+        across,
         interactions,
+        influence.reliability(study, effects),
         draws,
         list(dict.fromkeys(notes)),
     )

@@ -2,7 +2,7 @@
 
 The question here is "would these very datasets move again, if the models were trained again?": every number is one
 regression of a task's scores (or of a mean over tasks, taken per run first) on the categories, and its error comes
-from the runs. Whether other datasets of the same kind would move is another question with another error:
+from the runs (``lib.influence.errors``). Whether other datasets of the same kind would move is another question with another error:
 ``lib.influence.across``. All effects are in points (score x 100).
 """
 
@@ -14,13 +14,15 @@ import numpy as np
 import pandas as pd
 
 from lib.files import KitError
-from lib.influence.inference import adjust, margin, sign_flip, t_test
-from lib.influence.ols import TERMS, TINY, Fit, fit, model_matrix
-from lib.influence.outcomes import LEVELS, outcomes, toggle_pairs
+from lib.influence.errors import MainEffects, main_effects, shared_note
+from lib.influence.inference import adjust, margin, t_test
+from lib.influence.ols import TERMS, TINY
+from lib.influence.outcomes import LEVELS, cell_means, outcomes
+from lib.influence.reliability import with_shrinkage
 from lib.influence.scores import Study, study
 
 NORMALIZATIONS = {
-    "z": "scores z-scored over the runs, then mean present minus mean absent (between -2 and 2)",
+    "z": "scores z-scored over the subsets (means of their seeds), then mean present minus mean absent (between -2 and 2)",
     "std": "standardised regression coefficient (between -1 and 1)",
     "t": "effect divided by its standard error across runs",
 }
@@ -29,7 +31,7 @@ STATUS = {
     "ok": "estimated, with an error",
     "constant": "the score never varies; effect 0, no p",
     "exact fit": "no residual; p is 0 for an effect and 1 for none",
-    "no error": "as many coefficients as runs; no standard error",
+    "no error": "too few runs (or, with shared draws, seeds) for a standard error",
     "lost": "these runs do not determine the effect (see the notes)",
 }
 
@@ -41,30 +43,30 @@ def effects(
     normalize: str | None = "z",
     terms: str = "main",
     alpha: float = 0.05,
-    permutations: bool = True,
     draws=None,
     nan: str = "refuse",
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Return one row per task x category (``level="type"``: per type x category; ``"overall"``; ``"all"``: all three).
 
     ``scores``: a tidy table, a CSV file or a ``Study`` (see ``lib.influence.scores``); rows of subset ``base`` are ignored.
     Columns: ``level, task, type, factor``; ``effect`` (points: mean present minus mean absent), ``se, t, df, p`` and
-    ``ci_low, ci_high`` across runs; ``p_perm``, the exact toggle-permutation p, and ``p_perm_min``, the smallest it
-    can be; ``p_bh`` and ``p_holm`` (of ``p``) over all rows of the level; ``normalized`` and which ``normalization``
-    (``z``, ``std`` or ``t``, see NORMALIZATIONS); ``n`` runs, ``n_tasks``, and ``status`` (see STATUS).
+    ``ci_low, ci_high`` across runs; ``p_bh`` and ``p_holm`` (of ``p``) over all rows of the level (types and overall are
+    one family where both are asked for: one map shows them); ``normalized`` and which ``normalization`` (``z``,
+    ``std`` or ``t``, see NORMALIZATIONS); ``n`` runs, ``n_tasks``, ``status`` (see STATUS), and ``reliability, shrunk``
+    (see ``lib.influence.reliability``).
 
     ``terms="two_way"`` or ``"saturated"`` takes interactions out of the error. ``draws`` (subset, seed, task, draw,
-    score) adds ``se_draw``, the part of the error that comes from mteb's own random draws. ``seed`` is for sign
-    patterns too many to enumerate (more than 24 pairs). ``attrs["notes"]`` holds sentences to show beside the
-    numbers. Raises KitError for a table that cannot be used.
+    score) adds ``se_draw``, the part of the error that comes from mteb's own random draws. ``attrs["notes"]`` holds
+    sentences to show beside the numbers. Raises KitError for a table that cannot be used.
     """
     _check(normalize, terms, alpha)
     data = study(scores, factors, nan)
     wanted = LEVELS if level == "all" else (level,)
-    parts = [_level(data, one, normalize, terms, alpha, permutations, seed) for one in wanted]
-    notes = list(dict.fromkeys([*data.notes, *design_notes(data), *(n for _, own in parts for n in own)]))
-    table = pd.concat([part for part, _ in parts], ignore_index=True)
+    parts = [_level(data, one, normalize, terms, alpha) for one in wanted]
+    notes = list(
+        dict.fromkeys([*data.notes, *shared_note(data), *design_notes(data), *(n for _, own in parts for n in own)])
+    )
+    table = with_shrinkage(_corrected(pd.concat([part for part, _ in parts], ignore_index=True)))
     if draws is not None:
         from lib.influence.noise import draw_errors
 
@@ -89,62 +91,58 @@ def _check(normalize: str | None, terms: str, alpha: float) -> None:
         raise KitError(f"alpha={alpha!r} must lie between 0 and 1")
 
 
-def _level(data: Study, level: str, normalize, terms: str, alpha: float, permutations: bool, seed: int):
+def _corrected(table: pd.DataFrame) -> pd.DataFrame:
+    """Insert ``p_bh`` and ``p_holm``: tasks are one family, types and overall (drawn in one map) another."""
+    family = table["level"] == "task"
+    for name, method in (("p_bh", "fdr_bh"), ("p_holm", "holm")):
+        values = table["p"].groupby(family).transform(lambda p, method=method: adjust(p, method))
+        table.insert(table.columns.get_loc("ci_low"), name, values)
+    return table
+
+
+def _level(data: Study, level: str, normalize, terms: str, alpha: float):
     """The effects of one level, and its notes."""
     out = outcomes(data, level)
-    x, names = model_matrix(data.x, data.factors, terms)
-    result = fit(x, names, out.y)
-    rows = result.rows(data.factors)
-    effect, se = result.beta[rows], result.se[rows]  # (factors, m)
-    status = _status(out.y, effect, result)
+    found = main_effects(data, out.y, terms)
+    effect, se = found.effect, found.se  # (factors, m)
+    status = _status(out.y, effect, found)
     effect = np.where(status == "constant", 0.0, effect)
-    t, p = t_test(np.where(_rounding(effect, out.y), 0.0, effect), se, result.df)
+    t, p = t_test(np.where(_rounding(effect, out.y), 0.0, effect), se, found.df)
     t, p = (np.where(status == "constant", np.nan, v) for v in (t, p))
-    half = margin(se, result.df, alpha)
-    columns = {"effect": effect, "se": se, "t": t, "df": np.broadcast_to(result.df, effect.shape), "p": p}
-    if permutations:
-        columns["p_perm"], columns["p_perm_min"] = toggle_test(data, out.y, status, seed)
-    columns |= {
+    half = margin(se, found.df, alpha)
+    columns = {
+        "effect": effect,
+        "se": se,
+        "t": t,
+        "df": np.broadcast_to(found.df, effect.shape),
+        "p": p,
         "ci_low": effect - half,
         "ci_high": effect + half,
-        "normalized": normalized(normalize, data.x, out.y, effect, t),
-        "n": np.broadcast_to(result.n, effect.shape),
+        "normalized": normalized(normalize, data, out.y, effect, t),
+        "n": np.broadcast_to(found.n, effect.shape),
         "status": status,
     }
     table = _long(out.names, data.factors, columns)
-    table.insert(table.columns.get_loc("ci_low"), "p_bh", adjust(table["p"], "fdr_bh"))
-    table.insert(table.columns.get_loc("ci_low"), "p_holm", adjust(table["p"], "holm"))
     table.insert(table.columns.get_loc("n"), "normalization", normalize or "")
-    return table, [*out.notes, *(f"{text}." for text in result.lost), *_status_notes(table, out.names)]
+    return table, [*out.notes, *(f"{text}." for text in found.lost), *_status_notes(table, out.names)]
 
 
-def toggle_test(data: Study, y: np.ndarray, status: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Exact toggle-permutation p of every factor and outcome, (factors, m), and the smallest p possible.
+def normalized(kind: str | None, data: Study, y: np.ndarray, effect: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Return the effects (factors, m) in one of the three conventions of NORMALIZATIONS (NaN for None).
 
-    Per factor the runs form pairs that differ in that category only (same other categories, same seed). If the
-    category did nothing, each pair's difference could as well have had the other sign: p is the share of all sign
-    patterns whose sum of differences is at least as large. One seed: 8 pairs, so p >= 2/256 = .0078.
+    The scale is the spread of the subsets' means, so that more seeds do not change what is estimated.
     """
-    p, floor = np.full((len(data.factors), y.shape[1]), np.nan), np.full((len(data.factors), y.shape[1]), np.nan)
-    for place, factor in enumerate(data.factors):
-        without, present = toggle_pairs(data, factor)
-        if len(without):
-            p[place], floor[place] = sign_flip(y[present] - y[without], seed)
-    usable = np.isin(status, ("ok", "exact fit", "no error"))
-    return np.where(usable, p, np.nan), np.where(usable, floor, np.nan)
-
-
-def normalized(kind: str | None, levels: np.ndarray, y: np.ndarray, effect: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Return the effects (factors, m) in one of the three conventions of NORMALIZATIONS (NaN for None)."""
     if kind == "t":
         return t
     if kind is None:
         return np.full(effect.shape, np.nan)
-    have = ~np.isnan(y)
+    means, counts = cell_means(data, y)
+    have = counts > 0
+    levels = (np.arange(len(means))[:, None] >> np.arange(len(data.factors))) & 1
     with np.errstate(divide="ignore", invalid="ignore"):
         count = have.sum(axis=0)
-        sd_y = np.sqrt(np.where(have, (y - np.nansum(y, axis=0) / count) ** 2, 0).sum(axis=0) / count)
-        scale = 1 / np.where(sd_y > TINY * np.nanmax(np.abs(np.where(have, y, 0)), axis=0), sd_y, np.nan)
+        sd_y = np.sqrt(np.where(have, (means - np.nansum(means, axis=0) / count) ** 2, 0).sum(axis=0) / count)
+        scale = 1 / np.where(sd_y > TINY * np.nanmax(np.abs(np.where(have, means, 0)), axis=0), sd_y, np.nan)
         if kind == "std":
             share = levels.T @ have / count
             scale = scale * np.sqrt(share * (1 - share))
@@ -155,7 +153,7 @@ def _rounding(effect: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.abs(effect) <= TINY * np.nanmax(np.abs(np.nan_to_num(y)), axis=0)
 
 
-def _status(y: np.ndarray, effect: np.ndarray, result: Fit) -> np.ndarray:
+def _status(y: np.ndarray, effect: np.ndarray, result: MainEffects) -> np.ndarray:
     """One word per effect, (factors, m)."""
     empty = np.isnan(y).all(axis=0)
     filled = np.where(empty, 0.0, y)
@@ -169,7 +167,7 @@ def _status_notes(table: pd.DataFrame, names: pd.DataFrame) -> list[str]:
     said = {
         "constant": "has the same score in every run: effect 0, no test, not part of the family",
         "exact fit": "is explained without residual: its p is 0 or 1 by convention",
-        "no error": "has as many coefficients as runs: effects without standard error",
+        "no error": "has too few runs, or seeds, for an error: effects without standard error",
     }
     notes = []
     for word, text in said.items():

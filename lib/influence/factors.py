@@ -12,7 +12,7 @@ import pandas as pd
 from lib.design import CATEGORIES, CODES, parse_run
 from lib.files import KitError
 
-NOT_FACTORS = {"subset", "seed", "task", "type", "metric", "score", "public", "split", "language", "draw"}
+NOT_FACTORS = {"subset", "seed", "task", "type", "metric", "score", "public", "split", "language", "draw", "draws"}
 ZERO_ONE = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 CATEGORY_OF = {
     **{code: category for category, code in CODES.items()},

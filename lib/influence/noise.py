@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from lib.files import KitError
+from lib.influence.errors import design, main_effects, shared_note
 from lib.influence.ols import fit, model_matrix
 from lib.influence.outcomes import outcomes
 from lib.influence.power import detectable_ratio
@@ -31,10 +32,11 @@ def noise(scores, draws=None, alpha: float = 0.05, power: float = 0.8) -> pd.Dat
     """
     data = study(scores)
     y = outcomes(data, "task").y
-    main = fit(*model_matrix(data.x, data.factors), y)
+    main = fit(*design(data), y)
     pure = fit(*model_matrix(data.x, data.factors, "saturated"), y)
+    found = main_effects(data, y)
     with np.errstate(all="ignore"):
-        se = _median(main.se[main.rows(data.factors)])
+        se = _median(found.se)
         table = pd.DataFrame(
             {
                 "task": data.tasks,
@@ -47,8 +49,8 @@ def noise(scores, draws=None, alpha: float = 0.05, power: float = 0.8) -> pd.Dat
                 "se_effect": se,
             }
         )
-    ratio = {df: detectable_ratio(int(df), alpha, power) for df in set(main.df)}
-    table["detectable"] = table["se_effect"] * [ratio[df] for df in main.df]
+    ratio = {df: detectable_ratio(int(df), alpha, power) for df in set(found.df)}
+    table["detectable"] = table["se_effect"] * [ratio[df] for df in found.df]
     if draws is not None:
         errors = draw_errors(data, draws)
         per_task = errors.groupby("task").agg(
@@ -58,7 +60,7 @@ def noise(scores, draws=None, alpha: float = 0.05, power: float = 0.8) -> pd.Dat
             se_effect_draws=("se_draw", "median"),
         )
         table = table.merge(per_task.reset_index(), on="task", how="left")
-    table.attrs = {"notes": list(data.notes), "unit": "points"}
+    table.attrs = {"notes": [*data.notes, *shared_note(data)], "unit": "points"}
     return table
 
 
@@ -121,7 +123,7 @@ def _task_errors(data: Study, task: str, rows: np.ndarray, y: np.ndarray) -> lis
     """Errors of one task from ``y`` (runs, draws)."""
     runs, count = y.shape
     own = y - y.mean(axis=1, keepdims=True)
-    own[np.abs(own) < ROUNDING] = 0.0                  # draws that are all alike have no error, and not one of 1e-15
+    own[np.abs(own) < ROUNDING] = 0.0  # draws that are all alike have no error, and not one of 1e-15
     se_score = float(np.sqrt((own**2).sum() / (runs * (count - 1)) / count))
     # the mean of var(y_i - y_j) over all pairs of runs is twice the variance around each draw's own mean
     apart = own - own.mean(axis=0)

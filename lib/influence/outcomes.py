@@ -1,4 +1,4 @@
-"""Outcomes: what is regressed (a task's scores, or a mean over tasks), and the pairs of runs behind an effect."""
+"""Outcomes: what is regressed (a task's scores, or a mean over tasks), subset means, and pairs of runs of an effect."""
 
 from __future__ import annotations
 
@@ -76,3 +76,16 @@ def toggle_pairs(data: Study, factor: str) -> tuple[np.ndarray, np.ndarray]:
     pairs = [(i, partner[k]) for i, k in enumerate(key) if not on[i] and k in partner]
     both = np.array(pairs, int).reshape(-1, 2)
     return both[:, 0], both[:, 1]
+
+
+def cell_means(data: Study, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean over seeds per combination of the factors, (2^k, m), NaN where it was not run, and the counts.
+
+    Row c has factor i present where bit i of c is set.
+    """
+    code = (data.x @ (2 ** np.arange(len(data.factors)))).astype(int)
+    total, count = np.zeros((2 ** len(data.factors), y.shape[1])), np.zeros((2 ** len(data.factors), y.shape[1]))
+    np.add.at(total, code, np.nan_to_num(y))
+    np.add.at(count, code, ~np.isnan(y))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return total / count, count

@@ -1,20 +1,21 @@
-"""What a design can show at all: smallest attainable p, detectable effects, and what more seeds would buy.
+"""Power: what a design can find, given its noise, before it is run and after.
 
-To be printed before any result: a test that cannot reach its threshold says nothing by not reaching it.
+To be printed before any result: a test that cannot find an effect of some size says nothing about it by not finding it.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from math import ceil
 
 import numpy as np
 import pandas as pd
 
-from lib.influence.inference import DRAWS, EXACT_PAIRS
-from lib.influence.ols import fit, model_matrix
-from lib.influence.outcomes import LEVELS, outcomes, toggle_pairs
+from lib.influence.errors import design, main_effects, shared_note
+from lib.influence.ols import fit
+from lib.influence.outcomes import LEVELS, outcomes
 from lib.influence.scores import Study, study
+
+FACTORIAL = (16, 4)  # subsets and categories of the paper's design
 
 
 @cache
@@ -42,75 +43,57 @@ def t_power(ratio: float, df: float, alpha: float = 0.05) -> float:
     return float(np.nan_to_num(upper, nan=1.0) + np.nan_to_num(lower))
 
 
-def smallest_p(pairs: int) -> float:
-    """The smallest two-sided p that ``pairs`` sign-flips can reach (drawn at random beyond EXACT_PAIRS)."""
-    if pairs < 1:
-        return float("nan")
-    return 2.0 ** (1 - pairs) if pairs <= EXACT_PAIRS else 1 / (DRAWS + 1)
+def planned(noise: float, seeds=(1, 2, 3, 5, 8), tests: int = 1, alpha: float = 0.05, power: float = 0.8, shared=False):
+    """Return what a complete factorial of 16 subsets finds if a score's noise is ``noise`` points per run.
+
+    For planning: take ``noise`` (the residual of the main effects) from a pilot or an earlier study. Columns: ``seeds,
+    runs, df, se, detectable`` (found with ``power`` at level ``alpha``), ``detectable_corrected`` (at alpha / tests,
+    where Holm starts). ``shared``: draws shared within a seed, so seeds - 1 degrees of freedom for the same error.
+    """
+    runs = np.array([FACTORIAL[0] * count for count in seeds])
+    return _power_table(noise * 2 / np.sqrt(runs), runs, seeds, FACTORIAL[1], tests, alpha, power, shared)
 
 
-def hits_needed(p: float, tests: int, alpha: float = 0.05) -> float:
-    """How many tests must reach the smallest possible ``p`` at once before Benjamini-Hochberg accepts any of them."""
-    return float("nan") if not p > 0 else float(max(1, ceil(p * tests / alpha - 1e-9)))
+def _power_table(se, runs, seeds, factors: int, tests: int, alpha: float, power: float, shared: bool) -> pd.DataFrame:
+    """One row per number of seeds; a seed's level takes a degree of freedom of its own from the second one on."""
+    df = [count - 1 if shared else int(n) - factors - count for count, n in zip(seeds, runs, strict=True)]
+    return pd.DataFrame(
+        {
+            "seeds": list(seeds),
+            "runs": runs,
+            "df": df,
+            "se": se,
+            "detectable": se * [detectable_ratio(d, alpha, power) for d in df],
+            "detectable_corrected": se * [detectable_ratio(d, alpha / tests, power) for d in df],
+        }
+    )
 
 
 def attainable(scores, alpha: float = 0.05) -> pd.DataFrame:
-    """Return one row per test of this study: what it can reach before any result is looked at.
+    """Return one row per test of this study: what it rests on, before any result is looked at.
 
     Columns: ``test, question`` (runs: would these datasets move again; tasks: would others of the kind), ``level, type,
-    tests`` (size of the family), ``df`` (t and F) or ``pairs`` (sign-flips), ``smallest_p`` (0 where there is no
-    floor), ``hits_needed`` (for Benjamini-Hochberg at ``alpha``), ``reachable`` (False when the family's own threshold
-    cannot be reached even if every test is at its smallest p).
+    tests`` (size of the family), ``df`` (over tasks: the least there can be, tasks - 1 or that over runs), ``bar``
+    (|t| that one test needs at ``alpha``), ``reachable`` (False without degrees of freedom).
     """
+    from scipy import stats
+
     data = study(scores)
     k, types = len(data.factors), pd.Series(data.types).value_counts()
-    main = fit(*model_matrix(data.x, data.factors), 100 * data.y)
-    two = fit(*model_matrix(data.x, data.factors, "two_way"), 100 * data.y)
-    pairs = min(len(toggle_pairs(data, factor)[0]) for factor in data.factors)
+    main = int(np.median(main_effects(data, 100 * data.y).df))
+    two = int(np.median(fit(*design(data, "two_way"), 100 * data.y).df))
     rows = []
     for level, count in zip(LEVELS, (len(data.tasks), len(types), 1), strict=True):
-        tests = count * k
-        rows.append(_row("t, main effect", "runs", level, "", tests, int(np.median(main.df)), None, 0.0, alpha))
-        rows.append(
-            _row("toggle permutation, main effect", "runs", level, "", tests, None, pairs, smallest_p(pairs), alpha)
-        )
-        rows.append(_row("F, two-way block", "runs", level, "", count, int(np.median(two.df)), None, 0.0, alpha))
+        rows.append(("t, main effect", "runs", level, "", count * k, main))
+        rows.append(("F, two-way block", "runs", level, "", count, two))
     for name, count in types.items():
-        rows.append(_row("t over tasks", "tasks", "type", name, len(types) * k, int(count) - 1, None, 0.0, alpha))
-        rows.append(
-            _row(
-                "sign-flip over tasks",
-                "tasks",
-                "type",
-                name,
-                len(types) * k,
-                None,
-                int(count),
-                smallest_p(int(count)),
-                alpha,
-            )
-        )
-    table = pd.DataFrame(rows)
-    table.attrs = {"notes": list(data.notes), "alpha": alpha}
+        rows.append(("t, crossed", "tasks", "type", name, len(types) * k, min(int(count) - 1, main)))
+    table = pd.DataFrame(rows, columns=["test", "question", "level", "type", "tests", "df"])
+    df = table["df"].where(table["df"] > 0)
+    table["bar"] = np.where(table["test"].str.startswith("t"), stats.t.isf(alpha / 2, df), np.nan)
+    table["reachable"] = df.notna()
+    table.attrs = {"notes": [*data.notes, *shared_note(data)], "alpha": alpha}
     return table
-
-
-def _row(test, question, level, type_, tests, df, pairs, smallest, alpha) -> dict:
-    possible = pairs is None and df >= 1 or pairs is not None and pairs >= 1
-    hits = 1.0 if smallest == 0 else hits_needed(smallest, tests, alpha)
-    reachable = bool(possible and smallest <= alpha)
-    return {
-        "test": test,
-        "question": question,
-        "level": level,
-        "type": type_,
-        "tests": tests,
-        "df": df,
-        "pairs": pairs,
-        "smallest_p": smallest if possible else np.nan,
-        "hits_needed": hits if reachable else np.nan,
-        "reachable": reachable,
-    }
 
 
 def seeds_buy(
@@ -118,46 +101,31 @@ def seeds_buy(
 ) -> pd.DataFrame:
     """Return what this design would show with 1, 2, 3, ... seeds per subset, given the noise measured in it.
 
-    Columns: ``level, seeds, runs, df, smallest_p`` (toggle permutation), ``hits_needed`` (of how many at once, see
-    ``hits_needed``), ``se_median, detectable_median`` (points; found with ``power`` at ``alpha``),
-    ``detectable_corrected`` (at alpha / family, the level Holm starts from). Assumes that the noise per run (the
-    residual of the main effects, interactions included) is as measured, normal, and independent between seeds.
+    Columns: ``level, seeds, runs, df, tests, se_median, detectable_median`` (points; found with ``power`` at
+    ``alpha``), ``detectable_corrected`` (at alpha / tests, the level Holm starts from). Assumes that the noise per run
+    (interactions included) is as measured and independent between seeds; under shared draws it is the noise of
+    category by seed, and more seeds bring degrees of freedom as well.
     """
     data = study(scores)
     out = outcomes(data, level)
-    main = fit(*model_matrix(data.x, data.factors), out.y)
-    cells = data.runs.drop_duplicates(list(data.factors))
-    x, names = model_matrix(cells[list(data.factors)].to_numpy(), data.factors)
-    unit = np.sqrt(
-        np.median(np.diag(np.linalg.pinv(x.T @ x))[1:])
-    )  # the error of an effect per unit of noise, one seed
-    sd = np.nanmedian(main.sd) if np.isfinite(main.sd).any() else np.nan
-    pairs = _cell_pairs(data, cells)
+    unit, cells = _one_seed_error(data, out.y)
+    runs = np.array([cells * count for count in seeds])
     tests = len(out.names) * len(data.factors)
-    rows = []
-    for count in seeds:
-        df = len(cells) * count - int(np.linalg.matrix_rank(x))
-        se, floor = unit * sd / np.sqrt(count), smallest_p(pairs * count)
-        rows.append(
-            {
-                "level": level,
-                "seeds": count,
-                "runs": len(cells) * count,
-                "df": df,
-                "smallest_p": floor,
-                "hits_needed": hits_needed(floor, tests, alpha),
-                "tests": tests,
-                "se_median": se,
-                "detectable_median": se * detectable_ratio(df, alpha, power),
-                "detectable_corrected": se * detectable_ratio(df, alpha / tests, power),
-            }
-        )
-    table = pd.DataFrame(rows)
-    table.attrs = {"notes": [*data.notes, *out.notes], "noise": float(sd), "unit": "points"}
+    shared = data.draws == "shared"
+    se = unit / np.sqrt(np.array(seeds))
+    table = _power_table(se, runs, seeds, len(data.factors), tests, alpha, power, shared)
+    table = table.rename(columns={"se": "se_median", "detectable": "detectable_median"})
+    table.insert(0, "level", level)
+    table.insert(4, "tests", tests)
+    notes = [*data.notes, *shared_note(data), *out.notes]
+    table.attrs = {"notes": notes, "noise": float(unit * np.sqrt(cells) / 2), "unit": "points"}
     return table
 
 
-def _cell_pairs(data: Study, cells: pd.DataFrame) -> int:
-    """Pairs of subsets that differ in one category only, for the category that has fewest."""
-    single = Study(cells.assign(seed=0).reset_index(drop=True), data.y[:0], data.tasks, data.types, data.factors)
-    return min(len(toggle_pairs(single, factor)[0]) for factor in data.factors)
+def _one_seed_error(data: Study, y: np.ndarray) -> tuple[float, int]:
+    """Median error of a main effect with one run per subset, and the number of subsets."""
+    found = main_effects(data, y)
+    cells = len(data.runs.drop_duplicates(list(data.factors)))
+    se = found.se[np.isfinite(found.se)]
+    seeds = len(data.runs) / cells
+    return float(np.median(se) * np.sqrt(seeds)) if len(se) else float("nan"), cells

@@ -1,7 +1,8 @@
 """Scores: read a tidy table of scores from anywhere, and mend or refuse what does not fit, in one sentence.
 
 A tidy table has one row per run and task: ``task``, ``score`` (mteb's own scale, 0 to 1), ``type``, ``seed``, and
-which categories the run was trained on (see ``lib.influence.factors``). Other columns are ignored. ``study`` turns it into a
+which categories the run was trained on (see ``lib.influence.factors``); ``draws`` says whether every run drew its own
+batches ("own") or all subsets of a seed the same ones ("shared"). Other columns are ignored. ``study`` turns it into a
 ``Study``: one row per run, one column per task, and a list of notes that say what was left out and why.
 """
 
@@ -17,10 +18,11 @@ import pandas as pd
 from lib.design import BASE
 from lib.files import KitError
 from lib.influence.factors import with_factors
+from lib.influence.sharing import draws_of
 
 REFERENCE_TASKS = Path(__file__).resolve().parents[1] / "data" / "reference" / "mteb_eng_v1_tasks.csv"
 MTEB_TYPES = ("Classification", "Clustering", "PairClassification", "Reranking", "Retrieval", "STS", "Summarization",
-              "BitextMining", "InstructionReranking", "InstructionRetrieval", "MultilabelClassification")
+              "BitextMining", "InstructionReranking", "InstructionRetrieval", "MultilabelClassification")  # fmt: skip
 EMPTY = {"", "nan", "na", "n/a", "none", "null", "<na>"}
 UNKNOWN = "unknown"
 
@@ -36,6 +38,7 @@ class Study:
     factors: tuple[str, ...]
     notes: list[str] = field(default_factory=list)
     base: dict[str, float] = field(default_factory=dict)  # the untrained model's score per task, if it was in the table
+    draws: str = "own"  # or "shared": what decides the error across runs (lib.influence.errors)
 
     @property
     def x(self) -> np.ndarray:
@@ -56,12 +59,13 @@ def study(scores: str | Path | pd.DataFrame | Study, factors=None, nan: str = "r
     notes: list[str] = []
     table, base = _without_base(_columns(_read(scores)), notes)
     table, names = with_factors(table, factors, notes)
+    numbered = "seed" not in table.columns
     table = _with_seed(table, names, notes)
     _one_metric(table)
     types = _types(table, notes)
     table = _numbers(table, nan, notes)
     table = _once(table, names, notes)
-    return _wide(table, names, types, notes, base)
+    return _wide(table, names, types, notes, base, draws_of(table, names, numbered, notes))
 
 
 def _read(scores) -> pd.DataFrame:
@@ -215,7 +219,7 @@ def _once(table: pd.DataFrame, names: tuple[str, ...], notes: list[str]) -> pd.D
     return table.reset_index(drop=True)
 
 
-def _wide(table, names, types, notes, base) -> Study:
+def _wide(table, names, types, notes, base, draws) -> Study:
     """Pivot to runs x tasks, in a fixed order, and say which runs lack which tasks."""
     if len(names) and (table[list(names)].nunique() == 1).all():
         raise KitError("every run has the same categories; nothing can be compared")
@@ -233,7 +237,7 @@ def _wide(table, names, types, notes, base) -> Study:
     for count in sorted(set(gaps[gaps > 0])):
         short = [task for task, gap in zip(tasks, gaps, strict=True) if gap == count]
         notes.append(f"{_few(short)}: {count} of {len(runs)} runs are missing; fitted on the others.")
-    return Study(runs, y, tasks, tuple(types[task] for task in tasks), tuple(names), notes, base)
+    return Study(runs, y, tasks, tuple(types[task] for task in tasks), tuple(names), notes, base, draws)
 
 
 def _where(table: pd.DataFrame, mask) -> str:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from lib.design import CATEGORIES, CODES, levels, subset_name, subsets
 from lib.files import KitError
-from lib.influence.scores import REFERENCE_TASKS
+from lib.influence.scores import REFERENCE_TASKS, Study
 
 FACTORS = tuple(CODES[category] for category in CATEGORIES)
 
@@ -30,7 +30,11 @@ class World:
     noise: float = 0.8  # median over tasks of a score's own noise (standard deviation per run)
     noise_spread: float = 0.25  # standard deviation of the logarithm of that noise over tasks
     shared: float = 0.0  # luck of a run that all tasks of a type share (standard deviation)
+    luck: float = 0.0  # luck of a run that all tasks share
+    seed_luck: float = 0.0  # luck of a seed that all its subsets and all tasks share
+    draw: float = 0.0  # luck of a category's draw within a seed, shared by the subsets that have it, per task
     interaction: float = 0.0  # standard deviation of the two-way interactions over tasks
+    higher: float = 0.0  # of the three- and four-way interactions
     tails: float = 0.0  # 0: normal noise; otherwise the degrees of freedom of Student noise (same standard deviation)
 
 
@@ -48,6 +52,10 @@ class Simulated:
     def x(self) -> np.ndarray:
         """0/1 levels, (runs, factors)."""
         return self.runs[list(FACTORS)].to_numpy(float)
+
+    def design(self, draws: str = "own") -> Study:
+        """The runs as a ``Study`` without scores, for ``lib.influence.errors`` on ``y``."""
+        return Study(self.runs, np.empty((len(self.runs), 0)), (), (), FACTORS, draws=draws)
 
 
 def factorial_runs(seeds: int) -> pd.DataFrame:
@@ -74,7 +82,26 @@ def arrays(types, seeds: int = 1, studies: int = 1, world: World | None = None, 
         kinds = list(dict.fromkeys(types))
         luck = world.shared * random.normal(size=(len(runs), studies, len(kinds)))
         y = y + luck[:, :, [kinds.index(name) for name in types]]
+    y = y + _common(random, world, runs, x, size)
     return Simulated(runs, tuple(types), y, truth, two_way)
+
+
+def _common(random, world: World, runs: pd.DataFrame, x: np.ndarray, size) -> np.ndarray | float:
+    """What runs or tasks have in common: luck of a run, of a seed, of a draw, and interactions of higher order."""
+    added, (studies, tasks) = 0.0, size
+    if world.luck:
+        added = added + world.luck * random.normal(size=(len(runs), studies, 1))
+    seeds = runs["seed"].to_numpy()
+    if world.seed_luck:
+        added = added + world.seed_luck * random.normal(size=(seeds.max() + 1, studies, 1))[seeds]
+    if world.draw:
+        lucky = world.draw * random.normal(size=(seeds.max() + 1, len(FACTORS), studies, tasks))
+        added = added + np.einsum("rf,rfst->rst", x + 0.5, lucky[seeds])
+    if world.higher:
+        terms = [chosen for size_ in (3, 4) for chosen in combinations(range(len(FACTORS)), size_)]
+        products = np.column_stack([np.prod(2 * x[:, chosen], axis=1) for chosen in terms]) / 4
+        added = added + np.tensordot(products, world.higher * random.normal(size=(len(terms), studies, tasks)), 1)
+    return added
 
 
 def _noise(random, shape, tails: float) -> np.ndarray:
@@ -87,10 +114,11 @@ def _noise(random, shape, tails: float) -> np.ndarray:
 
 
 def study(tasks: int | list[str] = 56, seeds: int = 1, world: World | None = None, seed: int = 0) -> pd.DataFrame:
-    """Return one simulated study as a tidy table: ``subset, public, ss, sl, ls, ll, seed, task, type, metric, score``.
+    """Return one simulated study as a tidy table: ``subset, public, ss, sl, ls, ll, seed, draws, task, type, metric,
+    score``.
 
     ``tasks``: the first so many of MTEB's 56 (names and types; more than 56 repeat the list), or a list of types. The
-    true main effects are in ``attrs["truth"]``: ``{factor: {task: points}}``.
+    true main effects: ``truth``.
     """
     names, types = _tasks(tasks)
     made = arrays(types, seeds, 1, world, seed)
@@ -99,8 +127,8 @@ def study(tasks: int | list[str] = 56, seeds: int = 1, world: World | None = Non
     table = runs.assign(
         task=names * len(made.runs), type=list(types) * len(made.runs), metric="simulated", score=y.ravel()
     )
-    table.insert(1, "public", 1)
-    columns = ["subset", "public", *FACTORS, "seed", "task", "type", "metric", "score"]
+    table = table.assign(public=1, draws="shared" if world is not None and world.draw else "own")
+    columns = ["subset", "public", *FACTORS, "seed", "draws", "task", "type", "metric", "score"]
     return table[columns]
 
 

@@ -36,7 +36,7 @@ def folders(params: Params, compare: Sequence[str] = ()) -> dict[str, Path]:
 
     found: dict[str, Path] = {}
     for entry in ("", *compare):
-        places = [params.run_dir / "data"] if not entry else [
+        places = [params.data_dir] if not entry else [
             Path(entry), ROOT / entry, ROOT / params.paths.runs / entry / "data"]
         folder = next((place for place in places if (place / "triplets").is_dir()), None)
         if folder is None:

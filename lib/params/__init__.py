@@ -1,7 +1,8 @@
 """Parameters: one YAML file per profile holds every leaf of a run; this package says what each leaf means.
 
-``load("classroom")`` reads ``params/classroom.yaml``, applies dotted overrides, and returns a checked
-``Params``. Unknown names, wrong types and impossible values are refused in one sentence.
+``load("classroom")`` reads ``params/classroom.yaml``, applies overrides, and returns a checked ``Params``. Unknown
+names, wrong types and impossible values are refused in one sentence. Parameters that are not the study's (the file's)
+have folders of their own for what they change, and read the rest from the study.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError
 
 from lib.files import KitError, digest
 from lib.params.data import (
@@ -23,7 +24,9 @@ from lib.params.data import (
     Section,
     StudyParams,
 )
+from lib.params.merge import assign, flat
 from lib.params.model import GridParams, InfluenceParams, MixtureParams, ModelParams, PlanParams, ScoringParams, TrainingParams
+from lib.params.stages import decisive, differences
 
 __all__ = ["ROOT", "Category", "CleaningParams", "GenerationParams", "GridParams", "InfluenceParams", "MixtureParams",
            "ModelParams", "NegativesParams", "Params", "PathParams", "PlanParams", "PublicParams", "ScoringParams",
@@ -33,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Params(Section):
-    """Every leaf of a run."""
+    """Every parameter of a run, and where its results lie."""
 
     profile: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="name of the run folder and the figure folder")
     tiny: bool = Field(False, description="the whole chain on small stand-ins for models and data, as a dry run (lib.tiny)")
@@ -51,20 +54,82 @@ class Params(Section):
     grid: GridParams = GridParams()
     plan: PlanParams = PlanParams()
 
+    _study: Params | None = PrivateAttr(None)
+    _file: str = PrivateAttr("the parameter file")
+
+    @property
+    def study_dir(self) -> Path:
+        """The folder of this profile's study, with the stores that all runs of the profile share."""
+        return ROOT / self.paths.runs / self.profile
+
+    def place(self, stage: str) -> Path:
+        """Return where a stage (data, model, score, influence) lies: the study's folder, or one for other parameters."""
+        if not self.other(stage):
+            return self.study_dir
+        stages = ("score", "influence") if stage == "influence" else (stage,)
+        return self.study_dir / "other" / digest([decisive(self, each) for each in stages])[:8]
+
+    @property
+    def data_dir(self) -> Path:
+        """The folder of the training data."""
+        return self.place("data") / "data"
+
+    @property
+    def inspect_file(self) -> Path:
+        """What notebook 02 found in the training data."""
+        return self.place("data") / "inspect.json"
+
+    @property
+    def models_dir(self) -> Path:
+        """The folder of the adapters, ``<run>/seed<k>`` each."""
+        return self.place("model") / "models"
+
+    @property
+    def scores_dir(self) -> Path:
+        """The folder of the score files, ``<run>/seed<k>.csv`` each."""
+        return self.place("score") / "scores"
+
+    @property
+    def results_file(self) -> Path:
+        """The table of all score files."""
+        return self.place("score") / "results.csv"
+
     @property
     def run_dir(self) -> Path:
-        """The folder of this profile's data, models, scores and results."""
-        return ROOT / self.paths.runs / self.profile
+        """The folder of the influence, the executed notebooks and the log; of a study it holds all the rest too."""
+        return self.place("influence")
 
     @property
     def figure_dir(self) -> Path:
-        """The folder of this profile's figures."""
-        return ROOT / self.paths.figures / self.profile
+        """The folder of the figures: the profile's, or one beside the run for other parameters."""
+        return self.run_dir / "figures" if self.other("influence") else ROOT / self.paths.figures / self.profile
 
-    def hash(self, *sections: str) -> str:
-        """Digest of the named sections (all but ``paths`` when none is named), for provenance."""
-        left_out = None if sections else {"paths", "grid", "plan"}
-        return digest(self.model_dump(mode="json", include=set(sections) or None, exclude=left_out))
+    @property
+    def file(self) -> str:
+        """The name of the file these parameters were read from."""
+        return self._file
+
+    def other(self, stage: str = "influence") -> dict[str, tuple[Any, Any]]:
+        """Return {parameter: (the study's value, this value)} of all that make a stage another than the study's."""
+        if self._study is None:
+            return {}
+        stages = ("score", "influence") if stage == "influence" else (stage,)
+        return {name: pair for each in stages
+                for name, pair in differences(decisive(self._study, each), decisive(self, each)).items()}
+
+    def note(self) -> str:
+        """Say where results go when they are not the study's, and why; "" for the study itself."""
+        if not (other := self.other()):
+            return ""
+        values = ", ".join(f"{name} is {here!r} ({there!r} in {self.file})" for name, (there, here) in other.items())
+        folders = dict.fromkeys(self.place(stage) for stage in ("data", "model", "score", "influence"))
+        where = " and ".join(str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+                             for path in folders if path != self.study_dir)
+        return f"Not the study: {values}. What that changes goes to {where}; the rest is read from the study."
+
+    def hash(self, stage: str) -> str:
+        """Digest of all parameters that decide a stage, for provenance."""
+        return digest(decisive(self, stage))
 
 
 def find(name_or_path: str | Path) -> Path:
@@ -79,15 +144,40 @@ def find(name_or_path: str | Path) -> Path:
                    + (f" (did you mean {near[0]}?)" if near else ""))
 
 
-def load(name_or_path: str | Path = "classroom", overrides: dict[str, Any] | None = None) -> Params:
-    """Read a profile and apply ``overrides``, a dict of dotted leaves such as ``{"training.steps": 4}``.
+_OWN_PLACE = ("profile", "paths.runs")  # who names a place in the overrides has a study of their own there
 
-    Where ``tiny`` is true, the leaves of ``lib.tiny`` come between the two. Raises KitError, one sentence naming the
-    leaf, for an unreadable file or a value that does not fit.
+
+def load(name_or_path: str | Path = "classroom", overrides: dict[str, Any] | None = None) -> Params:
+    """Read a profile and apply ``overrides``, dotted or nested: ``{"training.batch_size": 4, "mixture": {"steps": 8}}``.
+
+    Where ``tiny`` is true, the parameters of ``lib.tiny`` come between the two. Raises KitError, one sentence naming
+    the parameter, for an unreadable file or a value that does not fit.
     """
+    path = find(name_or_path)
+    given = flat(Params, overrides or {})
+    params = _checked(path, given)
+    if given and not any(name in given for name in _OWN_PLACE):
+        params._study = _checked(path, {name: value for name, value in given.items() if name == "tiny"})
+    params._file = path.name
+    return params
+
+
+def _checked(path: Path, overrides: dict[str, Any]) -> Params:
+    values = _read(path)
+    if overrides.get("tiny", values.get("tiny")) is True:
+        from lib.tiny import leaves
+
+        overrides = leaves(values, overrides, ROOT) | overrides
+    assign(values, Params, overrides)
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise KitError(_sentence(error, path)) from None
+
+
+def _read(path: Path) -> dict:
     import yaml
 
-    path = find(name_or_path)
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -96,28 +186,7 @@ def load(name_or_path: str | Path = "classroom", overrides: dict[str, Any] | Non
         raise KitError(f"{path}{line} cannot be read as YAML; mend it or restore it from git") from error
     if not isinstance(values, dict):
         raise KitError(f"{path} holds no parameters; it must be a YAML mapping like params/classroom.yaml")
-    overrides = overrides or {}
-    if overrides.get("tiny", values.get("tiny")) is True:
-        from lib.tiny import leaves
-
-        overrides = leaves(values, overrides, ROOT) | overrides
-    for dotted, value in overrides.items():
-        _assign(values, dotted, value)
-    try:
-        return Params.model_validate(values)
-    except ValidationError as error:
-        raise KitError(_sentence(error, path)) from None
-
-
-def _assign(values: dict, dotted: str, value: Any) -> None:
-    *sections, leaf = str(dotted).split(".")
-    for section in sections:
-        if values.get(section) is None:
-            values[section] = {}
-        values = values[section]
-        if not isinstance(values, dict):
-            raise KitError(f"override {dotted!r} goes below {section!r}, which is a value and not a section")
-    values[leaf] = value
+    return values
 
 
 def _sentence(error: ValidationError, path: Path) -> str:

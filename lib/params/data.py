@@ -21,7 +21,7 @@ class PathParams(Section):
     """Where files go. Relative paths start at the kit's root."""
 
     runs: str = Field("runs", description="folder that holds one run folder per profile (not in git)")
-    figures: str = Field("figures", description="folder that holds one figure folder per profile")
+    figures: str = Field("runs/figures", description="folder that holds one figure folder per profile (not in git; make publish copies)")
 
 
 class StudyParams(Section):
@@ -125,16 +125,11 @@ class NegativesParams(Section):
 class PublicParams(Section):
     """The public half of the mixture."""
 
-    source: Literal["docstrings", "e5"] = Field("docstrings", description="docstrings of installed packages, or the E5 data")
+    source: Literal["docstrings", "e5"] = Field("docstrings", description="the bundled pairs from docstrings, or the E5 data")
     n: int = Field(4000, ge=1, description="pairs kept (fewer when the source has fewer)")
-    seed: int = Field(0, ge=0, description="seed of the sample")
-    packages: tuple[str, ...] = Field(
-        ("numpy", "scipy", "pandas", "sklearn", "statsmodels", "networkx", "matplotlib", "torch"), strict=False,
-        min_length=1, description="import names of the packages whose docstrings are read (source docstrings)")
+    seed: int = Field(0, ge=0, description="seed of the sample (source e5)")
     instruction: str = Field(
         "Given the summary line of a library function, retrieve its description.",
         description="instruction of the docstring pairs")
-    min_words: int = Field(12, ge=1, description="shortest description that is kept (source docstrings)")
-    max_words: int = Field(110, ge=10, description="descriptions are cut at the last sentence before this many words")
     location: str = Field("", description="folder or hub name of the E5 data: one JSONL file per data set (source e5)")
     datasets: tuple[str, ...] = Field((), strict=False, description="data sets to read from location; empty = all")

@@ -17,6 +17,9 @@ class MixtureParams(Section):
     steps: int = Field(10, ge=1, description="optimizer steps of a run (budget fixed_steps)")
     steps_per_category: int = Field(
         2, ge=0, description="batches of each present category, the same whatever the subset; the rest is public (fixed_steps)")
+    draws: Literal["own", "shared"] = Field(
+        "own", description="own: every run draws its own batches and adapter start; shared: all subsets of a seed share them, "
+                           "for teaching what that hides")
     epochs: int = Field(1, ge=1, description="passes over every pool, incomplete last batch dropped (budget fixed_epochs)")
 
 

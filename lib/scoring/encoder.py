@@ -17,7 +17,7 @@ from mteb.types import PromptType
 from lib.files import KitError
 from lib.scoring.search import CorpusSearch
 
-SYMMETRIC = ("STS", "PairClassification", "Clustering", "Classification", "Summarization")
+SYMMETRIC = ("STS", "PairClassification", "Clustering", "Classification", "Summarization", "BitextMining")
 
 
 class Instructions:

@@ -114,19 +114,20 @@ def quiet() -> Iterator[None]:
     def silent(iterable=None, *args, **kwargs):
         return iterable
 
-    module = sys.modules.get("mteb._evaluators.text.summarization_evaluator")
-    bar = getattr(module, "tqdm", None)
+    names = ("summarization_evaluator", "bitext_mining_evaluator")
+    modules = [sys.modules.get(f"mteb._evaluators.text.{name}") for name in names]
+    bars = [(module, module.tqdm) for module in modules if hasattr(module, "tqdm")]
     logger = logging.getLogger("mteb")
     level, shown = logger.level, datasets.utils.logging.is_progress_bar_enabled()
     try:
         logger.setLevel(logging.ERROR)
         datasets.disable_progress_bars()
-        if bar is not None:
+        for module, _ in bars:
             module.tqdm = silent
         yield
     finally:
         logger.setLevel(level)
         if shown:
             datasets.enable_progress_bars()
-        if bar is not None:
+        for module, bar in bars:
             module.tqdm = bar

@@ -1,7 +1,7 @@
 """Your own evaluation sets: a folder of JSON lines, one small YAML per set, and out come mteb task objects.
 
 The bundled suite is such a folder, so its YAML files are the example to copy. Keys: ``type`` (one of the seven
-task types), ``file`` (or ``corpus``, ``queries`` and ``qrels`` for Retrieval), ``instruction``, and optionally
+task types of the paper, or BitextMining), ``file`` (or ``corpus``, ``queries`` and ``qrels`` for Retrieval), ``instruction``, and optionally
 ``name`` (default: the file's name), ``description``, ``languages``, ``min_score``, ``max_score``, ``settings``.
 The data never pass through an arrow cache on disk, so an edited file is always seen.
 """
@@ -21,6 +21,7 @@ MAIN_SCORES = {
     "Retrieval": "ndcg_at_10",
     "STS": "cosine_spearman",
     "Summarization": "cosine_spearman",
+    "BitextMining": "f1",
 }
 COLUMNS = {
     "Classification": {"text": str, "label": (str, int), "split": str},
@@ -29,6 +30,7 @@ COLUMNS = {
     "Reranking": {"query": str, "positive": list, "negative": list},
     "STS": {"sentence1": str, "sentence2": str, "score": (int, float)},
     "Summarization": {"text": str, "human_summaries": list, "machine_summaries": list, "relevance": list},
+    "BitextMining": {"sentence1": str, "sentence2": str},
 }
 RETRIEVAL_COLUMNS = {
     "corpus": {"_id": str, "text": str},

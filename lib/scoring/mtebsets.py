@@ -7,6 +7,7 @@ from typing import Any
 
 from datasets import Dataset, DatasetDict
 from mteb.abstasks import (
+    AbsTaskBitextMining,
     AbsTaskClassification,
     AbsTaskClustering,
     AbsTaskPairClassification,
@@ -26,13 +27,14 @@ BASES = {
     "Retrieval": AbsTaskRetrieval,
     "STS": AbsTaskSTS,
     "Summarization": AbsTaskSummarization,
+    "BitextMining": AbsTaskBitextMining,
 }
 # mteb's default would keep 4 % of a clustering set's texts, six of 160; here all are kept
 _ALL_TEXTS = {"max_fraction_of_documents_to_embed": None, "max_document_to_embed": None}
 
 
 class LocalSet:
-    """What the seven classes share: the data come from JSON lines, straight into memory."""
+    """What the classes share: the data come from JSON lines, straight into memory."""
 
     spec: dict[str, Any]
     folder: Path

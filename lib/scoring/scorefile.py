@@ -8,8 +8,9 @@ import pandas as pd
 
 from lib import scoring
 from lib.design import BASE, CODES, levels, parse_run
-from lib.files import KitError, changed, read_json, write_digests, write_text
+from lib.files import KitError, changed, read_json, write_digests, write_json, write_text
 from lib.params import Params
+from lib.params.stages import decisive
 
 
 def adapter_folder(params: Params, subset: str, seed: int) -> Path | None:
@@ -21,7 +22,7 @@ def adapter_folder(params: Params, subset: str, seed: int) -> Path | None:
 
     if subset == BASE:
         return None
-    folder = params.run_dir / "models" / subset / f"seed{seed}"
+    folder = _models(params, subset, seed) / subset / f"seed{seed}"
     if not (folder / "adapter_model.safetensors").is_file():
         raise KitError(
             f"{folder} holds no adapter yet; run notebook 03 with subset={subset!r} and seed={seed}, "
@@ -34,6 +35,14 @@ def adapter_folder(params: Params, subset: str, seed: int) -> Path | None:
             f"trains it again, or delete {folder} and run notebook 03 with subset={subset!r} and seed={seed}"
         )
     return folder
+
+
+def _models(params: Params, subset: str, seed: int) -> Path:
+    """Return where a run's adapter lies; the study's adapters are scored on other sets too, not only new ones."""
+    there = params.models_dir
+    if (there / subset / f"seed{seed}").is_dir() or any(not name.startswith("scoring.") for name in params.other("model")):
+        return there
+    return params.study_dir / "models"
 
 
 def origin(params: Params, subset: str, seed: int) -> dict[str, object]:
@@ -49,7 +58,7 @@ def origin(params: Params, subset: str, seed: int) -> dict[str, object]:
     }
     trained = {"world_size": 1, "effective_batch": 0, "steps": 0, "seconds": 0.0}
     if subset != BASE:
-        path = params.run_dir / "models" / subset / f"seed{seed}" / "train.json"
+        path = _models(params, subset, seed) / subset / f"seed{seed}" / "train.json"
         trained = read_json(path) if path.is_file() else {}
     known = {**provenance(params), **trained}
     return row | {column: known.get(column, "") for column in COLUMNS}
@@ -72,13 +81,42 @@ def write_scores(params: Params, subset: str, seed: int, table: pd.DataFrame) ->
     first = [name for name in row if name in ("subset", "public", "seed", *CODES.values())]
     last = [name for name in row if name not in first] + ["score_seconds"]
     full = table.assign(**row, score_seconds=table.attrs["seconds"])[first + list(table.columns) + last]
-    path = params.run_dir / "scores" / subset / f"seed{seed}.csv"
+    path = params.scores_dir / subset / f"seed{seed}.csv"
     draws = scoring.draws(table).assign(**left)[["subset", "seed", "task", "draw", "score"]]
     files = {path.with_suffix(".draws.csv"): draws, path: full}
     for file, content in files.items():
         write_text(file, content.to_csv(index=False, lineterminator="\n"))
+    write_record(params, subset, seed)
     write_digests(_manifest(path), files)
     return path
+
+
+def write_record(params: Params, subset: str, seed: int) -> Path:
+    """Write ``seed<k>.made.json``: the parameters that made a score file, and the digest of the adapter it scores."""
+    stage, adapter = ("base", None) if subset == BASE else ("score", _adapter_digest(params, subset, seed))
+    path = record_of(params.scores_dir / subset / f"seed{seed}.csv")
+    return write_json(path, {"made_of": decisive(params, stage), "adapter": adapter})
+
+
+def record_of(path: Path) -> Path:
+    """Return the record beside a score file."""
+    return path.with_suffix(".made.json")
+
+
+def _adapter_digest(params: Params, subset: str, seed: int) -> str | None:
+    path = _models(params, subset, seed) / subset / f"seed{seed}" / "train.json"
+    return read_json(path).get("adapter") if path.is_file() else None
+
+
+def wanted_sets(params: Params) -> set[str] | None:
+    """Return the names of the suite's sets, None where only mteb could say (which takes long to load)."""
+    from lib.scoring.suites import BUNDLED, suite_folder
+
+    suite = params.scoring.suite
+    if suite != BUNDLED and not (isinstance(suite, str) and Path(suite).is_dir()):
+        return None
+    folder = suite_folder() if suite == BUNDLED else Path(suite)
+    return {path.stem for path in folder.glob("*.y*ml")} - set(params.scoring.exclude)
 
 
 def check_scores(path: Path) -> None:
@@ -93,9 +131,3 @@ def check_scores(path: Path) -> None:
 
 def _manifest(path: Path) -> Path:
     return path.with_suffix(".manifest.json")
-
-
-def read_base(params: Params) -> pd.DataFrame | None:
-    """Return the untrained base's score file, or None while there is none."""
-    path = params.run_dir / "scores" / BASE / "seed0.csv"
-    return pd.read_csv(path, keep_default_na=False) if path.is_file() else None

@@ -2,7 +2,7 @@
 
 The bundled classroom data were written for this kit by a large language model (lib/data/classroom/README.md);
 they are training and test texts, not a source of facts. The public pairs are real: summary lines and
-descriptions read from the docstrings of installed packages.
+descriptions from the docstrings of eight Python packages (lib/data/classroom/public/NOTICE.md).
 """
 
 from __future__ import annotations
@@ -92,17 +92,19 @@ def reference(name: str) -> pd.DataFrame:
 
 
 def docstring_pairs(public: PublicParams, exclude: Mapping[str, Iterable[str]] | None = None) -> list[Triplet]:
-    """Return ``public.n`` real (summary line, description) pairs read from installed packages' docstrings.
+    """Return the first ``public.n`` of 4,000 real (summary line, description) pairs from docstrings, in a fixed random order.
 
-    The same packages and parameters give the same pairs in the same order. Near-duplicates are dropped, and so
-    is every pair that shares an n-gram with a text of ``exclude`` (``{set: texts}``; default: the bundled
-    evaluation sets). There is no hard negative: batches of one source supply 63 in-batch negatives of the same
-    kind, and a mined one would often be the same method of a sister class. Raises KitError when a package is
-    missing.
+    Every pair that shares an n-gram with a text of ``exclude`` (``{set: texts}``) is dropped; none of them does with
+    the bundled evaluation sets. There is no hard negative: batches of one source supply in-batch negatives of the
+    same kind, and a mined one would often be the same method of a sister class.
     """
-    from lib.sources import docstrings
+    from lib.cleaning.contamination import find
 
-    return docstrings.pairs(public, suite_texts() if exclude is None else exclude)
+    rows = read_jsonl(data_path("classroom/public/docstrings.jsonl"))
+    triplets = [Triplet(public.instruction, row["query"], row["positive"], "", "public", "English", row["id"])
+                for row in rows]
+    leaked = find(triplets, exclude).hits if exclude else {}
+    return [triplet for number, triplet in enumerate(triplets) if number not in leaked][: public.n]
 
 
 def public_pairs(public: PublicParams, exclude: Mapping[str, Iterable[str]] | None = None) -> list[Triplet]:

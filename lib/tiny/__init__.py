@@ -92,7 +92,7 @@ def prepare(params: Params) -> None:
     missing = {path: make for path, make in _wanted(params).items() if not path.is_dir()}
     if not missing:
         return
-    home = params.run_dir / HOME
+    home = params.study_dir / HOME
     with writing(home):
         home.mkdir(parents=True, exist_ok=True)
         with open(home / ".lock", "w") as lock:
@@ -103,7 +103,7 @@ def prepare(params: Params) -> None:
 
 def _wanted(params: Params) -> dict[Path, Callable[[Path], None]]:
     """Return {folder: what builds it} of everything the parameters name below the stand-ins' folder."""
-    home = params.run_dir / HOME
+    home = params.study_dir / HOME
     makers = [(name, _model) for name in (params.model.name, params.generation.model, params.negatives.encoder)]
     makers += [(params.public.location, _public), (params.generation.location, partial(_released, params.generation.model)),
                (params.scoring.data_dir, partial(_suite, params.scoring.suite))]

@@ -39,6 +39,9 @@ def train(embedder: Embedder, pools: Mapping[str, Sequence[Triplet]], batches: S
     run = Run(embedder, pools, batches, params, Path(out_dir), seed, current())
     done = run.finished()
     if done is not None:
+        if extra and {**done, **_identity(extra)} != done and run.group.first:  # the same run by another road
+            done |= _identity(extra)
+            write_json(run.out_dir / SUMMARY, done)
         embedder.load_adapter(out_dir)
         return done
     run.prepare()
@@ -197,6 +200,11 @@ class Run:
             "final_loss": self.log[-1]["loss"] if self.log else None,
             "adapter_digest": self.embedder.adapter_digest(), "embedder": self.embedder.fingerprint(),
         }
+
+
+def _identity(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a training's provenance says which parameters and data it is of."""
+    return {name: extra[name] for name in ("made_of", "params_hash", "data_hash") if name in extra}
 
 
 def _summary_in(path: Path) -> dict:

@@ -35,7 +35,7 @@ def train_together(params: Params, params_file: str, overrides: dict[str, Any], 
     count = processes(params)
     if count < 2:
         return
-    folder = params.run_dir / "models" / run / f"seed{seed}"
+    folder = params.models_dir / run / f"seed{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count),
                "-m", "lib.training.ranks", json.dumps([params_file, overrides, run, seed])]
@@ -84,11 +84,11 @@ def _train(params: Params, run: str, seed: int) -> None:
 
     with launched():
         chosen, public = parse_run(run)
-        pools = mixture.read_pools(params.run_dir / "data", chosen, public)
+        pools = mixture.read_pools(params.data_dir, chosen, public)
         batches = mixture.plan(pools, chosen, params.mixture, params.training.batch_size, seed, public)
-        folder = params.run_dir / "models" / run / f"seed{seed}"
-        train(Embedder.from_params(params.model), pools, batches, params.training, folder, seed, progress=False,
-              extra=provenance(params))
+        folder = params.models_dir / run / f"seed{seed}"
+        train(Embedder.from_params(params.model), pools, batches, params.training, folder,
+              mixture.start_seed(chosen, params.mixture, seed, public), progress=False, extra=provenance(params))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,66 @@
+"""What people do to a notebook: run all twice, edit the parameter cell and run it again, mistype a parameter."""
+
+import subprocess
+import sys
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+
+from lib.params import ROOT
+
+CELLS = {
+    "01_generate": "params_file = 'classroom'\noverrides = {}",
+    "02_inspect": "params_file = 'classroom'\ncompare = []\noverrides = {}",
+    "03_train": "params_file = 'classroom'\nsubset = 'ss'\nseed = 0\nexplain = True\noverrides = {}",
+    "04_score": "params_file = 'classroom'\nsubset = 'ss'\nseed = 0\nexplain = True\noverrides = {}",
+    "05_influence": "params_file = 'classroom'\nresults = ''\noverrides = {}",
+}
+
+
+@pytest.fixture
+def shell():
+    return InteractiveShell()
+
+
+def run(shell, *cells):
+    for cell in cells:
+        done = shell.run_cell(cell, store_history=True)
+        if not done.success:
+            return str(done.error_in_exec or done.error_before_exec)
+    return ""
+
+
+@pytest.mark.parametrize("stage", CELLS)
+def test_run_all_three_times_and_the_parameter_cell_again(shell, stage):
+    begin = f"from lib.notebook import start\n\nparams = start(globals(), '{stage}')"
+    work = "table = [1, 2]\nfor row in table:\n    last = row"
+    literal = "category = 'ss'"
+    for _ in range(3):
+        assert run(shell, CELLS[stage], begin, work, literal) == ""
+    assert run(shell, CELLS[stage].replace("{}", "{'training.learning_rate': 1e-3}"), begin) == ""
+    assert shell.user_ns["params"].training.learning_rate == 1e-3
+    assert run(shell, literal, begin) == "", "what another cell sets is no parameter"
+
+
+def test_what_papermill_injects_is_checked(shell):
+    begin = "from lib.notebook import start\nparams = start(globals(), '03_train')"
+    assert "did you mean 'seed'" in run(shell, CELLS["03_train"], "# Parameters\nsedd = 3\n", begin)
+    assert "'subset' or" not in run(shell, CELLS["03_train"], '# Parameters\nsubset = "ll+ss"\n', begin)
+    assert shell.user_ns["subset"] == "ss+ll"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["03", "-p", "training.learning_rate", "0.001"], "--overrides '{\"training.learning_rate\": 0.001}'"),
+        (["03", "-p", "sedd", "1"], "did you mean 'seed'"),
+        (["04", "-p", "subset", "bse"], "base"),
+        (["9"], "no notebook '9'"),
+    ],
+)
+def test_an_error_of_a_notebook_is_one_sentence_and_nothing_else(tmp_path, arguments, told):
+    command = [sys.executable, "-m", "lib", "run", arguments[0], str(tmp_path / "out.ipynb"), *arguments[1:]]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("KitError: ") and told in done.stderr

@@ -1,0 +1,46 @@
+"""What `make reproduce` says at its end: same, moved beyond the noise, other verdicts, nothing to compare."""
+
+import shutil
+
+import pandas as pd
+import pytest
+
+from lib.params import ROOT
+from lib.reproduced import compare
+
+COMMITTED = ROOT / "figures" / "classroom"
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    for name in ("influence.csv", "claims.csv"):
+        shutil.copy(COMMITTED / name, tmp_path)
+    return tmp_path
+
+
+def test_the_same_numbers_have_reproduced(fresh):
+    first, second = compare(fresh, COMMITTED)
+    assert first.startswith("Reproduced: against figures/classroom") and "by 0.000 points" in first
+    assert second.startswith("All ") and second.endswith("verdicts are the same.")
+
+
+@pytest.mark.parametrize(("shift", "word"), [(0.3, "Reproduced"), (1.5, "NOT reproduced")])
+def test_a_moved_effect_is_measured_in_its_standard_error(fresh, shift, word):
+    table = pd.read_csv(fresh / "influence.csv")
+    table.loc[3, "effect"] += shift * table.loc[3, "se"]
+    table.to_csv(fresh / "influence.csv", index=False)
+    first = compare(fresh, COMMITTED)[0]
+    assert first.startswith(word) and f"{table.loc[3, 'factor']} on {table.loc[3, 'type']}" in first
+    assert f"{shift:.2f} of its standard error" in first
+
+
+def test_a_changed_verdict_is_named(fresh):
+    table = pd.read_csv(fresh / "claims.csv")
+    table.loc[0, "verdict"] = "contradicted"
+    table.to_csv(fresh / "claims.csv", index=False)
+    lines = compare(fresh, COMMITTED)
+    assert lines[0].startswith("NOT reproduced") and f"Verdict changed: {table.loc[0, 'id']}, " in lines[1]
+
+
+def test_a_profile_that_was_never_published_is_not_compared(fresh, tmp_path):
+    assert compare(fresh, tmp_path / "nothing") == []
