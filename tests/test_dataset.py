@@ -4,12 +4,13 @@ import hashlib
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from fake_llm import FakeLLM
 
 from lib.dataset import Maker
 from lib.design import CODES
-from lib.figures import lesson01
+from lib.figures import lesson01, texts
 from lib.files import KitError, digest_tree, read_json, read_jsonl
 from lib.generation.backends import close_backends
 from lib.generation.costs import cost_table
@@ -131,11 +132,17 @@ def test_cards_show_prompt_answer_and_triplet(tmp_path):
 
 
 def test_the_table_of_spoilt_answers_says_what_the_parser_does():
-    results = lesson01.spoilt_answers().data.set_index("way").result
+    results = lesson01.spoilt_answers().set_index("way").result
     assert results["trailing comma"] == results["Python quotes"] == results["typographic quotes"] == "taken"
     assert (
         results["cut off"] == "rejected: truncated" and results["two different answers"] == "rejected: several_objects"
     )
+
+
+def test_a_table_to_read_holds_its_texts_whole_and_escaped():
+    table = pd.DataFrame({"text": ["<b>" + "long " * 99], "change": [-1.25]})
+    shown = texts.reading(table, {"change": texts.signed}).data
+    assert "&lt;b&gt;" + "long " * 99 in shown and "−1.2" in shown and shown.count("text-align:left") == 2
 
 
 def test_the_picture_shows_every_category():

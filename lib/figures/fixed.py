@@ -125,3 +125,16 @@ def _rank_of_own(matrix: np.ndarray) -> np.ndarray:
 
 def _short(text: str, width: int = 110) -> str:
     return text if len(text) <= width else text[:width].rsplit(" ", 1)[0] + " ..."
+
+
+def push(cosines: np.ndarray, temperature: float, nearest: int = 3) -> tuple[float, float, float]:
+    """Return, as means over the queries, the softmax weight of the right answer and two parts of the push on wrong ones.
+
+    The push on a wrong answer is its softmax weight. The parts are those of the nearest wrong answer and of the
+    ``nearest`` nearest together.
+    """
+    weights = softmax(cosines, temperature)
+    right = np.diag(weights).mean()
+    wrong = np.where(np.eye(*weights.shape, dtype=bool), 0, weights)
+    wrong = -np.sort(-wrong, 1) / np.maximum(wrong.sum(1, keepdims=True), 1e-30)
+    return float(right), float(wrong[:, 0].mean()), float(wrong[:, :nearest].sum(1).mean())

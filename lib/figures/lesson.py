@@ -47,6 +47,15 @@ def _matrix(figure, axis, title: str, shown: np.ndarray) -> None:
     figure.colorbar(image, ax=axis, aspect=10, pad=0.01)
 
 
+def token_counts(embedder, pools: Mapping[str, Sequence], max_length: int, count: int = 150) -> dict[str, list[int]]:
+    """Return the lengths in tokens of the texts of each source's first ``count`` triplets."""
+    found = {}
+    for source, pool in pools.items():
+        texts = [text for t in pool[:count] for text in (t.query, t.positive, t.negative) if text]
+        found[source] = [len(row) for row in embedder.tokenize(texts, max_length)]
+    return found
+
+
 def padding_picture(lengths: Mapping[str, Sequence[int]], budget: int):
     """Draw tokens computed per real token for each source and way of batching (see ``padding_table``)."""
     import matplotlib.pyplot as plt

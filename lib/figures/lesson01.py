@@ -80,11 +80,7 @@ def spoilt_answers() -> pd.DataFrame:
                 else f"rejected: {parsed.reason}",
             )
         )
-    return (
-        pd.DataFrame(rows, columns=["way", "answer", "result"])
-        .style.hide(axis="index")
-        .set_properties(**{"text-align": "left", "white-space": "pre-wrap"})
-    )
+    return pd.DataFrame(rows, columns=["way", "answer", "result"])
 
 
 def where_it_goes(counts: Mapping[str, Mapping], public: int) -> Figure:

@@ -71,3 +71,16 @@ def page(data: pd.DataFrame, n: int = 1, seed: int = 0) -> str:
                                               ("negative", row.negative, row.words_negative)))
                 blocks.append(f"**{row.category}**, {generator}, `{row.id}`, {row.language}\n\n*{row.task}*\n\n{texts}")
     return "\n\n---\n\n".join(blocks)
+
+
+def word_cheats(data: pd.DataFrame) -> pd.DataFrame:
+    """Return how often two rules that cannot read tell positive from negative, per generator and category.
+
+    ``most words wins``: the positive shares more words with the query than the negative does; ``fewest words wins``:
+    fewer. A tie wins neither; triplets without a negative are left out.
+    """
+    both = data.dropna(subset=["overlap_positive", "overlap_negative"])
+    gap = both["overlap_positive"] - both["overlap_negative"]
+    won = both.assign(**{"most words wins": gap > 0, "fewest words wins": gap < 0})
+    grouped = won.groupby(["generator", "category"], sort=False)[["most words wins", "fewest words wins"]]
+    return grouped.mean().reset_index()
