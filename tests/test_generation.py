@@ -47,7 +47,6 @@ def test_replay(category, tmp_path):
     rows = generation.generate(params, category, out_dir=tmp_path, progress=False)
     triplets, rejected = generation.to_triplets(category, rows)
     assert not rejected and len(triplets) == len(rows) == {
-        "short_short": 320,
         "long_long": 160,
         "sts": 150,
         "bitext": 120,

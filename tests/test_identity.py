@@ -130,5 +130,5 @@ def test_a_score_file_with_fewer_sets_than_the_suite_is_found(tmp_path):
     assert stale(params) == {}
     path.write_text("\n".join(["task", *sets[1:]]))
     assert sets[0] in stale(params)[path] and sentences(params, stale(params))[0].startswith(
-        "score ss seed 0 lacks 1 of 16"
+        "score ss seed 0 lacks 1 of 31"
     )

@@ -86,7 +86,7 @@ def test_last_layer_equals_full_layer(family, fused):
 
 @pytest.mark.parametrize("family", ["mistral", "mistral-sliding", "qwen3"])
 def test_last_layer_on_packed_rows(family):
-    model = tiny(family)
+    model = tiny(family).double()  # in float32 the two orders of adding differ by 2.3e-6 on some processors
     padded = inputs(model)
     full = pool(model(**padded).last_hidden_state, LENGTHS, "last")
     ids = torch.cat([row[:n] for row, n in zip(padded["input_ids"], LENGTHS.tolist(), strict=True)])[None]

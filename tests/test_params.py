@@ -67,7 +67,7 @@ def test_an_override_changes_exactly_the_parameters_it_names(names, as_tree, pro
 
 
 def test_the_nested_override_of_a_newcomer():
-    assert load("classroom", {"training": {"learning_rate": 1e-3}}).training.max_length == 128
+    assert load("classroom", {"training": {"learning_rate": 1e-3}}).training.max_length == 96
     assert load("classroom", {"negatives": {"margin": 0.0}}).negatives.same_task is True
     assert load("classroom", {"training": {"learning_rate": 1e-3}, "training.batch_size": 8}).training.batch_size == 8
     with pytest.raises(KitError, match="twice"):
@@ -78,7 +78,7 @@ def test_the_nested_override_of_a_newcomer():
 
 def test_numbers_as_people_write_them_are_numbers(tmp_path):
     path = tmp_path / "mine.yaml"
-    path.write_text(find("classroom").read_text().replace("training:", "training:\n  learning_rate: 1e-3"))
+    path.write_text(find("classroom").read_text().replace("learning_rate: 0.002", "learning_rate: 1e-3"))
     assert yaml.safe_load("1e-3") == "1e-3"  # why this is needed
     assert (
         load(path).training.learning_rate

@@ -48,7 +48,7 @@ def test_finished_tasks_are_not_redone_and_give_the_same_table(seven, tmp_path):
     first = run(CountingEmbedder(), suites.tasks(seven), tmp_path / "out")
     again = CountingEmbedder()
     second = run(again, suites.tasks(seven), tmp_path / "out")
-    assert list(first.columns) == ["task", "type", "metric", "score"] and len(first) == 7
+    assert list(first.columns) == ["task", "type", "metric", "score"] and len(first) == len(MAIN_SCORES)
     assert not again.texts and first.equals(second) and first.attrs["draws"] == second.attrs["draws"]
 
 
@@ -508,7 +508,7 @@ def test_items_agree_with_the_scores_and_their_intervals_are_paired(seven, tmp_p
         for task in tasks:
             found = items.read_items(task, table.attrs["predictions"])
             if found is None:
-                assert task.metadata.type == "Clustering"
+                assert task.metadata.type in ("Clustering", "BitextMining")
                 continue
             whole = (
                 found.values.mean()

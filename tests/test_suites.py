@@ -25,9 +25,9 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "arrow")
 
 
-def test_the_bundled_suite_has_sixteen_sets_of_all_seven_types():
+def test_the_bundled_suite_has_thirty_one_sets_of_all_types():
     found = suites.tasks("classroom")
-    assert len(found) == 16 and {task.metadata.type for task in found} == set(MAIN_SCORES)
+    assert len(found) == 31 and {task.metadata.type for task in found} == set(MAIN_SCORES)
     table = suites.describe(found)
     assert (table["instruction"].str.len() > 20).all()
     assert [MAIN_SCORES[kind] for kind in table["type"]] == list(table["metric"])

@@ -1,7 +1,8 @@
 """Your own evaluation sets: a folder of JSON lines, one small YAML per set, and out come mteb task objects.
 
 The bundled suite is such a folder, so its YAML files are the example to copy. Keys: ``type`` (one of the seven
-task types of the paper, or BitextMining), ``file`` (or ``corpus``, ``queries`` and ``qrels`` for Retrieval), ``instruction``, and optionally
+task types of the paper, or BitextMining), ``file`` (or ``corpus``, ``queries`` and ``qrels`` for Retrieval),
+``instruction``, and optionally
 ``name`` (default: the file's name), ``description``, ``languages``, ``min_score``, ``max_score``, ``settings``.
 The data never pass through an arrow cache on disk, so an edited file is always seen.
 """
