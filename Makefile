@@ -51,7 +51,7 @@ test-fast: $(READY)  ## run the fast tests only
 	$(PY) -m pytest -q -n 2 -m "not slow and not long"
 
 lab: $(READY)  ## open the notebooks in JupyterLab: make lab [ARGS="--no-browser --port 8890"]
-	$(PY) -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS) notebooks
+	JUPYTER_CONFIG_PATH=$(CURDIR)/.jupyter $(PY) -m jupyterlab $(ARGS)
 
 run: $(READY)  ## run one notebook with papermill: make run NOTEBOOK=03_train ARGS="-p subset ss+ll -p seed 1"
 	@test -f "notebooks/$(NOTEBOOK).ipynb" || { echo "say which: make run NOTEBOOK=03_train [ARGS=...]; there are" \
