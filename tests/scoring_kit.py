@@ -1,4 +1,4 @@
-"""What the scoring tests share: a fast stand-in embedder, tiny sets of all seven types, and hub-shaped folders."""
+"""What the scoring tests share: a fast stand-in embedder, tiny sets of all types, and hub-shaped folders."""
 
 from __future__ import annotations
 
@@ -83,6 +83,9 @@ def rows_of(kind: str, seed: int = 0) -> list[dict] | dict[str, list[dict]]:
             }
             for i in range(40)
         ]
+    if kind == "BitextMining":
+        firsts = [sentence(rng, i % 8) for i in range(40)]
+        return [{"sentence1": a, "sentence2": " ".join([*a.split()[:2], sentence(rng, i % 8, 4)])} for i, a in enumerate(firsts)]
     if kind == "Reranking":
         return [
             {

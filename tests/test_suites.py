@@ -1,8 +1,10 @@
-"""Suites: the bundled sixteen, your own folders, mteb's benchmarks by name, and what happens without network."""
+"""Suites: the bundled one, your own folders, mteb's benchmarks by name, and what happens without network."""
 
 import random
+import re
 import socket
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -27,13 +29,32 @@ def own_cache(tmp_path, monkeypatch):
 
 def test_the_bundled_suite_has_thirty_one_sets_of_all_types():
     found = suites.tasks("classroom")
-    assert len(found) == 31 and {task.metadata.type for task in found} == set(MAIN_SCORES)
+    counts = Counter(task.metadata.type for task in found)
+    assert len(found) == 31 and set(counts) == set(MAIN_SCORES)
+    assert min(counts[kind] for kind in ("Classification", "PairClassification", "Retrieval")) >= 6
     table = suites.describe(found)
     assert (table["instruction"].str.len() > 20).all()
     assert [MAIN_SCORES[kind] for kind in table["type"]] == list(table["metric"])
     assert (
         suites.tasks("TechSTS")[0].metadata.revision == {t.metadata.name: t for t in found}["TechSTS"].metadata.revision
     )
+
+
+def test_each_human_set_of_the_bundled_suite_has_its_notice_and_no_text_twice():
+    from lib.files import read_jsonl
+
+    folder = suites.suite_folder()
+    notice, readme = ((folder / name).read_text(encoding="utf-8") for name in ("NOTICE", "README.md"))
+    human = re.findall(r"^\| (\w+) \|.*\| people \|$", readme, re.M)
+    assert len(human) >= 10 and all(re.search(rf"\b{name}\b", notice) for name in human)
+    for path in folder.glob("*.yaml"):
+        assert f"| {path.stem} |" in readme
+    for name in re.findall(r"licences/\S+\.txt", notice):
+        assert (folder / name).stat().st_size > 300
+    for path in (p for name in human for p in folder.glob(f"{name}.*") if p.suffix == ".jsonl" and "qrels" not in p.name):
+        keys = ("query",) if "WordSenses" in path.name else ("text", "sentence1", "sentence2")
+        texts = [row[key] for row in read_jsonl(path) for key in keys if key in row]
+        assert len(set(texts)) >= 0.99 * len(texts), path.name
 
 
 def test_all_texts_of_a_clustering_set_are_clustered(tmp_path):

@@ -30,6 +30,7 @@ def read_items(task, folder: str | Path) -> Items | None:
         "PairClassification": _pairs,
         "STS": _sts,
         "Summarization": _summaries,
+        "BitextMining": _translations,
         "Retrieval": _ranking,
         "Reranking": _ranking,
     }.get(task.metadata.type)
@@ -115,6 +116,20 @@ def _summaries(task, saved: dict) -> Items:
     if len(texts) != len(values):  # mteb leaves texts out whose summaries all got one grade
         texts = [f"text {i}" for i in range(len(values))]
     return Items(texts, [f"rank correlation {v:.2f}" for v in values], values, _mean(values))
+
+
+def _translations(task, saved: dict) -> Items:
+    from sklearn.metrics import f1_score
+
+    test = task.dataset["test"]
+    found = np.array([one["corpus_id"] for one in saved["sentence1-sentence2"]])
+    own, other = np.arange(len(found)), test["sentence2"][:]
+    return Items(
+        list(test["sentence1"][:]),
+        [f"nearest: {other[i]}" for i in found],
+        (found == own).astype(float),
+        lambda rows: float(f1_score(own[rows], found[rows], average="weighted", zero_division=0)),
+    )
 
 
 def _ranking(task, saved: dict) -> Items:

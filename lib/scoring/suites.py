@@ -1,4 +1,4 @@
-"""Suites by name: the bundled sixteen sets, a folder of your own, mteb's benchmarks, or any list of mteb's tasks.
+"""Suites by name: the bundled sets, a folder of your own, mteb's benchmarks, or any list of mteb's tasks.
 
 Building a task makes mteb reseed the global random generators; here their state is kept.
 """
@@ -38,7 +38,7 @@ def suite_folder() -> Path:
 def tasks(suite: str | Sequence[str] = BUNDLED) -> list:
     """Return the task objects of a suite, in a fixed order.
 
-    ``suite`` is "classroom" (the bundled sixteen), a folder that holds one YAML per set (see ``lib.scoring.localsets``),
+    ``suite`` is "classroom" (the bundled sets), a folder that holds one YAML per set (see ``lib.scoring.localsets``),
     a benchmark of mteb ("MTEB(eng, v1)", "MTEB(eng, v2)", "NanoBEIR", ...), a task of mteb or of the bundled
     suite, or a list of such names. Raises KitError, with the nearest names, for a name nobody knows.
     """

@@ -57,7 +57,7 @@ def _rows(kind: str, category: str) -> list[dict]:
 
 
 def suite_path() -> Path:
-    """Return the folder of the sixteen bundled evaluation sets."""
+    """Return the folder of the bundled evaluation sets."""
     return data_path("classroom/suite")
 
 
