@@ -25,7 +25,7 @@ def read(source: str | Path | pd.DataFrame) -> pd.DataFrame:
     missing = [name for name in COLUMNS if name not in table]
     if missing:
         raise KitError(f"the table of the second study has no column {missing[0]!r}; run `make replicate` again")
-    for name in ("marked_first", "returned"):
+    for name in {"marked_first", "returned", "same_sign"} & set(table):
         table[name] = table[name].astype(str).str.lower().isin(TRUE)
     for name in set(table) & {"first", "first_se", "first_p", "second", "second_se", "second_p"}:
         table[name] = pd.to_numeric(table[name], errors="coerce")
