@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 VARIABLE = "SYNFLUENCE_WARM"  # names the server's socket
-QUIET = ("--IPKernelApp.log_level=40",)  # no warning per kernel that its local connection is not encrypted
+QUIET = ("--IPKernelApp.log_level=50",)  # no warning per kernel that its local connection is not encrypted, nor of its end
 _MODULES = {"papermill": "papermill", "ipykernel": "ipykernel_launcher"}
 
 

@@ -23,13 +23,13 @@ def forbidden_table(targets: torch.Tensor, candidate_ids: torch.Tensor | None, q
     own = candidate_ids[targets]
     columns = [own[:, None]]
     if query_ids is not None:
-        columns += [query_ids[:, None], _positives_of_same_query(own, query_ids)]
+        columns += [query_ids[:, None], positives_of_same_query(own, query_ids)]
     if known_ids is not None:
         columns.append(known_ids)
     return torch.cat(columns, dim=1).contiguous()
 
 
-def _positives_of_same_query(own: torch.Tensor, query_ids: torch.Tensor) -> torch.Tensor:
+def positives_of_same_query(own: torch.Tensor, query_ids: torch.Tensor) -> torch.Tensor:
     """Return (B, K) ids of the distinct positives of each query text, padded with the row's own positive."""
     _, group = torch.unique(query_ids, return_inverse=True)
     pairs = torch.unique(torch.stack([group, own], dim=1), dim=0)      # distinct (query text, positive), sorted

@@ -33,8 +33,7 @@ def paired_draws(base: pd.Series, adapter: pd.Series) -> tuple[float, float]:
 
 
 def changes(tasks, base: pd.DataFrame, adapter: pd.DataFrame) -> pd.DataFrame:
-    """Return per set: task, type, base, adapter, change, low, high (all 0 to 1), noise (what the interval is of; NaN where that
-    is unknown).
+    """Return per set: task, type, base, adapter, change, low, high (all 0 to 1), noise (what the interval is of).
 
     ``base`` and ``adapter`` are tables of ``lib.scoring.score`` with ``predictions=True``.
     """
@@ -50,11 +49,9 @@ def changes(tasks, base: pd.DataFrame, adapter: pd.DataFrame) -> pd.DataFrame:
         if one is not None:
             low, high = interval(one, two)
             noise = "items and draws" if task.metadata.type == "Classification" else "items"
-        elif name in draws[0] and name in draws[1]:
+        else:
             low, high = paired_draws(draws[0][name], draws[1][name])
             noise = "draws"
-        else:  # bitext mining: one number, neither items nor draws
-            low, high, noise = np.nan, np.nan, "unknown"
         rows.append(
             {
                 "task": name,

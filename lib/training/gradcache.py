@@ -163,6 +163,7 @@ def batch_loss(embeddings: torch.Tensor, texts: StepTexts, params: TrainingParam
     import torch
 
     from lib.kernels import infonce
+    from lib.kernels.masking import positives_of_same_query
 
     negative = [i for i in texts.negative if i >= 0] if params.hard_negatives else []
     count, device = len(texts.query), embeddings.device
@@ -171,6 +172,9 @@ def batch_loss(embeddings: torch.Tensor, texts: StepTexts, params: TrainingParam
     options = {}
     if params.mask_duplicates:
         options = {"candidate_ids": columns, "query_ids": query}
+        if len(query) < count:  # the same query may stand in another rank's share
+            whole = (torch.tensor(part, device=device) for part in (texts.positive, texts.query))
+            options["known_ids"] = positives_of_same_query(*whole)[share]
     if params.loss == "pair":
         if not negative:
             raise KitError("training.loss pair needs hard negatives and this batch has none; use in_batch or mine negatives")
