@@ -21,7 +21,7 @@ class PathParams(Section):
     """Where files go. Relative paths start at the kit's root."""
 
     runs: str = Field("runs", description="folder that holds one run folder per profile (not in git)")
-    figures: str = Field("runs/figures", description="folder that holds one figure folder per profile (not in git; make publish copies)")
+    figures: str = Field("runs/figures", description="folder of one figure folder per profile (not in git; make publish copies)")
 
 
 class StudyParams(Section):

@@ -390,7 +390,8 @@ def verses(packages: Path) -> None:
         books.append({v: plain(text[starts[v] : ends[v]])
                       for v in starts if v // 1000000 == 20 and 10 <= v // 1000 % 1000 <= 29})
     both = draw([v for v in books[0] if v in books[1] and 12 <= len(books[0][v].split()) <= 19], 85, rng)
-    write("SameProverb", retrieval([(re.split("[:;,]", books[0][v])[0], books[1][v]) for v in both[:75]], [books[1][v] for v in both[75:]]),
+    pairs = [(re.split("[:;,]", books[0][v])[0], books[1][v]) for v in both[:75]]
+    write("SameProverb", retrieval(pairs, [books[1][v] for v in both[75:]]),
           type="Retrieval", description="First clauses of proverbs in words of 1611 against a modern version (KJV, WEB).",
           instruction="Given a proverb, retrieve the same proverb in modern words")
 
