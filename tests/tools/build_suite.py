@@ -360,7 +360,7 @@ def diseases(packages: Path) -> None:
 
 
 def weaknesses(packages: Path) -> None:
-    """WeaknessNames (CWE): a description's first sentence against names, with the names removed from it."""
+    """WeaknessNames (CWE): a description's first sentence against names, whose words it often repeats."""
     rng = random.Random("weaknesses")
     csv.field_size_limit(10**8)
     path = packages / "cwe2" / "cwe2" / "database_v49" / "navigate_cwe" / "1000.csv"
