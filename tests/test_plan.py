@@ -11,6 +11,8 @@ from lib.files import KitError
 from lib.grid import plan, rehearsal, status, workload
 from lib.grid.rehearsal import Sample, simulate
 from lib.params import load
+from lib.params.stages import decisive
+from lib.scoring.scorefile import record_of, wanted_sets
 
 
 @pytest.fixture
@@ -141,6 +143,8 @@ def test_a_finished_study_has_nothing_left(params):
             if stage == "train":
                 path.write_text(json.dumps({"steps": 20, "seconds": 22.0, "tokens": 20000}))
             if stage == "score":
-                path.write_text("task,score_seconds\na,2\nb,3\n")
+                path.write_text("task,score_seconds\n" + "".join(f"{name},2\n" for name in wanted_sets(params)))
+                of = decisive(params, "base" if job.startswith("base/") else "score")
+                record_of(path).write_text(json.dumps({"made_of": of, "adapter": None}))
     text = plan.report(params, "classroom", {})
     assert "Will run: nothing" in text and "Done already: 20 of 20" in text
