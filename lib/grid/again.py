@@ -8,6 +8,7 @@ from typing import Any
 
 from lib.files import KitError, write_text
 from lib.grid.identity import stale
+from lib.grid.results import score_files
 from lib.params import Params, load
 
 OFFSET = 1000  # the second study's seeds are the first one's plus this
@@ -29,7 +30,8 @@ def replicate(profile: str, overrides: dict[str, Any], cores: int = 0, extra: Se
     from lib.influence.replication import compare, sentences
 
     first = load(profile, overrides)
-    if not first.results_file.is_file() or stale(first):
+    missing = any(not path.is_file() for path in (*score_files(first).values(), first.results_file))
+    if missing or stale(first):
         raise KitError(f"the first study of {first.profile} is not finished; run `make reproduce` before `make replicate`")
     again = overrides_of(first, overrides)
     second = load(profile, again)
