@@ -9,15 +9,16 @@ import sys
 import time
 from pathlib import Path
 
-from lib.files import KitError
+from lib.common.files import KitError
 
 
 def _overrides(text: str) -> dict:
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
-        raise KitError(f"--overrides is not valid JSON ({error.msg}); "
-                       "write for example '{\"training.steps\": 4}'") from None
+        raise KitError(
+            f"--overrides is not valid JSON ({error.msg}); write for example '{{\"training.steps\": 4}}'"
+        ) from None
     if not isinstance(values, dict):
         raise KitError("--overrides must be a JSON object of parameters, for example '{\"training.steps\": 4}'")
     return values
@@ -25,12 +26,12 @@ def _overrides(text: str) -> dict:
 
 def reproduce(arguments: argparse.Namespace) -> int:
     """Run the whole grid, print the table, the time and the figures, and name every failure."""
-    from lib import grid, reproduced
-    from lib.grid import results
+    from lib.grid import reproduced, results
+    from lib.grid import run as grid
     from lib.grid.failures import last_words
     from lib.grid.identity import stale
     from lib.grid.workload import shown
-    from lib.params import load
+    from lib.params.params import load
 
     overrides = _overrides(arguments.overrides)
     params = load(arguments.profile, overrides)
@@ -66,7 +67,7 @@ def replicate(arguments: argparse.Namespace) -> int:
 def collect(arguments: argparse.Namespace) -> int:
     """Write results.csv from the score files."""
     from lib.grid import results
-    from lib.params import load
+    from lib.params.params import load
 
     path, sentences = results.collect(load(arguments.profile, _overrides(arguments.overrides)), arguments.allow_missing)
     print(path, *sentences, sep="\n")
@@ -76,18 +77,21 @@ def collect(arguments: argparse.Namespace) -> int:
 def plan(arguments: argparse.Namespace) -> int:
     """Say before anything runs what it will take: steps, tokens, hours, disk, price, by stage."""
     from lib.grid import plan
-    from lib.params import load
+    from lib.params.params import load
 
     overrides = _overrides(arguments.overrides)
-    print(plan.report(load(arguments.profile, overrides), arguments.profile, overrides, arguments.cores,
-                      arguments.calibrate))
+    print(
+        plan.report(
+            load(arguments.profile, overrides), arguments.profile, overrides, arguments.cores, arguments.calibrate
+        )
+    )
     return 0
 
 
 def status(arguments: argparse.Namespace) -> int:
     """Show which jobs are done, which failed and why, and how long the rest will take."""
     from lib.grid import status
-    from lib.params import load
+    from lib.params.params import load
 
     print(status.report(load(arguments.profile, _overrides(arguments.overrides))))
     return 0
@@ -96,7 +100,7 @@ def status(arguments: argparse.Namespace) -> int:
 def check(arguments: argparse.Namespace) -> int:
     """Say [OK] or [FAIL] for everything the profile needs of this machine, with the mend."""
     from lib.grid import check
-    from lib.params import load
+    from lib.params.params import load
 
     wrong = 0
     for finding in check.findings(load(arguments.profile, _overrides(arguments.overrides))):
@@ -107,8 +111,8 @@ def check(arguments: argparse.Namespace) -> int:
 
 def figures(arguments: argparse.Namespace) -> int:
     """Draw every figure from a results table alone, with the influence settings of a profile."""
-    from lib import report
-    from lib.params import load
+    from lib.figures import report
+    from lib.params.params import load
 
     settings = load(arguments.profile, _overrides(arguments.overrides)).influence
     for path in report.write_all(Path(arguments.results), Path(arguments.out), settings, say=print):
@@ -119,7 +123,7 @@ def figures(arguments: argparse.Namespace) -> int:
 def notebooks(arguments: argparse.Namespace) -> int:
     """Execute the committed notebooks again, in place, on a finished run."""
     from lib.grid.notebooks import refresh
-    from lib.params import load
+    from lib.params.params import load
 
     for path in refresh(load("classroom")):
         print(path, flush=True)
@@ -158,8 +162,12 @@ def main(argv: list[str] | None = None) -> int:
         if function in (reproduce, replicate, plan):
             sub.add_argument("--cores", type=int, default=0, help="processor cores to use (0: all)")
         if function is plan:
-            sub.add_argument("--calibrate", action=argparse.BooleanOptionalAction, default=None,
-                             help="measure a short rehearsal on this machine (default: where it takes about a minute)")
+            sub.add_argument(
+                "--calibrate",
+                action=argparse.BooleanOptionalAction,
+                default=None,
+                help="measure a short rehearsal on this machine (default: where it takes about a minute)",
+            )
         if function in (reproduce, replicate):
             sub.add_argument("--cluster", default="", help="run the jobs through this profile of params/cluster")
             sub.add_argument("--snakemake", nargs=argparse.REMAINDER, default=[], help="the rest goes to Snakemake")

@@ -8,11 +8,11 @@ import os
 import warnings
 from typing import Any
 
-from lib.design import run_in_order
-from lib.files import KitError
+from lib.common.design import run_in_order
+from lib.common.files import KitError
 from lib.grid.devices import claim
-from lib.params import Params, load
-from lib.tiny import prepare
+from lib.params.params import Params, load
+from lib.tiny.prepare import prepare
 
 _NAMES = {
     "01_generate": ("params_file", "overrides"),
@@ -21,7 +21,15 @@ _NAMES = {
     "04_score": ("params_file", "subset", "seed", "explain", "overrides"),
     "05_influence": ("params_file", "results", "overrides"),
 }
-_TYPES = {"params_file": str, "subset": str, "seed": int, "explain": bool, "results": str, "compare": list, "overrides": dict}
+_TYPES = {
+    "params_file": str,
+    "subset": str,
+    "seed": int,
+    "explain": bool,
+    "results": str,
+    "compare": list,
+    "overrides": dict,
+}
 _ON_GPU = ("01_generate", "03_train", "04_score")
 
 
@@ -35,12 +43,20 @@ def start(notebook: dict[str, Any], stage: str) -> Params:
     for name in _given(notebook):
         if name not in allowed:
             near = difflib.get_close_matches(name, allowed, n=1)
-            raise KitError(f"{stage} has no parameter {name!r}" + (f"; did you mean {near[0]!r}?" if near else
-                           f"; it has {', '.join(allowed)} (put other parameters into overrides)"))
+            raise KitError(
+                f"{stage} has no parameter {name!r}"
+                + (
+                    f"; did you mean {near[0]!r}?"
+                    if near
+                    else f"; it has {', '.join(allowed)} (put other parameters into overrides)"
+                )
+            )
     for name in allowed:
         wanted = _TYPES[name]
         if name in notebook and type(notebook[name]) is not wanted:
-            raise KitError(f"parameter {name!r} of {stage} is {notebook[name]!r}, but must be of type {wanted.__name__}")
+            raise KitError(
+                f"parameter {name!r} of {stage} is {notebook[name]!r}, but must be of type {wanted.__name__}"
+            )
     params = load(notebook["params_file"], notebook.get("overrides"))
     if "subset" in allowed:
         notebook["subset"] = run_in_order(notebook["subset"], base=stage == "04_score")

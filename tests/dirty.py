@@ -122,9 +122,9 @@ def surrounded(body: str, around: str, rng: random.Random) -> str:
 def sample(n: int, seed: int = 0) -> list[tuple[str, dict[str, str], str, str]]:
     """Return n rows (category, texts, way, answer) from the bundled answers, seeded; some texts get raw newlines,
     quoted speech or a bell character, as the style needs."""
-    from lib import sources
-    from lib.parsing import parse_response
-    from lib.prompts import KEYS
+    from lib.generate import sources
+    from lib.generate.parsing import parse_response
+    from lib.generate.prompts import KEYS
 
     rng = random.Random(seed)
     pool = {category: sources.responses(category) for category in KEYS}

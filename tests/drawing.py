@@ -10,7 +10,7 @@ import pandas as pd
 from planted import study
 
 from lib.influence.analysis import analyse
-from lib.params import InfluenceParams
+from lib.params.params import InfluenceParams
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = InfluenceParams(bootstrap=200)

@@ -6,9 +6,9 @@ import random
 
 import torch
 
-from lib.embedder import Embedder
-from lib.params import ModelParams, TrainingParams
-from lib.triplets import Triplet
+from lib.common.triplets import Triplet
+from lib.embedder.embedder import Embedder
+from lib.params.params import ModelParams, TrainingParams
 
 WORDS = [f"w{i}" for i in range(80)]
 DECODERS = ["mistral", "mistral-sliding", "qwen2", "qwen2-sliding", "qwen3", "llama"]
@@ -32,8 +32,17 @@ def core(family: str, dropout: float = 0.0, layers: int = 3):
 
     torch.manual_seed(0)
     kind = family.removesuffix("-sliding")
-    settings = dict(vocab_size=90, hidden_size=32, intermediate_size=48, num_hidden_layers=layers, num_attention_heads=4,
-                    max_position_embeddings=64, pad_token_id=0, bos_token_id=1, eos_token_id=2)
+    settings = dict(
+        vocab_size=90,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        max_position_embeddings=64,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
     if kind in ("bert", "roberta"):
         settings |= dict(hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
     else:
@@ -48,11 +57,15 @@ def core(family: str, dropout: float = 0.0, layers: int = 3):
     return model
 
 
-def embedder(family: str = "bert", pooling: str | None = None, lora: bool = True, dropout: float = 0.0, **params) -> Embedder:
+def embedder(
+    family: str = "bert", pooling: str | None = None, lora: bool = True, dropout: float = 0.0, **params
+) -> Embedder:
     """A random embedder with (by default) a LoRA adapter whose B is not zero, so that every gradient is alive."""
     last = family.removesuffix("-sliding") not in ("bert", "roberta")
     pooling = pooling or ("last" if last else "mean")
-    settings = ModelParams(name=family, pooling=pooling, append_eos=last, max_length=48, lora_rank=4, lora_alpha=8, **params)
+    settings = ModelParams(
+        name=family, pooling=pooling, append_eos=last, max_length=48, lora_rank=4, lora_alpha=8, **params
+    )
     found = Embedder(core(family, dropout), tokenizer(), settings)
     if lora:
         found.attach_lora(seed=1)
@@ -74,8 +87,9 @@ def text(stream: random.Random, low: int, high: int) -> str:
     return " ".join(stream.choice(WORDS) for _ in range(stream.randint(low, high)))
 
 
-def triplets(count: int = 12, seed: int = 0, low: int = 1, high: int = 20, source: str = "",
-             negatives: bool = True) -> list[Triplet]:
+def triplets(
+    count: int = 12, seed: int = 0, low: int = 1, high: int = 20, source: str = "", negatives: bool = True
+) -> list[Triplet]:
     """Triplets of mixed lengths, a quarter without a hard negative, with some repeated queries and positives."""
     stream = random.Random(seed)
     found = []
@@ -89,8 +103,17 @@ def triplets(count: int = 12, seed: int = 0, low: int = 1, high: int = 20, sourc
 
 def training(**changes) -> TrainingParams:
     """Training parameters for tiny models."""
-    return TrainingParams(**{"batch_size": 8, "max_length": 40, "temperature": 0.1, "learning_rate": 1e-2,
-                             "micro_batch_tokens": 64, "keep_graph_tokens": 0, **changes})
+    return TrainingParams(
+        **{
+            "batch_size": 8,
+            "max_length": 40,
+            "temperature": 0.1,
+            "learning_rate": 1e-2,
+            "micro_batch_tokens": 64,
+            "keep_graph_tokens": 0,
+            **changes,
+        }
+    )
 
 
 def gradients(model) -> torch.Tensor:

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import dirty
 
-from lib.prompts import KEYS
+from lib.generate.prompts import KEYS
 
 
 def answer_to(prompt: str, seed: int) -> tuple[str, str]:

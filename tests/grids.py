@@ -17,9 +17,15 @@ ROOT = Path(__file__).resolve().parent.parent
 MARK = "SYNFLUENCE_TEST"  # in the environment of all processes of a test's grid
 KEEP = ("SameQuestion", "EverydaySTS")
 CUT = {
-    "study.categories": ["short_short", "long_short"], "study.extra": [], "study.seeds": [0, 1],
-    "generation.n": {"short_short": 40, "long_short": 40}, "public.n": 120, "training.batch_size": 8,
-    "mixture.steps": 4, "mixture.steps_per_category": 1, "training.checkpoint_every": 1,
+    "study.categories": ["short_short", "long_short"],
+    "study.extra": [],
+    "study.seeds": [0, 1],
+    "generation.n": {"short_short": 40, "long_short": 40},
+    "public.n": 120,
+    "training.batch_size": 8,
+    "mixture.steps": 4,
+    "mixture.steps_per_category": 1,
+    "training.checkpoint_every": 1,
 }
 
 
@@ -33,8 +39,15 @@ def cut(folder: Path, **leaves: object) -> dict:
 def start(overrides: dict, profile: str = "classroom") -> subprocess.Popen:
     """Start ``python -m lib reproduce`` on the cut, as the leader of a process group."""
     command = [sys.executable, "-m", "lib", "reproduce", "--profile", profile, "--overrides", json.dumps(overrides)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            env={**os.environ, "TQDM_DISABLE": "1", MARK: overrides["paths.runs"]}, start_new_session=True)
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TQDM_DISABLE": "1", MARK: overrides["paths.runs"]},
+        start_new_session=True,
+    )
 
 
 def reproduce(overrides: dict, profile: str = "classroom") -> subprocess.CompletedProcess:

@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from lib.design import subset_name, subsets
+from lib.common.design import subset_name, subsets
 
 CODES = ("ss", "sl", "ls", "ll")
 SUITE = {"Reranking": 2, "STS": 2, "Clustering": 3, "Summarization": 1}

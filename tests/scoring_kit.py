@@ -85,7 +85,10 @@ def rows_of(kind: str, seed: int = 0) -> list[dict] | dict[str, list[dict]]:
         ]
     if kind == "BitextMining":
         firsts = [sentence(rng, i % 8) for i in range(40)]
-        return [{"sentence1": a, "sentence2": " ".join([*a.split()[:2], sentence(rng, i % 8, 4)])} for i, a in enumerate(firsts)]
+        return [
+            {"sentence1": a, "sentence2": " ".join([*a.split()[:2], sentence(rng, i % 8, 4)])}
+            for i, a in enumerate(firsts)
+        ]
     if kind == "Reranking":
         return [
             {
@@ -106,8 +109,12 @@ def rows_of(kind: str, seed: int = 0) -> list[dict] | dict[str, list[dict]]:
             for i in range(10)
         ]
     if kind == "BitextMining":
-        pairs = [sentence(rng, i % 8) for i in range(40)]  # a "translation" has the words of its sentence and one of its own
-        return [{"sentence1": text, "sentence2": f"{' '.join(text.split()[:-1])} {rng.choice(WORDS)}"} for text in pairs]
+        pairs = [
+            sentence(rng, i % 8) for i in range(40)
+        ]  # a "translation" has the words of its sentence and one of its own
+        return [
+            {"sentence1": text, "sentence2": f"{' '.join(text.split()[:-1])} {rng.choice(WORDS)}"} for text in pairs
+        ]
     return {
         "corpus": [
             {"_id": f"d{i}", "title": "note" if i % 2 else "", "text": sentence(rng, i % 8, 12)} for i in range(48)

@@ -17,7 +17,7 @@ from pathlib import Path
 import nbformat
 from grids import ROOT
 
-HEAD = '''
+HEAD = """
 import os, pathlib, signal, time
 from lib.files import digest, digest_file, read_json, write_bytes, write_digests, write_json, write_text
 from lib.params import load
@@ -43,24 +43,24 @@ def begin(name):
         import resource
         resource.setrlimit(resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))
         bytearray(64 << 30)
-'''
+"""
 CELLS = {
-    "01_generate": '''
+    "01_generate": """
 begin("generate")
 write_json(params.data_dir / MADE, {"made_of": decisive(params, "data")})
-write_json(params.data_dir / "manifest.json", {})''',
-    "02_inspect": '''
+write_json(params.data_dir / "manifest.json", {})""",
+    "02_inspect": """
 begin("inspect")
-write_json(params.inspect_file, {})''',
-    "03_train": '''
+write_json(params.inspect_file, {})""",
+    "03_train": """
 begin(f"train {subset} {seed}")
 folder = params.models_dir / subset / f"seed{seed}"
 weights = write_bytes(folder / "adapter_model.safetensors",
                       digest([subset, seed, params.training.learning_rate]).encode() * 64 * int(os.environ.get("ADAPTER_KB", 1)))
 config = write_json(folder / "adapter_config.json", {})
 write_json(folder / "train.json", {"seconds": 0.5, "made_of": decisive(params, "model"),
-                                    "adapter": digest_file(weights), "adapter_config": digest_file(config)})''',
-    "04_score": '''
+                                    "adapter": digest_file(weights), "adapter_config": digest_file(config)})""",
+    "04_score": """
 begin(f"score {subset} {seed}")
 import random
 from lib.design import BASE, levels, parse_run
@@ -74,11 +74,11 @@ for i, (kind, task) in enumerate(zip(["STS", "STS", "Retrieval", "Retrieval"], s
 path = params.scores_dir / subset / f"seed{seed}.csv"
 write_record(params, subset, seed)
 text = "".join(",".join(map(str, row)) + "\\n" for row in rows)
-write_digests(path.with_suffix(".manifest.json"), [write_text(path, text)])''',
-    "05_influence": '''
+write_digests(path.with_suffix(".manifest.json"), [write_text(path, text)])""",
+    "05_influence": """
 begin("influence")
 write_json(params.run_dir / "influence.json", {"inputs": {"results.csv": digest_file(params.results_file)},
-                                               "made_of": decisive(params, "influence")})''',
+                                               "made_of": decisive(params, "influence")})""",
 }
 RUN = 'subset = "ss"\nseed = 0\nexplain = True'
 PARAMETERS = {"01_generate": "", "02_inspect": "", "03_train": RUN, "04_score": RUN, "05_influence": 'results = ""'}
@@ -90,14 +90,19 @@ class Kit:
     def __init__(self, folder: Path, real: tuple[str, ...] = (), **overrides: object):
         self.folder, self.home, self.runs = folder / "kit", folder, folder / "runs"
         sets = sorted(path.stem for path in (ROOT / "lib" / "data" / "classroom" / "suite").glob("*.yaml"))
-        self.overrides = {"paths.runs": str(self.runs), "paths.figures": str(folder / "figures"), "grid.retries": 0,
-                          "scoring.exclude": sets[4:], **overrides}
+        self.overrides = {
+            "paths.runs": str(self.runs),
+            "paths.figures": str(folder / "figures"),
+            "grid.retries": 0,
+            "scoring.exclude": sets[4:],
+            **overrides,
+        }
         shutil.copytree(ROOT / "lib", self.folder / "lib", ignore=shutil.ignore_patterns("__pycache__", "data"))
         (self.folder / "lib" / "data").symlink_to(ROOT / "lib" / "data")
         shutil.copytree(ROOT / "params", self.folder / "params")
         shutil.copy(ROOT / "Snakefile", self.folder)
         forking = self.folder / "lib" / "grid" / "forking.py"  # these jobs need no torch
-        light = 'PRELOAD = ("papermill.cli", "ipykernel.kernelapp", "lib.params", "pandas", "matplotlib.pyplot")'
+        light = 'PRELOAD = ("papermill.cli", "ipykernel.kernelapp", "lib.params.params", "pandas", "matplotlib.pyplot")'
         forking.write_text(re.sub(r"PRELOAD = \(.*?\)\n", light + "\n", forking.read_text(), count=1, flags=re.S))
         (self.folder / "notebooks").mkdir()
         (folder / "faults").mkdir()
@@ -109,8 +114,13 @@ class Kit:
 
     def _write(self, name: str, cell: str) -> None:
         head = 'params_file = "classroom"\noverrides = {}\n' + PARAMETERS[name]
-        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(head, metadata={"tags": ["parameters"]}),
-                                               nbformat.v4.new_code_cell(HEAD), nbformat.v4.new_code_cell(cell)])
+        book = nbformat.v4.new_notebook(
+            cells=[
+                nbformat.v4.new_code_cell(head, metadata={"tags": ["parameters"]}),
+                nbformat.v4.new_code_cell(HEAD),
+                nbformat.v4.new_code_cell(cell),
+            ]
+        )
         book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(book, self.folder / "notebooks" / f"{name}.ipynb")
 
@@ -126,9 +136,22 @@ class Kit:
     def start(self, **environment: str) -> subprocess.Popen:
         """Start ``python -m lib reproduce`` as the leader of a process group."""
         command = [sys.executable, "-m", "lib", "reproduce", "--overrides", json.dumps(self.overrides)]
-        around = {**os.environ, "PYTHONPATH": str(self.folder), "STANDIN": str(self.home), "TQDM_DISABLE": "1", **environment}
-        return subprocess.Popen(command, cwd=self.folder, env=around, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                start_new_session=True)
+        around = {
+            **os.environ,
+            "PYTHONPATH": str(self.folder),
+            "STANDIN": str(self.home),
+            "TQDM_DISABLE": "1",
+            **environment,
+        }
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=around,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
 
     def reproduce(self, **environment: str) -> subprocess.CompletedProcess:
         """Run the grid to its end."""

@@ -7,14 +7,15 @@ import time
 
 import pytest
 
+from lib.common import hub
 from lib.grid import check
-from lib.params import load
-from lib.sources import hub
+from lib.params.params import load
 
 
 @pytest.fixture
 def server():
     """A small web server on the loopback; yields its address."""
+
     class Quiet(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(200)
@@ -69,8 +70,9 @@ def test_folders_bundled_names_cache_and_hub_names_are_told_apart(tmp_path, monk
     switch_hub(monkeypatch, off=False)
 
     def found(name):
-        named = load("classroom", {"public.source": "e5", "public.location": name,
-                                   "negatives.strategy": {"short_short": "llm"}})
+        named = load(
+            "classroom", {"public.source": "e5", "public.location": name, "negatives.strategy": {"short_short": "llm"}}
+        )
         return [finding for finding in check.places(named) if "public.location" in finding.what]
 
     assert [f.ok for f in found(str(tmp_path))] == [True]

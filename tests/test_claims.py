@@ -5,19 +5,19 @@ import pandas as pd
 import pytest
 from planted import CODES, exactly, study
 
-from lib import claims, sources
-from lib.claims import gain_verdicts, verdicts
-from lib.claims.verdicts import CONTRADICTED, NOISE, ONCE, OPPOSED, REPRODUCED, UNTESTABLE, VERDICTS, Evidence
-from lib.files import KitError
+from lib.common import bundled
+from lib.common.files import KitError
+from lib.influence import claims, gain_verdicts, verdicts
 from lib.influence.analysis import analyse
-from lib.params import InfluenceParams
+from lib.influence.verdicts import CONTRADICTED, NOISE, ONCE, OPPOSED, REPRODUCED, UNTESTABLE, VERDICTS, Evidence
+from lib.params.params import InfluenceParams
 
 QUICK = InfluenceParams()
 TWO = {"Reranking": 2, "STS": 2}
 
 
 def evidence(table, costs=None):
-    return Evidence(analyse(table, QUICK), sources.reference("published_mteb_scores"), costs)
+    return Evidence(analyse(table, QUICK), bundled.reference("published_mteb_scores"), costs)
 
 
 def test_kit_claims_are_complete_and_each_rule_is_used():
@@ -81,8 +81,7 @@ def test_no_improvement_claim_needs_more_than_silence(effects, wobble, verdict):
 
 
 @pytest.mark.parametrize(
-    ("count", "moving", "verdict"),
-    [(12, 4, ONCE), (12, 12, OPPOSED), (12, 0, NOISE), (7, 0, NOISE), (3, 1, ONCE)],
+    ("count", "moving", "verdict"), [(12, 4, ONCE), (12, 12, OPPOSED), (12, 0, NOISE), (7, 0, NOISE), (3, 1, ONCE)]
 )
 def test_tasks_improving_claim(count, moving, verdict):
     table = study({"Clustering": count}, noise=0.3)
@@ -146,7 +145,7 @@ def replicated(first, second):
     both = one.effects[[*keys, "effect"]].rename(columns={"effect": "first"})
     other = two.effects[[*keys, "effect", "se", "p"]]
     other = other.rename(columns={"effect": "second", "se": "second_se", "p": "second_p"})
-    return Evidence(one, sources.reference("published_mteb_scores"), None, both.merge(other, on=keys))
+    return Evidence(one, bundled.reference("published_mteb_scores"), None, both.merge(other, on=keys))
 
 
 @pytest.mark.parametrize(("again", "verdict"), [(1.5, REPRODUCED), (0.0, ONCE), (-1.5, ONCE), (None, ONCE)])
@@ -241,7 +240,7 @@ def test_interaction_with_public_needs_the_crossed_design():
 
 def test_published_gain_is_recomputed():
     test = {"mean": 2.07, "top": 8, "share": 0.72, "fall": 14}
-    reference = sources.reference("published_mteb_scores")
+    reference = bundled.reference("published_mteb_scores")
     found = gain_verdicts.published_gain(Evidence(None, reference), test)
     assert found.verdict == UNTESTABLE and ", as printed" in found.numbers  # arithmetic, and no result of these runs
     changed = reference.assign(wang2024_full=reference["wang2024_full"] + 0.1)

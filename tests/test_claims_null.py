@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from test_claims import replicated
 
-from lib import claims
-from lib.claims.verdicts import CONTRADICTED, NOISE, ONCE, OPPOSED, REPRODUCED
-from lib.influence import simulate
+from lib.influence import claims, simulate
 from lib.influence.simulate import World
+from lib.influence.verdicts import CONTRADICTED, NOISE, ONCE, OPPOSED, REPRODUCED
 
 TYPES = ["Clustering"] * 3 + ["Reranking"] * 3 + ["STS"] * 4
 QUIET = World(spread=0.0, noise=0.8)

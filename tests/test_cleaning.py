@@ -11,24 +11,30 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lib import sources
-from lib.cleaning import REASONS, clean
-from lib.cleaning.contamination import find, ngrams
-from lib.cleaning.dedup import Numbers, bands, count_words, jaccard, near_duplicates, shingles, words
-from lib.cleaning.languages import CODES, wrong_language
-from lib.cleaning.rules import bounds, reject
-from lib.files import KitError
-from lib.params import CleaningParams
-from lib.parsing import Parsed, parse_response
-from lib.triplets import Triplet
+from lib.common.files import KitError
+from lib.common.triplets import Triplet
+from lib.generate import sources
+from lib.generate.cleaning import REASONS, clean
+from lib.generate.contamination import find, ngrams
+from lib.generate.duplicates import Numbers, bands, count_words, jaccard, near_duplicates, shingles, words
+from lib.generate.languages import CODES, wrong_language
+from lib.generate.parsing import Parsed, parse_response
+from lib.generate.rules import bounds, reject
+from lib.params.params import CleaningParams
 
 CLEAN = CleaningParams()
-LONG = ("Many small harbours on this coast silted up during the nineteenth century, and the towns behind them lost "
-        "the trade in salt and herring on which they had lived; a few were dredged again once the railway arrived.")
-OTHER = ("Bakers in the valley proof their rye dough overnight in willow baskets, dust it with coarse flour, and slide "
-         "it into ovens that were built of local stone by their grandparents before the road was paved.")
-GERMAN = ("Viele kleine Häfen an dieser Küste sind im neunzehnten Jahrhundert versandet, und die Städte dahinter "
-          "verloren den Handel mit Salz und Heringen, von dem sie gelebt hatten.")
+LONG = (
+    "Many small harbours on this coast silted up during the nineteenth century, and the towns behind them lost "
+    "the trade in salt and herring on which they had lived; a few were dredged again once the railway arrived."
+)
+OTHER = (
+    "Bakers in the valley proof their rye dough overnight in willow baskets, dust it with coarse flour, and slide "
+    "it into ovens that were built of local stone by their grandparents before the road was paved."
+)
+GERMAN = (
+    "Viele kleine Häfen an dieser Küste sind im neunzehnten Jahrhundert versandet, und die Städte dahinter "
+    "verloren den Handel mit Salz und Heringen, von dem sie gelebt hatten."
+)
 
 
 def bundled(category):
@@ -37,14 +43,24 @@ def bundled(category):
         parsed = parse_response(category, row["response"])
         assert isinstance(parsed, Parsed)
         given = row["slots"]
-        triplets.append(Triplet(given.get("task", category), parsed.query, parsed.positive, parsed.negative, category,
-                                given.get("language", ""), f"{category}-{number}"))
+        triplets.append(
+            Triplet(
+                given.get("task", category),
+                parsed.query,
+                parsed.positive,
+                parsed.negative,
+                category,
+                given.get("language", ""),
+                f"{category}-{number}",
+            )
+        )
         slots.append(given)
     return triplets, slots
 
 
-def triplet(query="what became of the silted harbours", positive=LONG, negative=OTHER, category="short_long",
-            language="English"):
+def triplet(
+    query="what became of the silted harbours", positive=LONG, negative=OTHER, category="short_long", language="English"
+):
     return Triplet("Find the passage.", query, positive, negative, category, language)
 
 
@@ -61,22 +77,25 @@ def test_the_bundled_answers_pass():
     assert report["reasons"] == {} and report["asked"] == report["kept"] == 1150
 
 
-@pytest.mark.parametrize(("reason", "bad"), [
-    ("empty", triplet(positive=" ... ")),
-    ("refusal", triplet(positive="I'm sorry, but I can't help with that request.")),
-    ("refusal", triplet(query="As an AI language model, I do not have personal opinions about harbours.")),
-    ("refusal", triplet(negative="I cannot fulfill this request, as it is about harbours.")),
-    ("placeholder", triplet(positive="[positive document]")),
-    ("query_equals_positive", triplet(query=LONG.upper())),
-    ("positive_equals_negative", triplet(negative=LONG + "!")),
-    ("query_equals_negative", triplet(query=OTHER, category="sts")),
-    ("query_copied", triplet(query="a few were dredged again once the railway arrived")),
-    ("label_equals_misleading", triplet(LONG, "harbour news", "Harbour News!", "long_short")),
-    ("label_in_text", triplet(LONG, "nineteenth century", "antiquity", "long_short")),
-    ("wrong_language", triplet(positive=GERMAN)),
-    ("wrong_language", triplet(language="German")),
-    ("wrong_language", triplet("Die Häfen sind versandet", LONG, GERMAN, "bitext", "German -> English")),
-])
+@pytest.mark.parametrize(
+    ("reason", "bad"),
+    [
+        ("empty", triplet(positive=" ... ")),
+        ("refusal", triplet(positive="I'm sorry, but I can't help with that request.")),
+        ("refusal", triplet(query="As an AI language model, I do not have personal opinions about harbours.")),
+        ("refusal", triplet(negative="I cannot fulfill this request, as it is about harbours.")),
+        ("placeholder", triplet(positive="[positive document]")),
+        ("query_equals_positive", triplet(query=LONG.upper())),
+        ("positive_equals_negative", triplet(negative=LONG + "!")),
+        ("query_equals_negative", triplet(query=OTHER, category="sts")),
+        ("query_copied", triplet(query="a few were dredged again once the railway arrived")),
+        ("label_equals_misleading", triplet(LONG, "harbour news", "Harbour News!", "long_short")),
+        ("label_in_text", triplet(LONG, "nineteenth century", "antiquity", "long_short")),
+        ("wrong_language", triplet(positive=GERMAN)),
+        ("wrong_language", triplet(language="German")),
+        ("wrong_language", triplet("Die Häfen sind versandet", LONG, GERMAN, "bitext", "German -> English")),
+    ],
+)
 def test_each_rule_catches_its_case(reason, bad):
     found = reject(bad, CLEAN)
     assert found is not None and found[0] == reason and found[1]
@@ -84,33 +103,55 @@ def test_each_rule_catches_its_case(reason, bad):
     assert reject(triplet(), CLEAN) is None
 
 
-@pytest.mark.parametrize("fine", [
-    triplet("I'm sorry I missed your call, when can we talk?"),
-    triplet(positive="I'm sorry that the parcel arrived late; the depot has refunded the postage to your card today."),
-    triplet(positive="We cannot promise a date, but the council will write to you before the harbour works begin."),
-    triplet("silted harbours", "Silted harbours were common on this coast, and the towns behind lost their trade."),
-    triplet(LONG, "N/A", "Other", "long_short"),
-    triplet(LONG, "harbour", "century old", "long_short"),
-    triplet("umbrage, noun", "a feeling of having been insulted", "", "short_short"),
-    triplet("Setiap hari Minggu saya dan teman-teman membersihkan pantai di dekat desa kami sampai sore.",
-            "Kami membersihkan pantai.", "", "sts", "Indonesian"),
-    triplet(positive=GERMAN, negative="", language="Klingon"),
-])
+@pytest.mark.parametrize(
+    "fine",
+    [
+        triplet("I'm sorry I missed your call, when can we talk?"),
+        triplet(
+            positive="I'm sorry that the parcel arrived late; the depot has refunded the postage to your card today."
+        ),
+        triplet(positive="We cannot promise a date, but the council will write to you before the harbour works begin."),
+        triplet("silted harbours", "Silted harbours were common on this coast, and the towns behind lost their trade."),
+        triplet(LONG, "N/A", "Other", "long_short"),
+        triplet(LONG, "harbour", "century old", "long_short"),
+        triplet("umbrage, noun", "a feeling of having been insulted", "", "short_short"),
+        triplet(
+            "Setiap hari Minggu saya dan teman-teman membersihkan pantai di dekat desa kami sampai sore.",
+            "Kami membersihkan pantai.",
+            "",
+            "sts",
+            "Indonesian",
+        ),
+        triplet(positive=GERMAN, negative="", language="Klingon"),
+    ],
+)
 def test_rules_spare_what_is_fine(fine):
     assert reject(fine, CLEAN) is None
 
 
-@pytest.mark.parametrize(("category", "slots", "texts", "reason"), [
-    ("short_long", {"num_words": "300"}, {}, "too_short"),
-    ("short_long", {"num_words": "10"}, {}, "too_long"),
-    ("short_long", {"query_length": "less than 5 words"}, {"query": "why did all of the little harbours silt up"},
-     "too_long"),
-    ("short_long", {"query_length": "at least 10 words"}, {"query": "silted harbours"}, "too_short"),
-    ("long_long", {"min_words": "70"}, {}, "too_short"),
-    ("sts", {"unit": "phrase"}, {}, "too_long"),
-    ("short_long", {"num_words": "40", "query_length": "5 to 15 words"}, {}, None),
-    ("short_long", {"num_words": "30", "query_length": "less than 5 words"}, {"query": "why harbours silt up"}, None),
-])
+@pytest.mark.parametrize(
+    ("category", "slots", "texts", "reason"),
+    [
+        ("short_long", {"num_words": "300"}, {}, "too_short"),
+        ("short_long", {"num_words": "10"}, {}, "too_long"),
+        (
+            "short_long",
+            {"query_length": "less than 5 words"},
+            {"query": "why did all of the little harbours silt up"},
+            "too_long",
+        ),
+        ("short_long", {"query_length": "at least 10 words"}, {"query": "silted harbours"}, "too_short"),
+        ("long_long", {"min_words": "70"}, {}, "too_short"),
+        ("sts", {"unit": "phrase"}, {}, "too_long"),
+        ("short_long", {"num_words": "40", "query_length": "5 to 15 words"}, {}, None),
+        (
+            "short_long",
+            {"num_words": "30", "query_length": "less than 5 words"},
+            {"query": "why harbours silt up"},
+            None,
+        ),
+    ],
+)
 def test_lengths_are_compared_with_the_slot(category, slots, texts, reason):
     found = reject(replace(triplet(category=category), **texts), CLEAN, slots)
     assert (found[0] if found else None) == reason
@@ -140,10 +181,12 @@ def test_spoilt_answers_are_found_and_counted():
     """Spoil some bundled triplets in known ways: exactly those go, each with its reason."""
     triplets, slots = bundled("short_long")
     spoilt, expected = list(triplets), {}
-    ways = [("refusal", lambda t: replace(t, positive="Sorry, I am unable to help with this.")),
-            ("positive_equals_negative", lambda t: replace(t, negative=t.positive)),
-            ("query_equals_positive", lambda t: replace(t, query=t.positive)),
-            ("wrong_language", lambda t: replace(t, positive=GERMAN + " " + GERMAN))]
+    ways = [
+        ("refusal", lambda t: replace(t, positive="Sorry, I am unable to help with this.")),
+        ("positive_equals_negative", lambda t: replace(t, negative=t.positive)),
+        ("query_equals_positive", lambda t: replace(t, query=t.positive)),
+        ("wrong_language", lambda t: replace(t, positive=GERMAN + " " + GERMAN)),
+    ]
     for number, position in enumerate(random.Random(1).sample(range(len(triplets)), 40)):
         reason, way = ways[number % len(ways)]
         spoilt[position], expected[position] = way(triplets[position]), reason
@@ -163,8 +206,12 @@ def test_slots_out_of_step_are_refused():
 
 def test_exact_and_near_duplicates_go_and_the_first_stays():
     first = triplet()
-    rows = [first, triplet(positive=OTHER, negative=""), triplet("harbours that silted up", LONG + " So it was."),
-            triplet("how bakers proof rye", OTHER, "")]
+    rows = [
+        first,
+        triplet(positive=OTHER, negative=""),
+        triplet("harbours that silted up", LONG + " So it was."),
+        triplet("how bakers proof rye", OTHER, ""),
+    ]
     kept, report = clean(rows, CLEAN)
     assert kept == [first, rows[3]]
     assert [row["reason"] for row in report["rejected"]] == ["duplicate", "near_duplicate"]
@@ -234,7 +281,7 @@ def test_contamination_equals_a_plain_search_for_shared_runs():
 
     def runs(text, n=5):
         found = text.split()
-        return {tuple(found[i:i + n]) for i in range(len(found) - n + 1)}
+        return {tuple(found[i : i + n]) for i in range(len(found) - n + 1)}
 
     known = set().union(*map(runs, texts))
     expected = {position for position, row in enumerate(rows) if (runs(row.query) | runs(row.positive)) & known}
@@ -248,19 +295,29 @@ def test_ngram_hashes_do_not_collide_on_the_bundled_texts():
         for text in texts:
             found = words(text)
             for offset, value in enumerate(ngrams(text, 8, numbers).tolist()):
-                run = tuple(found[offset:offset + 8])
+                run = tuple(found[offset : offset + 8])
                 assert seen.setdefault(value, run) == run
     assert len(seen) > 20_000 and ngrams("one two three", 8, numbers).dtype == np.uint64
 
 
 def test_reports_do_not_depend_on_hashing():
-    code = ("import json\nfrom lib.cleaning import clean\nfrom lib.params import CleaningParams\n"
-            "from lib.sources import responses, suite_texts\nfrom lib.triplets import Triplet\n"
-            "t = [Triplet('t', r['response'], f'p {i}') for i, r in enumerate(responses('long_short')[:80])]\n"
-            "given = CleaningParams(contamination_ngram=4, near_duplicate=0.3)\n"
-            "print(json.dumps(clean(t + t[:20], given, None, suite_texts())[1]))")
-    runs = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
-                           env={**os.environ, "PYTHONHASHSEED": seed}).stdout for seed in ("1", "2")}
+    code = (
+        "import json\nfrom lib.generate.cleaning import clean\nfrom lib.params.params import CleaningParams\n"
+        "from lib.generate.sources import responses, suite_texts\nfrom lib.common.triplets import Triplet\n"
+        "t = [Triplet('t', r['response'], f'p {i}') for i, r in enumerate(responses('long_short')[:80])]\n"
+        "given = CleaningParams(contamination_ngram=4, near_duplicate=0.3)\n"
+        "print(json.dumps(clean(t + t[:20], given, None, suite_texts())[1]))"
+    )
+    runs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2")
+    }
     assert len(runs) == 1
     report = json.loads(runs.pop())
     assert report["reasons"]["duplicate"] == 20 and report["reasons"]["contaminated"] > 0

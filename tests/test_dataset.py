@@ -8,14 +8,15 @@ import pandas as pd
 import pytest
 from fake_llm import FakeLLM
 
-from lib.dataset import Maker
-from lib.design import CODES
+from lib.common.design import CODES
+from lib.common.files import KitError, digest_tree, read_json, read_jsonl
+from lib.common.triplets import read_triplets
 from lib.figures import lesson01, texts
-from lib.files import KitError, digest_tree, read_json, read_jsonl
-from lib.generation.backends import close_backends
-from lib.generation.costs import cost_table
-from lib.params import load
-from lib.triplets import read_triplets
+from lib.generate import sources
+from lib.generate.backends import close_backends
+from lib.generate.costs import cost_table
+from lib.generate.dataset import Maker
+from lib.params.params import load
 
 
 def encode(texts):
@@ -30,7 +31,7 @@ def encode(texts):
 
 @pytest.mark.slow
 def test_every_answer_is_accounted_for(tmp_path):
-    maker = Maker(load("classroom"), tmp_path, encode)
+    maker = Maker(load("classroom"), sources.suite_texts(), tmp_path, encode)
     for category in CODES:
         triplets = maker.make(category, progress=False)
         counts = maker.counts[category]
@@ -55,7 +56,7 @@ def test_every_answer_is_accounted_for(tmp_path):
 @pytest.mark.slow
 def test_two_runs_write_the_same_bytes(tmp_path):
     for name in "ab":
-        maker = Maker(load("classroom", {"public.n": 50}), tmp_path / name, encode)
+        maker = Maker(load("classroom", {"public.n": 50}), sources.suite_texts(), tmp_path / name, encode)
         maker.make("short_short", progress=False)
         manifest = maker.finish()
         assert set(read_json(manifest)) == {"triplets/short_short.jsonl", "public.jsonl"}
@@ -92,7 +93,7 @@ def test_released_triplets_take_the_same_way(tmp_path):
             "cleaning.duplicates": False,
         },
     )
-    maker = Maker(params, tmp_path / "out", encode)
+    maker = Maker(params, {}, tmp_path / "out", encode)
     assert len(maker.make("sts")) == maker.counts["sts"]["asked"] == 4
     with pytest.raises(KitError, match="synthetic_Some-Model_sts"):
         maker.make("bitext")
@@ -111,7 +112,7 @@ def test_nothing_left_is_said_and_the_reasons_are_on_disk(tmp_path):
             },
         )
         with pytest.raises(KitError, match="no sts triplet is left of 3 answers"):
-            Maker(params, tmp_path, encode).make("sts", progress=False)
+            Maker(params, {}, tmp_path, encode).make("sts", progress=False)
     close_backends()
     assert read_json(tmp_path / "cleaning" / "sts.json")["parsing"] == {"invalid_json": 3}
 

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import designs
-from lib import influence as inf
-from lib.design import CATEGORIES, EXTRA, subsets
-from lib.files import KitError
+from lib.common import design as designs
+from lib.common.design import CATEGORIES, EXTRA, subsets
+from lib.common.files import KitError
+from lib.influence import influence as inf
 from lib.influence import simulate
 
 

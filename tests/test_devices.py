@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from lib.files import KitError
+from lib.common.files import KitError
 from lib.grid import devices
 
 HOLD = """
@@ -32,8 +32,13 @@ def machine(tmp_path, monkeypatch):
 
 def hold(wanted: int = 1, patience: float = 30.0) -> subprocess.Popen:
     """Start a process that claims devices, tells which, and keeps them until its stdin closes."""
-    return subprocess.Popen([sys.executable, "-c", HOLD, str(wanted), str(patience)], text=True,
-                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(wanted), str(patience)],
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def test_jobs_get_different_devices_and_a_killed_job_gives_its_own_back(machine):

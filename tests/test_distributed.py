@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from lib.common.files import read_json, read_jsonl
 from lib.embedder.packing import MicroBatch
-from lib.files import read_json, read_jsonl
-from lib.training.distributed import Group
+from lib.train.distributed import Group
 
 CODE = """
 import sys
@@ -35,8 +35,11 @@ with launched() as group:
 def run(folder: Path, family: str, ranks: int) -> None:
     script = folder.parent / "run.py"
     script.write_text(CODE.format(tests=str(Path(__file__).parent)))
-    launcher = [sys.executable] if ranks == 1 else [sys.executable, "-m", "torch.distributed.run", "--standalone",
-                                                    f"--nproc-per-node={ranks}"]
+    launcher = (
+        [sys.executable]
+        if ranks == 1
+        else [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    )
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent.parent)}
     subprocess.run([*launcher, str(script), str(folder), family], env=environment, check=True, timeout=240)
 

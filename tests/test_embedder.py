@@ -11,12 +11,12 @@ import pytest
 import torch
 from engine_kit import DECODERS, FAMILIES, difference, embedder, gradients, text, wake
 
-from lib.embedder import Embedder
+from lib.common.files import KitError
 from lib.embedder.attention import require_varlen
+from lib.embedder.embedder import Embedder
 from lib.embedder.packing import padded
-from lib.files import KitError
-from lib.params import ModelParams
-from lib.sources import suite_texts
+from lib.generate.sources import suite_texts
+from lib.params.params import ModelParams
 
 TEXTS = ["", "hi", "  spaces around  ", "Ünïcödé and 漢字 {braces} {0}", "word " * 700, "hi"]
 LENGTHS = [1, 7, 7, 7, 20, 3, 1, 12]
@@ -114,18 +114,26 @@ def test_load_switch_off_and_load_another(adapter, minilm, tmp_path):
 
 def test_the_fingerprint_sees_what_changes_embeddings(minilm):
     prints = {minilm.fingerprint()}
-    for change in ({"max_length": 64}, {"normalize": False}, {"pooling": "cls"}, {"query_template": "{instruction}: {text}"}):
+    for change in (
+        {"max_length": 64},
+        {"normalize": False},
+        {"pooling": "cls"},
+        {"query_template": "{instruction}: {text}"},
+    ):
         prints.add(Embedder(minilm.core, minilm.tokenizer, ModelParams(**change), minilm.source).fingerprint())
     assert len(prints) == 5
     assert Embedder(minilm.core, minilm.tokenizer, ModelParams(lora_rank=4), minilm.source).fingerprint() in prints
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ({"name": "/nowhere"}, "does not exist"),
-    ({"name": "bundled:other"}, "bundled model is"),
-    ({"pooling": "last"}, "append_eos"),
-    ({"append_eos": True}, "no end-of-sequence"),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"name": "/nowhere"}, "does not exist"),
+        ({"name": "bundled:other"}, "bundled model is"),
+        ({"pooling": "last"}, "append_eos"),
+        ({"append_eos": True}, "no end-of-sequence"),
+    ],
+)
 def test_a_model_that_cannot_be_is_one_sentence(change, words):
     with pytest.raises(KitError, match=words) as told:
         Embedder.from_params(ModelParams(**change))
@@ -146,8 +154,12 @@ def test_an_adapter_that_does_not_fit_is_one_sentence(tmp_path, adapter, minilm)
 
 
 def test_templates():
-    found = embedder("bert", lora=False, query_template="Instruct: {instruction}\nQuery: {text}",
-                     document_template="Document: {text}")
+    found = embedder(
+        "bert",
+        lora=False,
+        query_template="Instruct: {instruction}\nQuery: {text}",
+        document_template="Document: {text}",
+    )
     assert found.text_of("a {text} b", "do {text}") == "Instruct: do {text}\nQuery: a {text} b"
     assert found.text_of("a") == "Document: a" and found.text_of("a", "x", document=True) == "Document: a"
 
@@ -168,19 +180,31 @@ def rows(found, lengths=LENGTHS, seed=0):
 
 def one_by_one(found, some):
     """Every text alone in plain transformers: no padding, no mask, no helper of ours."""
-    states = [found.core(input_ids=torch.tensor([row]), **({"use_cache": False} if found.causal else {})).last_hidden_state[0]
-              for row in some]
+    states = [
+        found.core(input_ids=torch.tensor([row]), **({"use_cache": False} if found.causal else {})).last_hidden_state[0]
+        for row in some
+    ]
     mode = found.params.pooling
     pooled = torch.stack([s.mean(0) if mode == "mean" else s[0] if mode == "cls" else s[-1] for s in states])
     return torch.nn.functional.normalize(pooled, dim=1)
 
 
-CASES = [(family, pooling) for family in FAMILIES for pooling in (["last", "mean"] if family in DECODERS else ["mean", "cls"])]
+CASES = [
+    (family, pooling)
+    for family in FAMILIES
+    for pooling in (["last", "mean"] if family in DECODERS else ["mean", "cls"])
+]
 
 
 @pytest.mark.parametrize(("family", "pooling"), CASES)
-@pytest.mark.parametrize("lengths", [pytest.param(LENGTHS, id="mixed"), pytest.param([6] * 5, id="equal", marks=pytest.mark.slow),
-                                     pytest.param([1], id="one", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        pytest.param(LENGTHS, id="mixed"),
+        pytest.param([6] * 5, id="equal", marks=pytest.mark.slow),
+        pytest.param([1], id="one", marks=pytest.mark.slow),
+    ],
+)
 def test_every_way_through_the_model_is_the_same_function(family, pooling, lengths):
     found = embedder(family, pooling)
     some = rows(found, lengths)

@@ -15,18 +15,20 @@ from test_dataset import encode
 from test_training import BATCHES, one_run, weights
 
 from lib.__main__ import main
-from lib.dataset import Maker
+from lib.common.files import CannotWrite, KitError, append_jsonl, digest_tree, read_json, read_jsonl, write_bytes
 from lib.embedder.adapters import load_adapter, spoilt
-from lib.files import CannotWrite, KitError, append_jsonl, digest_tree, read_json, read_jsonl, write_bytes
-from lib.generation.answers import AnswerStore
+from lib.generate.answers import AnswerStore
+from lib.generate.dataset import Maker
 from lib.grid.results import collect, score_files
 from lib.grid.sound import unsound
-from lib.params import ScoringParams, load
+from lib.params.params import ScoringParams, load
+from lib.params.provenance import write_manifest
 from lib.params.stages import decisive
-from lib.provenance import write_manifest
-from lib.scoring import score, scorefile, suites
-from lib.scoring.store import Store
-from lib.training import COPY, LOG, SUMMARY, Run, checkpoint
+from lib.score import scorefile, suites
+from lib.score.score import score
+from lib.score.store import Store
+from lib.train import checkpoint
+from lib.train.trainer import COPY, LOG, SUMMARY, Run
 
 FULL = r"^the disk is full: cannot write .* into .*; free some space there and run again"
 EVERY = (0, 8, 24, 48, 96, 160)  # KB left on the small disk
@@ -36,7 +38,9 @@ EVERY = (0, 8, 24, 48, 96, 160)  # KB left on the small disk
 def disk(folder, size="4m"):
     """A small file system of its own at ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, text=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, text=True
+    )
     if done.returncode:
         pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
     try:
@@ -64,11 +68,10 @@ def whole(folder):
 # ── a full disk ──────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.slow
 def test_full_disk_while_data_are_made(tmp_path):
-    params = load("classroom", {"public.n": 50, "generation.n": {"short_short": 40},
-                                "cleaning.contamination": "off"})
+    params = load("classroom", {"public.n": 50, "generation.n": {"short_short": 40}, "cleaning.contamination": "off"})
 
     def make(out):
-        maker = Maker(params, out, encode)
+        maker = Maker(params, {}, out, encode)
         maker.make("short_short", progress=False)
         maker.finish()
         return digest_tree(out / "triplets"), (out / "public.jsonl").read_bytes(), (out / "manifest.json").read_bytes()
@@ -113,13 +116,17 @@ def test_full_disk_while_scoring_stops_at_once_and_keeps_what_is_known(tmp_path)
     for kind in ("STS", "Classification", "PairClassification"):
         write_set(tmp_path / "sets", kind)
     off = ScoringParams(instructions="off")
-    expected = score(CountingEmbedder(), suites.tasks(str(tmp_path / "sets")), tmp_path / "whole", params=off, progress=False)
+    expected = score(
+        CountingEmbedder(), suites.tasks(str(tmp_path / "sets")), tmp_path / "whole", params=off, progress=False
+    )
     kept = []
     for left in (0, 8, 24, 32, 40):
         with disk(tmp_path / f"disk{left}") as place:
             filler = fill(place, left)
             try:
-                score(CountingEmbedder(), suites.tasks(str(tmp_path / "sets")), place / "out", params=off, progress=False)
+                score(
+                    CountingEmbedder(), suites.tasks(str(tmp_path / "sets")), place / "out", params=off, progress=False
+                )
             except CannotWrite as error:
                 assert re.match(FULL, str(error)), error
                 kept.append(len(list((place / "out").glob("store/*.json"))))
@@ -136,8 +143,12 @@ def test_read_only_places_are_named(tmp_path, capsys):
         (place / "run").mkdir()
         subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
         said = r"cannot write .* \(Read-only file system\); make that folder writable or choose another paths.runs"
-        for write in (lambda: write_bytes(place / "run" / "x", b"x"), lambda: append_jsonl(place / "run" / "x", {}),
-                      lambda: AnswerStore(place / "run" / "answers.jsonl").__enter__(), lambda: one_run(place / "run" / "a")):
+        for write in (
+            lambda: write_bytes(place / "run" / "x", b"x"),
+            lambda: append_jsonl(place / "run" / "x", {}),
+            lambda: AnswerStore(place / "run" / "answers.jsonl").__enter__(),
+            lambda: one_run(place / "run" / "a"),
+        ):
             with pytest.raises(KitError, match=said):
                 write()
         assert main(["reproduce", "--overrides", json.dumps({"paths.runs": str(place)})]) == 2
@@ -146,7 +157,7 @@ def test_read_only_places_are_named(tmp_path, capsys):
 
 
 def test_a_corpus_that_does_not_fit_is_refused_before_it_is_encoded(tmp_path):
-    from lib.scoring.search import _reserved
+    from lib.score.search import _reserved
 
     with disk(tmp_path / "disk", "256k") as place:
         with pytest.raises(CannotWrite, match=FULL):
@@ -169,8 +180,11 @@ def cut(path, keep=0.6):
     path.write_bytes(content[: int(keep * len(content))])
 
 
-@pytest.mark.parametrize("damage", [cut, lambda path: flip(path, -40), lambda path: flip(path, 9), Path.unlink],
-                         ids=["cut", "a byte at the end", "a byte at the start", "gone"])
+@pytest.mark.parametrize(
+    "damage",
+    [cut, lambda path: flip(path, -40), lambda path: flip(path, 9), Path.unlink],
+    ids=["cut", "a byte at the end", "a byte at the start", "gone"],
+)
 def test_a_damaged_adapter_is_not_scored_and_is_trained_again(tmp_path, capsys, damage):
     params = load("classroom", {"paths.runs": str(tmp_path)})
     folder = params.run_dir / "models" / "ss" / "seed0"
@@ -181,7 +195,9 @@ def test_a_damaged_adapter_is_not_scored_and_is_trained_again(tmp_path, capsys, 
     damage(folder / "adapter_model.safetensors")
     with pytest.raises(KitError, match="is not what training wrote|holds no adapter yet"):
         scorefile.adapter_folder(params, "ss", 0)
-    assert unsound(params) == {folder / SUMMARY: "was written for another adapter_model.safetensors than the one beside it"}
+    assert unsound(params) == {
+        folder / SUMMARY: "was written for another adapter_model.safetensors than the one beside it"
+    }
     capsys.readouterr()
     one_run(folder, decisive(params, "model"))
     assert weights(folder) == good
@@ -234,10 +250,17 @@ def stopped(tmp_path, monkeypatch):
     return tmp_path / "cut", tmp_path / "whole"
 
 
-@pytest.mark.parametrize("damage", [lambda f: cut(f / checkpoint.NAME), lambda f: flip(f / checkpoint.NAME, 20_000),
-                                    lambda f: (f / checkpoint.NAME).write_bytes(b""), lambda f: cut(f / LOG),
-                                    lambda f: (f / LOG).write_bytes(bytes(300))],
-                         ids=["half", "a byte", "empty", "half a log", "zeros for a log"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda f: cut(f / checkpoint.NAME),
+        lambda f: flip(f / checkpoint.NAME, 20_000),
+        lambda f: (f / checkpoint.NAME).write_bytes(b""),
+        lambda f: cut(f / LOG),
+        lambda f: (f / LOG).write_bytes(bytes(300)),
+    ],
+    ids=["half", "a byte", "empty", "half a log", "zeros for a log"],
+)
 def test_a_damaged_checkpoint_starts_the_run_again_and_says_so(stopped, capsys, damage):
     folder, whole = stopped
     damage(folder)
@@ -271,12 +294,24 @@ def test_a_changed_digit_in_a_kept_score_is_scored_again(tmp_path):
 @pytest.fixture
 def scored(tmp_path):
     """The score files of a study of one category, and what is made of them."""
-    params = load("classroom", {"paths.runs": str(tmp_path / "runs"), "study.categories": ["short_short"], "study.seeds": [0],
-                                "scoring.suite": str(tmp_path / "sets")})
+    params = load(
+        "classroom",
+        {
+            "paths.runs": str(tmp_path / "runs"),
+            "study.categories": ["short_short"],
+            "study.seeds": [0],
+            "scoring.suite": str(tmp_path / "sets"),
+        },
+    )
     for kind in ("STS", "Classification"):
         write_set(tmp_path / "sets", kind)
-    table = score(CountingEmbedder(), suites.tasks(str(tmp_path / "sets")), tmp_path / "out",
-                  params=ScoringParams(instructions="off"), progress=False)
+    table = score(
+        CountingEmbedder(),
+        suites.tasks(str(tmp_path / "sets")),
+        tmp_path / "out",
+        params=ScoringParams(instructions="off"),
+        progress=False,
+    )
     for name, seed in score_files(params):
         scorefile.write_scores(params, name, seed, table)
         folder = params.run_dir / "models" / name / f"seed{seed}"
@@ -292,7 +327,9 @@ def without_last_line(path):
 
 
 @pytest.mark.parametrize("name", ["seed0.csv", "seed0.draws.csv"])
-@pytest.mark.parametrize("damage", [cut, without_last_line, lambda path: path.write_bytes(b"")], ids=["cut", "a line short", "empty"])
+@pytest.mark.parametrize(
+    "damage", [cut, without_last_line, lambda path: path.write_bytes(b"")], ids=["cut", "a line short", "empty"]
+)
 def test_a_damaged_score_file_is_named_and_not_collected(scored, name, damage):
     path = scored.run_dir / "scores" / "ss" / name
     assert unsound(scored) == {}
@@ -307,7 +344,9 @@ def test_a_damaged_score_file_is_named_and_not_collected(scored, name, damage):
 @pytest.mark.parametrize("name", ["results.csv", "draws.csv", "timing.csv"])
 def test_damaged_results_are_made_again_of_the_score_files(scored, name):
     without_last_line(scored.run_dir / name)
-    assert unsound(scored) == {scored.run_dir / "results.csv": f"and its like are not what the score files give ({name} differs)"}
+    assert unsound(scored) == {
+        scored.run_dir / "results.csv": f"and its like are not what the score files give ({name} differs)"
+    }
     collect(scored)
     assert unsound(scored) == {}
 
@@ -315,7 +354,10 @@ def test_damaged_results_are_made_again_of_the_score_files(scored, name):
 def test_results_that_are_missing_in_the_middle_of_the_chain_are_made_again(scored):
     (scored.run_dir / "models" / "ss" / "seed0" / SUMMARY).unlink()
     (scored.run_dir / "scores" / "none" / "seed0.csv").unlink()
-    assert set(unsound(scored)) == {scored.run_dir / "models/ss/seed0" / SUMMARY, scored.run_dir / "scores/none/seed0.csv"}
+    assert set(unsound(scored)) == {
+        scored.run_dir / "models/ss/seed0" / SUMMARY,
+        scored.run_dir / "scores/none/seed0.csv",
+    }
     for left in scored.run_dir.glob("*.csv"):
         left.unlink()  # nothing was made of the missing score file any more: its turn will come by itself
     assert set(unsound(scored)) == {scored.run_dir / "models/ss/seed0" / SUMMARY}
@@ -327,13 +369,21 @@ def test_half_a_results_file_is_one_sentence(scored, tmp_path):
     content = (scored.run_dir / "results.csv").read_text()
     for keep in (0, 20, content.rindex(","), content.rindex("\n", 0, -1) + 9):
         path.write_text(content[:keep])
-        done = subprocess.run([sys.executable, "-m", "lib", "figures", "--results", str(path), "--out", str(tmp_path / "f")],
-                              cwd=Path(__file__).parent.parent, capture_output=True, text=True)
-        assert done.returncode == 2 and done.stderr.startswith("KitError: ") and done.stderr.count("\n") == 1, done.stderr
+        done = subprocess.run(
+            [sys.executable, "-m", "lib", "figures", "--results", str(path), "--out", str(tmp_path / "f")],
+            cwd=Path(__file__).parent.parent,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 2 and done.stderr.startswith("KitError: ") and done.stderr.count("\n") == 1, (
+            done.stderr
+        )
 
 
 # ── parameters that cannot be read ───────────────────────────────────────────────────────────────────────
-@pytest.mark.parametrize("content", [b"\xff\xfe\x00training", b"training: [1, 2", b"- a list", b"", b"\x00\x01"], ids=repr)
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe\x00training", b"training: [1, 2", b"- a list", b"", b"\x00\x01"], ids=repr
+)
 def test_an_unreadable_parameter_file_is_one_sentence(tmp_path, capsys, content):
     path = tmp_path / "mine.yaml"
     path.write_bytes(content)
@@ -376,12 +426,23 @@ else:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("what", "sentence"), [
-    ("model", "model some-org/some-model is not here and the hub cannot be reached; where there is network run `hf download"),
-    ("data", "no network, and mteb/sts12-sts is not here; where there is network run `hf download mteb/sts12-sts"),
-])
+@pytest.mark.parametrize(
+    ("what", "sentence"),
+    [
+        (
+            "model",
+            "model some-org/some-model is not here and the hub cannot be reached; where there is network run `hf download",
+        ),
+        ("data", "no network, and mteb/sts12-sts is not here; where there is network run `hf download mteb/sts12-sts"),
+    ],
+)
 def test_a_hub_that_hangs_up_while_something_is_fetched(tmp_path, what, sentence):
-    done = subprocess.run([sys.executable, "-c", HUB, str(tmp_path), what], capture_output=True, text=True, timeout=300,
-                          cwd=Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", HUB, str(tmp_path), what],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=Path(__file__).parent,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip().splitlines()[-1].startswith(sentence), done.stdout

@@ -11,12 +11,12 @@ import pytest
 from drawing import QUICK, ROOT, again, command, whole
 from planted import CODES, SUITE, study
 
-from lib import sources
-from lib.figures import tables
+from lib.common import bundled
+from lib.common.files import KitError
 from lib.figures.base import save, style
-from lib.files import KitError
+from lib.influence import tables
 from lib.influence.analysis import analyse
-from lib.params import InfluenceParams
+from lib.params.params import InfluenceParams
 
 PLANTED = {("sl", "Reranking"): 3.0, ("sl", "STS"): -3.0, ("ll", "Clustering"): 2.0}
 
@@ -85,8 +85,8 @@ def test_command_needs_no_torch_and_is_quick(drawn):
 
 
 def test_command_takes_a_profiles_influence_settings(tmp_path, monkeypatch):
-    from lib import report
     from lib.__main__ import main
+    from lib.figures import report
 
     taken = []
     monkeypatch.setattr(report, "write_all", lambda results, out, settings, say: taken.append(settings) or [])
@@ -217,7 +217,7 @@ def test_counts_and_published_figures_keep_their_tables(tmp_path):
     paths = save(*counts(table), "counts", tmp_path)
     assert pd.read_csv(paths["csv"]).equals(table)
     assert "167,000" in paths["svg"].read_text()
-    gains = tables.published_gains(sources.reference("published_mteb_scores"))
+    gains = tables.published_gains(bundled.reference("published_mteb_scores"))
     paths = save(*published(gains, "a source"), "published", tmp_path)
     shown = pd.read_csv(paths["csv"]).set_index("task")["gain"]
     assert shown.loc["FEVER"] == pytest.approx(14.7) and len(shown) == 56
@@ -293,7 +293,7 @@ def test_twenty_eight_sets_of_eight_types(tmp_path, design):
 
 @pytest.mark.slow
 def test_fifty_six_tasks_in_time_and_uncut(tmp_path):
-    kinds = sources.reference("mteb_eng_v1_tasks")["type"].value_counts().to_dict()
+    kinds = bundled.reference("mteb_eng_v1_tasks")["type"].value_counts().to_dict()
     study(kinds, seeds=2, effects=PLANTED, noise=0.8).to_csv(tmp_path / "results.csv", index=False)
     started = time.perf_counter()
     done = command(tmp_path / "results.csv", tmp_path / "out")

@@ -5,8 +5,8 @@ import pytest
 from drawing import QUICK, again, command, own_results
 from planted import study
 
-from lib.figures import tables
-from lib.files import KitError
+from lib.common.files import KitError
+from lib.influence import tables
 from lib.influence.analysis import analyse
 
 PLANTED = {("sl", "Reranking"): 3.0, ("sl", "STS"): -3.0, ("ll", "Clustering"): 2.0}
@@ -76,7 +76,7 @@ def test_second_study_frames_and_agreement():
 
 
 def test_a_second_study_of_other_results_is_left_out_with_a_note(tmp_path, monkeypatch):
-    from lib import report
+    from lib.figures import report
 
     monkeypatch.setattr(report, "FIGURES", tuple(f for f in report.FIGURES if f[0] in ("noise", "replication")))
     again(study(seed=1), study(seed=2)).to_csv(tmp_path / "replication.csv", index=False)
@@ -114,7 +114,7 @@ def test_an_aliased_table_is_drawn_and_says_so(tmp_path):
 
 
 def test_a_table_that_tells_no_effect_is_drawn_without_what_needs_one(tmp_path):
-    from lib import report
+    from lib.figures import report
 
     table = pd.read_csv(own_results(tmp_path))
     table[table["puzzles"].eq(table["recipes"]) & table["law"].eq(table["recipes"])].to_csv(tmp_path / "two.csv")
@@ -125,7 +125,7 @@ def test_a_table_that_tells_no_effect_is_drawn_without_what_needs_one(tmp_path):
 
 
 def test_no_note_has_an_empty_name():
-    from lib.report import Report
+    from lib.figures.report import Report
 
     a = analyse(study({"STS": 2, "Reranking": 2}), QUICK)
     a.notes.append("No exact test across tasks can reach .05 for : fewer than six tasks.")

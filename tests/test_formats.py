@@ -5,9 +5,9 @@ import re
 import pandas as pd
 import pytest
 
+from lib.common.bundled import ROOT
 from lib.influence.analysis import analyse
-from lib.params import ROOT
-from lib.scoring.localsets import COLUMNS, read_set, read_spec
+from lib.score.localsets import COLUMNS, read_set, read_spec
 
 PAGE = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
 TYPES = [*COLUMNS, "Retrieval"]

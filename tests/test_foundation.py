@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lib import design, params
-from lib.files import KitError, append_jsonl, digest, read_json, read_jsonl, write_bytes, write_json, write_jsonl
+from lib.common import design
+from lib.common.files import KitError, append_jsonl, digest, read_json, read_jsonl, write_bytes, write_json, write_jsonl
+from lib.common.triplets import Triplet, read_triplets, write_triplets
 from lib.notebook import start
-from lib.triplets import Triplet, read_triplets, write_triplets
+from lib.params import params
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -49,14 +50,17 @@ def test_profiles_load_and_every_leaf_is_described(profile):
     assert all(text for _, _, text in params.describe())
 
 
-@pytest.mark.parametrize("overrides, named", [
-    ({"study.seed": [0]}, "study.seeds"),
-    ({"trainin.steps": 3}, "trainin"),
-    ({"study.seeds": ["one"]}, "study.seeds"),
-    ({"study.seeds": []}, "study.seeds"),
-    ({"profile.name": 1}, "profile"),
-    ({"profile": "a/b"}, "profile"),
-])
+@pytest.mark.parametrize(
+    "overrides, named",
+    [
+        ({"study.seed": [0]}, "study.seeds"),
+        ({"trainin.steps": 3}, "trainin"),
+        ({"study.seeds": ["one"]}, "study.seeds"),
+        ({"study.seeds": []}, "study.seeds"),
+        ({"profile.name": 1}, "profile"),
+        ({"profile": "a/b"}, "profile"),
+    ],
+)
 def test_bad_parameters_name_the_leaf(overrides, named):
     with pytest.raises(KitError, match=re.escape(named)) as caught:
         params.load("classroom", overrides)
@@ -77,21 +81,33 @@ def test_bad_parameter_files(tmp_path):
 
 def test_hash_follows_what_decides_a_stage_and_nothing_else():
     one = params.load("classroom")
-    for same in ({"paths.runs": "elsewhere"}, {"study.seeds": [7]}, {"study.design": "crossed"}, {"grid.threads": 3},
-                 {"training.checkpoint_every": 1}, {"generation.retries": 9}):
-        assert all(one.hash(stage) == params.load("classroom", same).hash(stage) for stage in ("data", "model", "score"))
+    for same in (
+        {"paths.runs": "elsewhere"},
+        {"study.seeds": [7]},
+        {"study.design": "crossed"},
+        {"grid.threads": 3},
+        {"training.checkpoint_every": 1},
+        {"generation.retries": 9},
+    ):
+        assert all(
+            one.hash(stage) == params.load("classroom", same).hash(stage) for stage in ("data", "model", "score")
+        )
     for other, stage in [("training.learning_rate", "model"), ("public.n", "data"), ("scoring.instructions", "score")]:
         value = {"public.n": 10, "scoring.instructions": "off"}.get(other, 0.5)
         changed = params.load("classroom", {other: value})
         differ = [name for name in ("data", "model", "score") if changed.hash(name) != one.hash(name)]
-        assert differ == ["data", "model", "score"][["data", "model", "score"].index(stage):]
+        assert differ == ["data", "model", "score"][["data", "model", "score"].index(stage) :]
 
 
 def test_notebook_start_refuses_what_papermill_only_warns_about():
     good = {"params_file": "classroom", "subset": "ss+ll", "seed": 0, "explain": False, "overrides": {}}
     assert start(dict(good), "03_train").profile == "classroom"
-    for change, named in [({"sedd": 1}, "'seed'"), ({"seed": "1"}, "of type int"), ({"subset": "xx"}, "unknown subset"),
-                          ({"seed": True}, "of type int")]:
+    for change, named in [
+        ({"sedd": 1}, "'seed'"),
+        ({"seed": "1"}, "of type int"),
+        ({"subset": "xx"}, "unknown subset"),
+        ({"seed": True}, "of type int"),
+    ]:
         with pytest.raises(KitError, match=named):
             start({**good, **change}, "03_train")
     with pytest.raises(KitError, match="unknown subset"):
@@ -112,9 +128,11 @@ def test_a_subset_in_another_order_is_the_same_run():
 def test_write_is_atomic_under_sigkill(tmp_path):
     """A writer killed at random moments leaves the old file or the new one, never a mixture."""
     target = tmp_path / "file"
-    code = ("import sys\nfrom lib.files import write_bytes\ni = 0\nwrite_bytes(sys.argv[1], b'0' * 3_000_000)\n"
-            "print('ready', flush=True)\n"
-            "while True:\n    i += 1\n    write_bytes(sys.argv[1], bytes([48 + i % 10]) * 3_000_000)\n")
+    code = (
+        "import sys\nfrom lib.common.files import write_bytes\ni = 0\nwrite_bytes(sys.argv[1], b'0' * 3_000_000)\n"
+        "print('ready', flush=True)\n"
+        "while True:\n    i += 1\n    write_bytes(sys.argv[1], bytes([48 + i % 10]) * 3_000_000)\n"
+    )
     for pause in (0.011, 0.037, 0.053):
         process = subprocess.Popen([sys.executable, "-c", code, str(target)], stdout=subprocess.PIPE)
         process.stdout.readline()
@@ -153,9 +171,17 @@ def test_unwritable_folder_is_one_sentence(tmp_path):
 
 
 def test_digest_does_not_depend_on_hash_seed():
-    code = "from lib.files import digest; print(digest({'b': [1, 2.5], 'a': {'y': None, 'x': 'ü'}}))"
-    seen = {subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, check=True,
-                           capture_output=True, text=True).stdout for seed in ("0", "1")}
+    code = "from lib.common.files import digest; print(digest({'b': [1, 2.5], 'a': {'y': None, 'x': 'ü'}}))"
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for seed in ("0", "1")
+    }
     assert seen == {digest({"a": {"x": "ü", "y": None}, "b": [1, 2.5]}) + "\n"}
 
 

@@ -4,12 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import sources
-from lib.figures import base, tables
+from lib.common import bundled
+from lib.figures import base
+from lib.influence import tables
 
 
 def test_published_scores_give_the_published_arithmetic():
-    reference = sources.reference("published_mteb_scores")
+    reference = bundled.reference("published_mteb_scores")
     assert reference["wang2024_full"].mean() == pytest.approx(66.63, abs=0.005)
     assert reference["wang2024_without_synthetic"].mean() == pytest.approx(64.56, abs=0.005)
     gain = tables.published_gains(reference).set_index("task")["gain"]

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 from fake_llm import FakeLLM
 
-from lib import generation
-from lib.design import CODES
-from lib.files import KitError, digest_tree, read_json, read_jsonl
-from lib.generation.answers import AnswerStore
-from lib.generation.backends import Answer, close_backends
-from lib.params import load
+from lib.common.design import CODES
+from lib.common.files import KitError, digest_tree, read_json, read_jsonl
+from lib.generate import generate as generation
+from lib.generate.answers import AnswerStore
+from lib.generate.backends import close_backends
+from lib.generate.request import Answer
+from lib.params.params import load
 
 
 @pytest.fixture(autouse=True)
@@ -46,11 +47,9 @@ def test_replay(category, tmp_path):
     params = load("classroom")
     rows = generation.generate(params, category, out_dir=tmp_path, progress=False)
     triplets, rejected = generation.to_triplets(category, rows)
-    assert not rejected and len(triplets) == len(rows) == {
-        "long_long": 160,
-        "sts": 150,
-        "bitext": 120,
-    }.get(category, 200)
+    assert not rejected and len(triplets) == len(rows) == {"long_long": 160, "sts": 150, "bitext": 120}.get(
+        category, 200
+    )
     assert rows == read_jsonl(tmp_path / "responses" / f"{category}.jsonl")
     fixed = {"sts": "Retrieve semantically similar text.", "bitext": "Retrieve parallel sentences."}
     assert all(
@@ -395,8 +394,8 @@ def test_gumbel_noise_samples_from_temperature_and_nucleus():
     import torch
     from scipy.stats import chisquare
 
-    from lib.generation.backends import Request
-    from lib.generation.backends.transformers_local import _seeded
+    from lib.generate.request import Request
+    from lib.generate.transformers_local import _seeded
 
     logits = torch.tensor([2.0, 1.0, 0.5, 0.0, -1.0])
     chances = (logits / 0.7).softmax(-1)

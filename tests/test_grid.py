@@ -25,8 +25,9 @@ def results(folder):
 
 
 def adapters(folder):
-    return {path.relative_to(folder): path.read_bytes()
-            for path in sorted(folder.rglob("seed*/adapter_model.safetensors"))}
+    return {
+        path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("seed*/adapter_model.safetensors"))
+    }
 
 
 @pytest.mark.long
@@ -72,7 +73,15 @@ def test_killed_blocked_and_mended_the_result_is_the_same(whole, tmp_path):
     assert "Missing from this table: ss seed 0" in done.stdout
     table = pd.read_csv(tmp_path / "runs/classroom/results.csv", keep_default_na=False)
     assert {*zip(table["subset"], table["seed"], strict=True)} == {
-        ("base", 0), ("none", 0), ("none", 1), ("ss", 1), ("ls", 0), ("ls", 1), ("ss+ls", 0), ("ss+ls", 1)}
+        ("base", 0),
+        ("none", 0),
+        ("none", 1),
+        ("ss", 1),
+        ("ls", 0),
+        ("ls", 1),
+        ("ss+ls", 0),
+        ("ss+ls", 1),
+    }
     assert (tmp_path / "figures/classroom/influence.csv").exists()
     blocked.rmdir()
     done = reproduce(overrides)
@@ -83,13 +92,32 @@ def test_killed_blocked_and_mended_the_result_is_the_same(whole, tmp_path):
 
 @pytest.mark.slow
 def test_papermill_names_an_unknown_parameter(tmp_path):
-    for arguments, sentence in [(["-p", "sedd", "3"], "03_train has no parameter 'sedd'; did you mean 'seed'?"),
-                                (["-p", "subset", "sss"], "unknown subset 'sss'"),
-                                (["-p", "seed", "one"], "parameter 'seed' of 03_train is 'one', but must be of type int")]:
+    for arguments, sentence in [
+        (["-p", "sedd", "3"], "03_train has no parameter 'sedd'; did you mean 'seed'?"),
+        (["-p", "subset", "sss"], "unknown subset 'sss'"),
+        (["-p", "seed", "one"], "parameter 'seed' of 03_train is 'one', but must be of type int"),
+    ]:
         done = subprocess.run(
-            [sys.executable, "-m", "papermill", "--cwd", "notebooks", "--no-progress-bar", *arguments,
-             "notebooks/03_train.ipynb", str(tmp_path / "out.ipynb")], cwd=ROOT, capture_output=True, text=True)
+            [
+                sys.executable,
+                "-m",
+                "papermill",
+                "--cwd",
+                "notebooks",
+                "--no-progress-bar",
+                *arguments,
+                "notebooks/03_train.ipynb",
+                str(tmp_path / "out.ipynb"),
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode != 0 and f"KitError: {sentence}" in done.stderr
-        shown = [output for cell in json.loads((tmp_path / "out.ipynb").read_text())["cells"]
-                 for output in cell.get("outputs", []) if output["output_type"] == "error"]
+        shown = [
+            output
+            for cell in json.loads((tmp_path / "out.ipynb").read_text())["cells"]
+            for output in cell.get("outputs", [])
+            if output["output_type"] == "error"
+        ]
         assert sentence in shown[0]["evalue"] and len(shown[0]["traceback"]) == 1

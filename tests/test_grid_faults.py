@@ -44,7 +44,10 @@ def test_three_of_32_jobs_fail_and_only_these_run_again(tmp_path):
     assert done.stdout.count(" failed: ") == 3
     assert "Missing from this table: ss seed 0, sl+ll seed 1, ss+sl+ls+ll seed 0." in done.stdout
     jobs = kit.journal()
-    assert len([job for job in jobs if job.startswith("train")]) == 32 and len([job for job in jobs if job.startswith("score")]) == 30
+    assert (
+        len([job for job in jobs if job.startswith("train")]) == 32
+        and len([job for job in jobs if job.startswith("score")]) == 30
+    )
     assert (tmp_path / "figures/classroom/influence.png").exists()
     read = (tmp_path / "figures/classroom/INDEX.md").read_text()
     missing = re.search("Of a complete design only (.*) are missing.", read)
@@ -53,7 +56,9 @@ def test_three_of_32_jobs_fail_and_only_these_run_again(tmp_path):
         kit.fault(f"train {name} {seed}")
     done = kit.reproduce()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert sorted(kit.journal()) == sorted(f"{stage} {name} {seed}" for stage in ("train", "score") for name, seed in bad)
+    assert sorted(kit.journal()) == sorted(
+        f"{stage} {name} {seed}" for stage in ("train", "score") for name, seed in bad
+    )
     assert " failed: " not in done.stdout and "Missing" not in done.stdout
 
 
@@ -64,11 +69,16 @@ def test_jobs_that_are_killed_or_want_too_much_memory_are_named(tmp_path):
     kit.fault("train ll 0", "memory")
     done = kit.reproduce()
     assert done.returncode != 0
-    killed = (r"^train ss/seed0 failed: it was killed or ran out of memory before it could say why, in code cell 4 of 4; it goes on "
-              r"where it was when you run again; if memory was short, run again with more memory: .*CORES=1.*ss-seed0.ipynb\)")
+    killed = (
+        r"^train ss/seed0 failed: it was killed or ran out of memory before it could say why, in code cell 4 of 4; it goes on "
+        r"where it was when you run again; if memory was short, run again with more memory: .*CORES=1.*ss-seed0.ipynb\)"
+    )
     assert re.search(killed, done.stdout, re.M), done.stdout
-    assert re.search(r"^train ll/seed0 failed: MemoryError: ; run again with more memory: .*CORES=1.*ll-seed0.ipynb\)", done.stdout,
-                     re.M), done.stdout
+    assert re.search(
+        r"^train ll/seed0 failed: MemoryError: ; run again with more memory: .*CORES=1.*ll-seed0.ipynb\)",
+        done.stdout,
+        re.M,
+    ), done.stdout
     assert "train ss 0 begins" in done.stdout, "the last lines"
     assert "Missing from this table: ss seed 0, ll seed 0." in done.stdout
     assert {"score ss+ll 0", "score none 0", "score base 0", "inspect"} <= set(kit.journal())
@@ -93,13 +103,21 @@ def test_a_clock_that_jumps_redoes_nothing(kit, seconds):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("path", "damage", "again"), [
-    ("models/ss/seed0/adapter_model.safetensors", lambda path: flip(path, 9), {"train ss 0", "score ss 0", "influence"}),
-    ("models/ll/seed0/train.json", cut, {"train ll 0", "score ll 0", "influence"}),
-    ("scores/ll/seed0.csv", without_last_line, {"score ll 0", "influence"}),
-    ("results.csv", without_last_line, {"influence"}),
-    ("influence.json", cut, {"influence"}),
-], ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("path", "damage", "again"),
+    [
+        (
+            "models/ss/seed0/adapter_model.safetensors",
+            lambda path: flip(path, 9),
+            {"train ss 0", "score ss 0", "influence"},
+        ),
+        ("models/ll/seed0/train.json", cut, {"train ll 0", "score ll 0", "influence"}),
+        ("scores/ll/seed0.csv", without_last_line, {"score ll 0", "influence"}),
+        ("results.csv", without_last_line, {"influence"}),
+        ("influence.json", cut, {"influence"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
 def test_a_damaged_result_is_said_and_made_again(kit, path, damage, again):
     damage(kit.run / path)
     done = kit.reproduce()
@@ -139,8 +157,11 @@ def test_a_disk_that_fills_up_under_a_grid(kit, tmp_path):
         filler = fill(place, 1200)
         done = full.reproduce(ADAPTER_KB="500")
         assert done.returncode != 0 and "Traceback" not in done.stderr
-        assert re.search(r"^train .* failed: KitError: the disk is full: cannot write .* into .*; free some space there and run again",
-                         done.stdout, re.M), done.stdout + done.stderr
+        assert re.search(
+            r"^train .* failed: KitError: the disk is full: cannot write .* into .*; free some space there and run again",
+            done.stdout,
+            re.M,
+        ), done.stdout + done.stderr
         assert "Missing from this table: " in done.stdout
         finished = {path: path.stat().st_mtime_ns for path in full.run.rglob("train.json")}
         full.journal()
@@ -156,8 +177,11 @@ def test_a_disk_that_fills_up_under_a_grid(kit, tmp_path):
 def test_a_killed_grid_leaves_no_process_behind(tmp_path, whom):
     kit = Kit(tmp_path, **SMALL)
     notebook = kit.folder / "notebooks" / "03_train.ipynb"
-    notebook.write_text(notebook.read_text().replace('print(f\\"{name} begins\\", flush=True)',
-                                                     'print(name, flush=True); import time; time.sleep(600)'))
+    notebook.write_text(
+        notebook.read_text().replace(
+            'print(f\\"{name} begins\\", flush=True)', "print(name, flush=True); import time; time.sleep(600)"
+        )
+    )
     process = kit.start()
     deadline = time.time() + 120
     while not list(kit.run.glob("notebooks/03_train/*.ipynb")) or "train" not in (kit.home / "journal").read_text():

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from lib import influence as inf
-from lib.files import KitError
+from lib.common.files import KitError
+from lib.influence import influence as inf
 from lib.influence import power, simulate
 from lib.influence.inference import adjust, margin, t_test
 from lib.influence.simulate import World

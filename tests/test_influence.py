@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from lib import influence as inf
-from lib.files import KitError
+from lib.common.files import KitError
+from lib.influence import influence as inf
 from lib.influence import simulate
 from lib.influence.simulate import FACTORS, World
 
@@ -84,13 +84,7 @@ def test_closed_form_equals_numpy_and_statsmodels(table, terms, gaps):
 def test_two_sample_t_is_the_one_factor_case():
     random = np.random.default_rng(0)
     table = pd.DataFrame(
-        {
-            "A": [0, 1] * 6,
-            "seed": range(12),
-            "task": "T",
-            "type": "STS",
-            "score": random.uniform(0.4, 0.6, 12),
-        }
+        {"A": [0, 1] * 6, "seed": range(12), "task": "T", "type": "STS", "score": random.uniform(0.4, 0.6, 12)}
     )
     row = inf.effects(table).iloc[0]
     a, b = (table.loc[table["A"] == v, "score"] for v in (1, 0))
@@ -468,7 +462,7 @@ def test_draws_are_compared_run_against_run():
 
 def test_import_is_light():
     heavy = "('torch', 'mteb', 'statsmodels', 'transformers')"
-    code = f"import sys; import lib.influence; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys; import lib.influence.influence; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -11,18 +11,19 @@ import pandas as pd
 import pytest
 from scoring_kit import hub_set, lines, rows_of
 
-from lib import inspection, sources
-from lib.cleaning import clean, evaltexts
-from lib.cleaning.dedup import jaccard, shingles
-from lib.dataset import Maker
+from lib.common.files import KitError, read_json, read_jsonl, write_json, write_jsonl
+from lib.common.triplets import Triplet, read_triplets
 from lib.figures import data as draw
-from lib.files import KitError, read_json, read_jsonl, write_json, write_jsonl
-from lib.generation import write_report
-from lib.inspection import samples
-from lib.params import CleaningParams, load
-from lib.sources import hub
-from lib.sources.export import export
-from lib.triplets import Triplet, read_triplets
+from lib.generate import sources
+from lib.generate.cleaning import clean
+from lib.generate.dataset import Maker
+from lib.generate.duplicates import jaccard, shingles
+from lib.generate.export import export
+from lib.generate.generate import write_report
+from lib.inspect import samples
+from lib.inspect import tables as inspection
+from lib.params.params import CleaningParams, load
+from lib.score import evaltexts, hub
 
 TWO = ("short_long", "bitext")
 
@@ -33,9 +34,17 @@ def encode(texts):
 
 
 def run(folder, profile, categories=TWO, **overrides):
-    params = load("classroom", {"paths.runs": str(folder), "profile": profile, "paths.figures": str(folder / "figures"),
-                                "generation.n": {"short_long": 100, "bitext": 50}, **overrides})
-    maker = Maker(params, encode=encode)
+    params = load(
+        "classroom",
+        {
+            "paths.runs": str(folder),
+            "profile": profile,
+            "paths.figures": str(folder / "figures"),
+            "generation.n": {"short_long": 100, "bitext": 50},
+            **overrides,
+        },
+    )
+    maker = Maker(params, evaltexts.evaluation_texts(params), encode=encode)
     for category in categories:
         maker.make(category, progress=False)
     write_report(params, maker.counts, maker.out)
@@ -101,9 +110,15 @@ def test_the_funnel_adds_up(study):
 def test_released_triplets_have_no_answers_and_are_inspected_all_the_same(study):
     good = {c: read_triplets(study.params.run_dir / "data" / "triplets" / f"{c}.jsonl") for c in TWO}
     export(study.folder / "rel", good, "LLaMA-3.1-8B-Instruct")
-    params = run(study.folder, "released", **{
-        "generation.backend": "released", "generation.location": str(study.folder / "rel"),
-        "generation.model": "LLaMA-3.1-8B-Instruct"})
+    params = run(
+        study.folder,
+        "released",
+        **{
+            "generation.backend": "released",
+            "generation.location": str(study.folder / "rel"),
+            "generation.model": "LLaMA-3.1-8B-Instruct",
+        },
+    )
     places = inspection.folders(params)
     stages, _, reports = inspection.funnel(places, params, {})
     assert list(places) == ["LLaMA-3.1-8B-Instruct"] and list(stages["kept"]) == [100, 50]
@@ -129,8 +144,10 @@ def test_overlap_figure_equals_a_recount(study):
     row = drawn.set_index(["generator", "category", "pair"]).loc[("bundled answers", "sl", "positive")]
     shares = []
     for t in read_triplets(study.places["bundled answers"] / "triplets" / "short_long.jsonl"):
-        query, positive = ({*"".join(c if c.isalnum() or c == "_" else " " for c in text.lower()).split()}
-                           for text in (t.query, t.positive))
+        query, positive = (
+            {*"".join(c if c.isalnum() or c == "_" else " " for c in text.lower()).split()}
+            for text in (t.query, t.positive)
+        )
         shares.append(len(query & positive) / min(len(query), len(positive)))
     assert row["texts"] == 100 and row["median"] == pytest.approx(np.median(shares), abs=0.02)
 
@@ -200,10 +217,20 @@ def test_mtebs_texts_are_those_of_the_files(monkeypatch):
     found = evaltexts.evaluation_texts(load("classroom", {"scoring.suite": names}))
     texts = sources.suite_texts()
     assert {name: set(found[name]) for name in names} == {name: set(texts[name]) for name in names}
-    assert len(list(evaltexts.evaluation_texts(load("classroom", {
-        "scoring.suite": names, "cleaning.contamination_limit": 7}))["TechSTS"])) == 7
+    assert (
+        len(
+            list(
+                evaltexts.evaluation_texts(
+                    load("classroom", {"scoring.suite": names, "cleaning.contamination_limit": 7})
+                )["TechSTS"]
+            )
+        )
+        == 7
+    )
     hub.online.cache_clear()
-    with pytest.raises(KitError, match="needs the texts of .* and 40 more: no network, .* or set cleaning.contamination to off"):
+    with pytest.raises(
+        KitError, match="needs the texts of .* and 40 more: no network, .* or set cleaning.contamination to off"
+    ):
         evaltexts.evaluation_texts(load("classroom", {"scoring.suite": "MTEB(eng, v2)"}))
     hub.online.cache_clear()
 
@@ -222,13 +249,19 @@ def test_sets_brought_by_hand_are_compared_and_offline_ones_named_at_once(tmp_pa
         lines(folder / "test.jsonl", rows)
         found = evaltexts.evaluation_texts(load("classroom", given))
         for _ in range(2):  # once per category; mteb forgets the folder when it unloads the data
-            assert sorted(found["STS12"]) == sorted(text for row in rows for text in (row["sentence1"], row["sentence2"]))
+            assert sorted(found["STS12"]) == sorted(
+                text for row in rows for text in (row["sentence1"], row["sentence2"])
+            )
     started = time.perf_counter()
     with pytest.raises(KitError) as caught:
         evaltexts.evaluation_texts(load("classroom", {**given, "scoring.suite": ["STS12", "STS13", "BIOSSES"]}))
     assert time.perf_counter() - started < 5 and "\n" not in str(caught.value)
-    assert "needs the texts of STS13 and 1 more" in str(caught.value) and "hf download mteb/sts13-sts" in str(caught.value)
-    evaltexts.evaluation_texts(load("classroom", {**given, "scoring.suite": ["STS12", "STS13"], "scoring.exclude": ["STS13"]}))
+    assert "needs the texts of STS13 and 1 more" in str(caught.value) and "hf download mteb/sts13-sts" in str(
+        caught.value
+    )
+    evaltexts.evaluation_texts(
+        load("classroom", {**given, "scoring.suite": ["STS12", "STS13"], "scoring.exclude": ["STS13"]})
+    )
     hub.online.cache_clear()
 
 
@@ -236,15 +269,21 @@ def test_sets_brought_by_hand_are_compared_and_offline_ones_named_at_once(tmp_pa
 def test_the_notebook_runs_and_writes_what_it_says(study, tmp_path):
     import papermill
 
-    from lib.params import ROOT
+    from lib.common.bundled import ROOT
 
     overrides = {"profile": "good", "paths.runs": str(study.folder), "paths.figures": str(tmp_path)}
     papermill.execute_notebook(
-        str(ROOT / "notebooks" / "02_inspect.ipynb"), str(tmp_path / "out.ipynb"), cwd=str(ROOT / "notebooks"),
-        kernel_name="python3", progress_bar=False, parameters={"compare": ["worse"], "overrides": overrides})
+        str(ROOT / "notebooks" / "02_inspect.ipynb"),
+        str(tmp_path / "out.ipynb"),
+        cwd=str(ROOT / "notebooks"),
+        kernel_name="python3",
+        progress_bar=False,
+        parameters={"compare": ["worse"], "overrides": overrides},
+    )
     names = ("data_counts", "data_lengths", "data_languages", "data_overlap")
     assert {path.name for path in (tmp_path / "good").iterdir()} == {
-        f"{name}.{kind}" for name in names for kind in ("svg", "png", "csv")}
+        f"{name}.{kind}" for name in names for kind in ("svg", "png", "csv")
+    }
     table = pd.read_csv(tmp_path / "good" / "data_counts.csv")
     stages, *_ = inspection.funnel(study.places, study.params, sources.suite_texts())
     pd.testing.assert_frame_equal(table, stages)
@@ -253,8 +292,23 @@ def test_the_notebook_runs_and_writes_what_it_says(study, tmp_path):
 
 
 def test_a_triplet_without_a_negative_is_shown_as_such():
-    data = pd.DataFrame([{"generator": "g", "code": "ss", "category": "short-short", "task": "T.", "language": "",
-                          "id": "1", "query": "q", "positive": "p", "negative": "", "words_query": 1,
-                          "words_positive": 1, "words_negative": 0}])
+    data = pd.DataFrame(
+        [
+            {
+                "generator": "g",
+                "code": "ss",
+                "category": "short-short",
+                "task": "T.",
+                "language": "",
+                "id": "1",
+                "query": "q",
+                "positive": "p",
+                "negative": "",
+                "words_query": 1,
+                "words_positive": 1,
+                "words_negative": 0,
+            }
+        ]
+    )
     assert "none, in-batch negatives only" in samples.page(data)
     assert Triplet("T.", "q", "p").negative == ""

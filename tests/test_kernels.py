@@ -7,8 +7,9 @@ import copy
 import pytest
 import torch
 
-from lib.files import KitError
-from lib.kernels import InputError, fuse_lora, infonce, infonce_torch, pool, pool_ragged, reference, unfuse_lora
+from lib.common.files import KitError
+from lib.kernels import InputError, infonce, infonce_torch, pool, pool_ragged, reference
+from lib.kernels.lora import fuse_lora, unfuse_lora
 
 
 def unit(rows, dim, seed, dtype=torch.float64):
@@ -39,7 +40,7 @@ SIZES = [(1, 1, 1), (1, 5, 3), (2, 2, 7), (7, 21, 13), (33, 67, 48), (64, 64, 38
 @pytest.mark.parametrize("rows, columns, dim", SIZES)
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_loss_equals_reference(rows, columns, dim, reduction, monkeypatch):
-    monkeypatch.setattr(infonce_torch, "STRIP", 3 * columns)        # several strips, the last one shorter
+    monkeypatch.setattr(infonce_torch, "STRIP", 3 * columns)  # several strips, the last one shorter
     query, texts = unit(rows, dim, 1), unit(columns, dim, 2)
     settings = dict(temperature=0.05, reduction=reduction)
     want = gradients(reference.infonce, query, texts, **settings)
@@ -53,7 +54,7 @@ def test_bfloat16_input_sums_in_fp32():
     loss, left, right = gradients(infonce, query, texts)
     assert loss.dtype == torch.float32 and left.dtype == right.dtype == torch.bfloat16
     close([loss], want[:1], 1e-6)
-    close([left, right], want[1:], 2 ** -8)                          # one rounding of the result, no more
+    close([left, right], want[1:], 2**-8)  # one rounding of the result, no more
 
 
 IDS = {
@@ -69,14 +70,16 @@ IDS = {
 def test_masks_equal_reference(name, in_batch):
     generator = torch.Generator().manual_seed(5)
     query, texts = unit(12, 9, 6), unit(36, 9, 7)
-    every = dict(candidate_ids=torch.randint(0, 15, (36,), generator=generator),
-                 query_ids=torch.randint(10, 16, (12,), generator=generator),
-                 known_ids=torch.randint(0, 15, (12, 2), generator=generator))
+    every = dict(
+        candidate_ids=torch.randint(0, 15, (36,), generator=generator),
+        query_ids=torch.randint(10, 16, (12,), generator=generator),
+        known_ids=torch.randint(0, 15, (12, 2), generator=generator),
+    )
     settings = {key: every[key] for key in IDS[name]} | dict(in_batch=in_batch, temperature=0.5)
     want = gradients(reference.infonce, query, texts, **settings)
     close(gradients(infonce, query, texts, **settings), want, 1e-12)
     free = gradients(reference.infonce, query, texts, in_batch=in_batch, temperature=0.5)
-    assert abs(want[0] - free[0]) > 1e-6                             # the mask changed something
+    assert abs(want[0] - free[0]) > 1e-6  # the mask changed something
 
 
 def test_targets_may_repeat_and_candidates_be_shared():
@@ -96,13 +99,14 @@ def test_without_in_batch_negatives(negatives):
         by_hand = torch.log1p(torch.exp((query * (texts[4:] - texts[:4])).sum(1) / 0.02))
         close([infonce(query, texts, **settings)], [by_hand], 1e-12)
     else:
-        assert infonce(query, texts, **settings)[2] == 0             # no negative: nothing to learn
+        assert infonce(query, texts, **settings)[2] == 0  # no negative: nothing to learn
 
 
 def test_gradcheck():
     query, texts = unit(5, 4, 12).requires_grad_(), unit(11, 4, 13).requires_grad_()
     ids = torch.tensor([0, 1, 2, 3, 4, 0, 1, 5, 5, 6, 7])
     for reduction in ("mean", "none"):
+
         def loss(q, c, how=reduction):
             return infonce(q, c, temperature=0.3, candidate_ids=ids, reduction=how)
 
@@ -119,19 +123,30 @@ def test_only_one_side_needs_a_gradient_and_large_scores_stay_finite():
         assert infonce(query, texts) == loss
 
 
-@pytest.mark.parametrize("change, word", [
-    (dict(temperature=0), "temperature"), (dict(temperature=-1.0), "temperature"),
-    (dict(temperature=True), "temperature"),
-    (dict(targets=torch.tensor([0, 1, 9])), "targets"), (dict(targets=torch.tensor([0, 1])), "targets"),
-    (dict(targets=torch.tensor([0.0, 1.0, 2.0])), "targets"), (dict(targets=torch.tensor([-1, 1, 2])), "targets"),
-    (dict(candidates=unit(6, 5, 1)), "dimensions"), (dict(candidates=unit(6, 4, 1).float()), "cast"),
-    (dict(candidates=unit(2, 4, 1)), "positives first"), (dict(query=unit(3, 4, 1)[0]), "query"),
-    (dict(query=unit(3, 4, 1)[:0]), "query"), (dict(reduction="avg"), "reduction"), (dict(backend="cuda"), "backend"),
-    (dict(query_ids=torch.arange(3)), "candidate_ids"), (dict(candidate_ids=torch.arange(5)), "candidate_ids"),
-    (dict(negatives=torch.zeros(3, 1, dtype=torch.int64)), "in_batch"),
-    (dict(in_batch=False, candidates=unit(5, 4, 1)), "negatives"),
-    (dict(in_batch=False, negatives=torch.full((3, 1), 6)), "negatives"),
-])
+@pytest.mark.parametrize(
+    "change, word",
+    [
+        (dict(temperature=0), "temperature"),
+        (dict(temperature=-1.0), "temperature"),
+        (dict(temperature=True), "temperature"),
+        (dict(targets=torch.tensor([0, 1, 9])), "targets"),
+        (dict(targets=torch.tensor([0, 1])), "targets"),
+        (dict(targets=torch.tensor([0.0, 1.0, 2.0])), "targets"),
+        (dict(targets=torch.tensor([-1, 1, 2])), "targets"),
+        (dict(candidates=unit(6, 5, 1)), "dimensions"),
+        (dict(candidates=unit(6, 4, 1).float()), "cast"),
+        (dict(candidates=unit(2, 4, 1)), "positives first"),
+        (dict(query=unit(3, 4, 1)[0]), "query"),
+        (dict(query=unit(3, 4, 1)[:0]), "query"),
+        (dict(reduction="avg"), "reduction"),
+        (dict(backend="cuda"), "backend"),
+        (dict(query_ids=torch.arange(3)), "candidate_ids"),
+        (dict(candidate_ids=torch.arange(5)), "candidate_ids"),
+        (dict(negatives=torch.zeros(3, 1, dtype=torch.int64)), "in_batch"),
+        (dict(in_batch=False, candidates=unit(5, 4, 1)), "negatives"),
+        (dict(in_batch=False, negatives=torch.full((3, 1), 6)), "negatives"),
+    ],
+)
 def test_bad_input_is_one_sentence(change, word):
     arguments = dict(query=unit(3, 4, 1), candidates=unit(6, 4, 2)) | change
     with pytest.raises(InputError, match=word) as caught:
@@ -142,6 +157,7 @@ def test_bad_input_is_one_sentence(change, word):
 
 # LoRA
 
+
 def lora_model(dtype=torch.float32, **settings):
     from peft import LoraConfig, get_peft_model
 
@@ -151,7 +167,7 @@ def lora_model(dtype=torch.float32, **settings):
     model = get_peft_model(stack, config)
     for name, weight in model.named_parameters():
         if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.1)                  # peft starts at 0, where A gets no gradient
+            torch.nn.init.normal_(weight, std=0.1)  # peft starts at 0, where A gets no gradient
     return model
 
 
@@ -185,8 +201,9 @@ def test_fused_lora_formula():
     from lib.kernels.lora import LoraLinear
 
     for offset in (bias, None):
-        want = reference.lora_linear(x.double(), weight.double(), None if offset is None else offset.double(),
-                                     a.double(), b.double(), 0.5)
+        want = reference.lora_linear(
+            x.double(), weight.double(), None if offset is None else offset.double(), a.double(), b.double(), 0.5
+        )
         close([LoraLinear.apply(x, None, weight, offset, a, b, 0.5)], [want], 1e-6)
 
 
@@ -198,7 +215,8 @@ def test_fused_lora_gradcheck():
     weight, bias = torch.randn(5, 4, dtype=torch.float64), torch.randn(5, dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda x, a, b: LoraLinear.apply(x, None, weight, bias, a, b, 0.7), (x, a, b))
     assert torch.autograd.gradcheck(
-        lambda x, d, a, b: LoraLinear.apply(x, d, weight, bias, a, b, 0.7), (x, dropped, a, b))
+        lambda x, d, a, b: LoraLinear.apply(x, d, weight, bias, a, b, 0.7), (x, dropped, a, b)
+    )
 
 
 def test_fused_lora_keeps_peft_files(tmp_path):
@@ -226,9 +244,14 @@ def test_fused_lora_falls_back_where_peft_must_decide():
     model.add_adapter("second", LoraConfig(target_modules=["0", "2"], r=2, init_lora_weights=False))
     plain = copy.deepcopy(model)
     fuse_lora(model)
-    for prepare in (lambda m: m.set_adapter("second"), lambda m: m.base_model.set_adapter(["default", "second"]),
-                    lambda m: m.base_model.disable_adapter_layers(), lambda m: m.base_model.enable_adapter_layers(),
-                    lambda m: m.merge_adapter(), lambda m: m.unmerge_adapter()):
+    for prepare in (
+        lambda m: m.set_adapter("second"),
+        lambda m: m.base_model.set_adapter(["default", "second"]),
+        lambda m: m.base_model.disable_adapter_layers(),
+        lambda m: m.base_model.enable_adapter_layers(),
+        lambda m: m.merge_adapter(),
+        lambda m: m.unmerge_adapter(),
+    ):
         prepare(model), prepare(plain)
         close([model(x)], [plain(x)], 1e-6)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -263,13 +286,14 @@ def test_bf16_base_keeps_no_fp32_copy_of_inputs():
             model(x)
         return [t for t in saved if t.dtype == torch.float32 and t.shape[0] == 64 and t.shape[-1] in (24, 40)]
 
-    assert fp32_inputs()                                             # peft keeps them
+    assert fp32_inputs()  # peft keeps them
     fuse_lora(model)
     assert not fp32_inputs()
     close(outcome(model, x.detach()), want, 0.03)
 
 
 # pooling
+
 
 @pytest.mark.parametrize("mode", ["mean", "cls", "last"])
 @pytest.mark.parametrize("normalize", [True, False])
@@ -279,14 +303,21 @@ def test_pooling_padded_and_ragged(mode, normalize):
     ragged = torch.cat([row[:n] for row, n in zip(hidden, lengths.tolist(), strict=True)])
     offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
     results = []
-    for function, states, where in ((reference.pool, hidden, lengths), (pool, hidden, lengths),
-                                    (pool_ragged, ragged, offsets), (pool_ragged, ragged[None], offsets)):
+    for function, states, where in (
+        (reference.pool, hidden, lengths),
+        (pool, hidden, lengths),
+        (pool_ragged, ragged, offsets),
+        (pool_ragged, ragged[None], offsets),
+    ):
         states = states.clone().requires_grad_()
         pooled = function(states, where, mode, normalize)
         (pooled * torch.arange(50).view(5, 10)).sum().backward()
         grad = states.grad if states.dim() == 3 and len(states) == 5 else None
-        real = states.grad.view(-1, 10) if grad is None else torch.cat(
-            [row[:n] for row, n in zip(grad, lengths.tolist(), strict=True)])
+        real = (
+            states.grad.view(-1, 10)
+            if grad is None
+            else torch.cat([row[:n] for row, n in zip(grad, lengths.tolist(), strict=True)])
+        )
         results.append((pooled.detach(), real))
     for got in results[1:]:
         close(got, results[0], 1e-12)

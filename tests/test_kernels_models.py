@@ -9,12 +9,12 @@ from lib.kernels import (
     InputError,
     common_prefix,
     forward_with_prefix,
-    fuse_lora,
     pool,
     pooled_last_layer,
     supports_last_layer,
     supports_prefix,
 )
+from lib.kernels.lora import fuse_lora
 
 LENGTHS = torch.tensor([1, 9, 4, 9, 6])
 FAMILIES = ["llama", "mistral", "mistral-sliding", "qwen2", "qwen2-sliding", "qwen3", "bert", "roberta"]
@@ -27,17 +27,26 @@ def tiny(family, fused=False, dropout=0.0):
 
     torch.manual_seed(0)
     kind = family.removesuffix("-sliding")
-    settings = dict(vocab_size=50, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
-                    max_position_embeddings=64)
+    settings = dict(
+        vocab_size=50,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        max_position_embeddings=64,
+    )
     if kind not in ("bert", "roberta"):
         settings |= dict(num_key_value_heads=2, head_dim=8, attention_dropout=0.0)
     if kind == "mistral":
         settings |= dict(sliding_window=3 if family.endswith("sliding") else None)
-    if family == "qwen2-sliding":                                    # the first layer is full, the others slide
+    if family == "qwen2-sliding":  # the first layer is full, the others slide
         settings |= dict(use_sliding_window=True, sliding_window=3, max_window_layers=1)
     model = AutoModel.from_config(AutoConfig.for_model(kind, **settings), attn_implementation="sdpa").eval()
-    targets = (["query", "key", "value", "dense"] if kind in ("bert", "roberta")
-               else ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"])
+    targets = (
+        ["query", "key", "value", "dense"]
+        if kind in ("bert", "roberta")
+        else ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    )
     model = get_peft_model(model, LoraConfig(target_modules=targets, r=4, lora_dropout=dropout))
     for name, weight in model.named_parameters():
         if "lora_B" in name:
@@ -81,7 +90,7 @@ def test_last_layer_equals_full_layer(family, fused):
     pruned = torch.nn.functional.normalize(states[:, 0], dim=1)
     same(pruned, full)
     same(gradients(model, pruned), want)
-    assert model(**inputs(model)).last_hidden_state.shape[1] == 9    # the full layer is back
+    assert model(**inputs(model)).last_hidden_state.shape[1] == 9  # the full layer is back
 
 
 @pytest.mark.parametrize("family", ["mistral", "mistral-sliding", "qwen3"])
@@ -117,7 +126,7 @@ def test_shared_prefix_equals_full_texts(family, length, pruned):
 
 def test_prefix_is_found_on_tokens():
     assert common_prefix([[1, 2, 3, 4], [1, 2, 5], [1, 2, 3, 9, 9]]) == 2
-    assert common_prefix([[1, 2, 3], [1, 2, 3]]) == 2                # one token stays
+    assert common_prefix([[1, 2, 3], [1, 2, 3]]) == 2  # one token stays
     assert common_prefix([[1, 2, 3], [1, 2]]) == 1
     assert common_prefix([[4], [4, 5]]) == 0 and common_prefix([[7]]) == 0 and common_prefix([]) == 0
     assert common_prefix([[1, 2], [3, 4]]) == 0

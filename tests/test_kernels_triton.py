@@ -28,10 +28,15 @@ inside = pytest.mark.skipif(not READY, reason="runs in the process that test_in_
 @pytest.mark.skipif(READY, reason="already under the interpreter or on a GPU")
 def test_in_a_fresh_process():
     environment = os.environ | {"TRITON_INTERPRET": "1"}
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
-                          env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-    assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= 20     # they ran and were not skipped
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= 20  # they ran and were not skipped
 
 
 def test_no_inline_assembly_and_no_tf32():
@@ -87,12 +92,12 @@ SIZES = [(1, 1, 1), (1, 7, 5), (3, 3, 17), (17, 31, 33), (65, 129, 70), (130, 13
 def test_triton_equals_reference(rows, columns, dim, dtype, monkeypatch):
     from lib.kernels import infonce_triton
 
-    monkeypatch.setattr(infonce_triton, "SLAB", 20 * columns)        # several slabs, the last one shorter
+    monkeypatch.setattr(infonce_triton, "SLAB", 20 * columns)  # several slabs, the last one shorter
     (query, texts), _ = fresh(rows, columns, dim, dtype)
     want = gradients(reference.infonce, query.double(), texts.double(), reduction="none", temperature=0.05)
     got = gradients(infonce, query, texts, reduction="none", temperature=0.05, backend="triton")
     assert got[0].dtype == torch.float32 and got[1].dtype == got[2].dtype == dtype
-    tolerance = {torch.float32: 2e-5, torch.bfloat16: 2 ** -6, torch.float16: 2 ** -9}[dtype]
+    tolerance = {torch.float32: 2e-5, torch.bfloat16: 2**-6, torch.float16: 2**-9}[dtype]
     for one, other, relative in zip(got, want, (2e-5, tolerance, tolerance), strict=True):
         assert torch.isfinite(one).all()
         # the floor is for a lone candidate, whose loss and gradients are zero
@@ -102,10 +107,13 @@ def test_triton_equals_reference(rows, columns, dim, dtype, monkeypatch):
 @inside
 def test_masks_targets_and_one_sided_gradients(monkeypatch):
     (query, texts), generator = fresh(37, 90, 24, torch.float32)
-    settings = dict(targets=torch.randint(0, 90, (37,), generator=generator),
-                    candidate_ids=torch.randint(0, 40, (90,), generator=generator),
-                    query_ids=torch.randint(35, 50, (37,), generator=generator),
-                    known_ids=torch.randint(0, 40, (37, 2), generator=generator), temperature=0.3)
+    settings = dict(
+        targets=torch.randint(0, 90, (37,), generator=generator),
+        candidate_ids=torch.randint(0, 40, (90,), generator=generator),
+        query_ids=torch.randint(35, 50, (37,), generator=generator),
+        known_ids=torch.randint(0, 40, (37, 2), generator=generator),
+        temperature=0.3,
+    )
     settings = {key: value.to(DEVICE) if torch.is_tensor(value) else value for key, value in settings.items()}
     want = gradients(reference.infonce, query.double(), texts.double(), **settings)
     close(gradients(infonce, query, texts, backend="triton", **settings), want, 2e-5)
@@ -118,6 +126,6 @@ def test_masks_targets_and_one_sided_gradients(monkeypatch):
 @inside
 def test_a_query_that_sees_only_its_positive_has_no_loss():
     (query, texts), _ = fresh(20, 200, 16, torch.float32)
-    ids = torch.zeros(200, dtype=torch.int64, device=DEVICE)         # every candidate is a copy of every positive
+    ids = torch.zeros(200, dtype=torch.int64, device=DEVICE)  # every candidate is a copy of every positive
     loss, left, right = gradients(infonce, query, texts, candidate_ids=ids, backend="triton")
     assert loss.abs() < 1e-4 and left.abs().max() < 1e-3 and right.abs().max() < 1e-3

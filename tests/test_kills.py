@@ -18,9 +18,13 @@ import pytest
 from grids import MARK, cut, gone, reproduce, start
 
 from lib.grid import status
-from lib.params import load
+from lib.params.params import load
 
-KILLS, SEED, WHOLE = int(os.environ.get("KILLS", 30)), int(os.environ.get("KILL_SEED", 0)), os.environ.get("KILL_GRID") == "full"
+KILLS, SEED, WHOLE = (
+    int(os.environ.get("KILLS", 30)),
+    int(os.environ.get("KILL_SEED", 0)),
+    os.environ.get("KILL_GRID") == "full",
+)
 STAGES = ("start", "generate", "inspect", "train", "score", "collect", "influence")
 WEIGHTS = (2, 4, 2, 7, 8, 1, 4)
 NOTEBOOKS = {"01": "generate", "02": "inspect", "03": "train", "04": "score", "05": "influence"}
@@ -42,7 +46,11 @@ def reference(tmp_path_factory):
         assert process.returncode == 0, out + err
     spans = {"start": 5.0, "collect": 0.6}
     for stage in NOTEBOOKS.values():
-        seconds = [job.seconds for job in status.jobs(load("classroom", overrides(folder))) if job.stage == stage and job.seconds]
+        seconds = [
+            job.seconds
+            for job in status.jobs(load("classroom", overrides(folder)))
+            if job.stage == stage and job.seconds
+        ]
         spans[stage] = sum(seconds) / len(seconds)
     return folder, spans
 
@@ -85,11 +93,26 @@ def linger(process: subprocess.Popen, stage: str, seconds: float) -> None:
 def finished(run: Path, busy: dict[str, str]) -> dict[Path, int]:
     """Return {file: when it was written} of all that is finished: adapters, kept scores, and results of jobs at rest."""
     adapters = [record.with_name("adapter_model.safetensors") for record in run.glob("models/*/*/.train.json")]
-    results = [*run.glob("models/*/*/train.json"), *run.glob("scores/*/seed?.csv"), run / "data/manifest.json", run / "inspect.json"]
+    results = [
+        *run.glob("models/*/*/train.json"),
+        *run.glob("scores/*/seed?.csv"),
+        run / "data/manifest.json",
+        run / "inspect.json",
+    ]
     names = {Path(notebook).stem.removeprefix("01_").removeprefix("02_") for notebook in busy}
-    resting = [path for path in results if path.exists() and time.time() - path.stat().st_mtime > 3 and not names & {
-        f"{path.parent.parent.name}-{path.parent.name}", f"{path.parent.name}-{path.stem}", path.stem,
-        "generate" if path.stem == "manifest" else ""}]
+    resting = [
+        path
+        for path in results
+        if path.exists()
+        and time.time() - path.stat().st_mtime > 3
+        and not names
+        & {
+            f"{path.parent.parent.name}-{path.parent.name}",
+            f"{path.parent.name}-{path.stem}",
+            path.stem,
+            "generate" if path.stem == "manifest" else "",
+        }
+    ]
     return {path: path.stat().st_mtime_ns for path in [*adapters, *run.glob("scores/store/*.json"), *resting]}
 
 
@@ -97,7 +120,7 @@ def finished(run: Path, busy: dict[str, str]) -> dict[Path, int]:
 def test_thirty_kills_and_then_the_same_bytes(reference, tmp_path):
     folder, spans = reference
     rng, hit, done = random.Random(SEED), Counter(), {}
-    aims = sorted([*STAGES, *rng.choices(STAGES, WEIGHTS, k=KILLS)][:max(KILLS, len(STAGES))], key=STAGES.index)
+    aims = sorted([*STAGES, *rng.choices(STAGES, WEIGHTS, k=KILLS)][: max(KILLS, len(STAGES))], key=STAGES.index)
     for aim in aims:
         process = start(overrides(tmp_path))
         wait_for(process, aim, tmp_path / "runs" / "classroom")
@@ -110,7 +133,9 @@ def test_thirty_kills_and_then_the_same_bytes(reference, tmp_path):
         hit.update(set(busy.values()))
         print(f"aimed at {aim}, hit {', '.join(sorted(set(busy.values())))}", flush=True)
         run = tmp_path / "runs" / "classroom"
-        again = [path.relative_to(run) for path, made in done.items() if not path.exists() or path.stat().st_mtime_ns != made]
+        again = [
+            path.relative_to(run) for path, made in done.items() if not path.exists() or path.stat().st_mtime_ns != made
+        ]
         assert not again, f"finished before the kill, and done again: {again}"
         done |= finished(run, busy)
     assert set(hit) == set(STAGES), hit
@@ -122,6 +147,16 @@ def test_thirty_kills_and_then_the_same_bytes(reference, tmp_path):
 
 def same(one: Path, other: Path) -> list[str]:
     """Return the names of results and adapters that differ."""
-    names = ["results.csv", "draws.csv", *(str(path.relative_to(other / "runs/classroom")) for path in
-                                           other.glob("runs/classroom/models/*/*/adapter_*"))]
-    return [name for name in names if (one / "runs/classroom" / name).read_bytes() != (other / "runs/classroom" / name).read_bytes()]
+    names = [
+        "results.csv",
+        "draws.csv",
+        *(
+            str(path.relative_to(other / "runs/classroom"))
+            for path in other.glob("runs/classroom/models/*/*/adapter_*")
+        ),
+    ]
+    return [
+        name
+        for name in names
+        if (one / "runs/classroom" / name).read_bytes() != (other / "runs/classroom" / name).read_bytes()
+    ]

@@ -6,11 +6,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from lib.files import KitError
-from lib.negatives import candidates, encoder, mine
-from lib.negatives.nearest import top_k
-from lib.params import NegativesParams
-from lib.triplets import Triplet
+from lib.common.files import KitError
+from lib.common.triplets import Triplet
+from lib.generate.nearest import top_k
+from lib.generate.negatives import candidates, encoder, mine
+from lib.params.params import NegativesParams
 
 
 def unit(rng, n, d=24):
@@ -31,8 +31,10 @@ def plain(queries, candidates_, k, ceiling=None, forbidden=(), groups=()):
     best = np.take_along_axis(scores, order, axis=1)
     order[np.isneginf(best)] = -1
     pad = k - order.shape[1]
-    return (np.pad(best, ((0, 0), (0, max(pad, 0))), constant_values=-np.inf),
-            np.pad(order, ((0, 0), (0, max(pad, 0))), constant_values=-1))
+    return (
+        np.pad(best, ((0, 0), (0, max(pad, 0))), constant_values=-np.inf),
+        np.pad(order, ((0, 0), (0, max(pad, 0))), constant_values=-1),
+    )
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -43,8 +45,12 @@ def test_blocks_give_what_a_full_sort_gives(seed):
     ceiling = rng.uniform(-0.2, 0.6, n).astype(np.float32)
     forbidden = [(int(rng.integers(n)), int(rng.integers(m))) for _ in range(2 * n)]
     groups = [(rng.integers(0, 3, n), rng.integers(0, 3, m))]
-    for options in ({}, {"ceiling": ceiling}, {"forbidden": forbidden, "groups": groups},
-                    {"ceiling": ceiling, "forbidden": forbidden, "groups": groups}):
+    for options in (
+        {},
+        {"ceiling": ceiling},
+        {"forbidden": forbidden, "groups": groups},
+        {"ceiling": ceiling, "forbidden": forbidden, "groups": groups},
+    ):
         want_scores, want = plain(queries, corpus, k, **options)
         for block, chunk, threads in ((7, 11, 1), (64, 100, 2), (1000, 1000, 1)):
             scores, found = top_k(queries, corpus, k, block=block, chunk=chunk, threads=threads, **options)
@@ -80,14 +86,18 @@ def encode(texts):
 
 def rows(category="short_short"):
     """Thirty pairs, three tasks, two languages; queries are the first thirty words, positives the others."""
-    return [Triplet(f"task {i % 3}", WORDS[i], WORDS[30 + i], "", category, ("English", "German")[i % 2], f"r{i}")
-            for i in range(30)]
+    return [
+        Triplet(f"task {i % 3}", WORDS[i], WORDS[30 + i], "", category, ("English", "German")[i % 2], f"r{i}")
+        for i in range(30)
+    ]
 
 
 def test_negatives_are_never_the_own_positive_nor_an_equal_text():
     given = rows()
-    given += [Triplet("task 0", WORDS[0].upper() + "!", WORDS[40], "", "short_short", "English"),  # the same query
-              Triplet("task 1", "other", WORDS[1], "", "short_short", "English")]  # its positive is row 1's query
+    given += [
+        Triplet("task 0", WORDS[0].upper() + "!", WORDS[40], "", "short_short", "English"),  # the same query
+        Triplet("task 1", "other", WORDS[1], "", "short_short", "English"),
+    ]  # its positive is row 1's query
     for strategy in ("nearest", "random_of_top_k"):
         options = NegativesParams(strategy={"short_short": strategy}, margin=0.0, same_language=False, top_k=31)
         for seed in range(20):
@@ -147,7 +157,7 @@ def test_the_papers_draw_is_uniform_over_the_top_ten():
     rank = [{found.texts[i]: place for place, i in enumerate(line)} for line in found.indices]
     counts = Counter()
     for seed in range(300):
-        from lib.negatives import _choose
+        from lib.generate.negatives import _choose
 
         for number, triplet in enumerate(given):
             chosen = _choose(triplet, found, number, options.model_copy(update={"seed": seed}), "random_of_top_k")
@@ -157,8 +167,12 @@ def test_the_papers_draw_is_uniform_over_the_top_ten():
 
 
 def test_each_category_has_its_strategy_and_its_own_corpus():
-    given = [*rows("short_short"), *(Triplet("t", t.query, t.positive, "own", "short_long", "English") for t in rows()),
-             Triplet("t", "q", "p", "kept", "sts"), Triplet("t", "q", "p", "gone", "bitext")]
+    given = [
+        *rows("short_short"),
+        *(Triplet("t", t.query, t.positive, "own", "short_long", "English") for t in rows()),
+        Triplet("t", "q", "p", "kept", "sts"),
+        Triplet("t", "q", "p", "gone", "bitext"),
+    ]
     options = NegativesParams(strategy={"short_short": "nearest", "short_long": "llm", "bitext": "none"}, margin=0.0)
     found = mine(given, options, encode)
     assert [t.negative for t in found[30:60]] == ["own"] * 30
@@ -188,8 +202,8 @@ def test_the_query_template_reaches_the_encoder():
 @pytest.mark.slow
 def test_the_bundled_encoder_finds_sensible_negatives():
     """Real MiniLM: dictionary definitions get other definitions, closer to the query than a random text."""
-    from lib import sources
-    from lib.generation import to_triplets
+    from lib.generate import sources
+    from lib.generate.generate import to_triplets
 
     triplets, _ = to_triplets("short_short", sources.responses("short_short")[:80])
     options = NegativesParams(same_task=True)

@@ -6,7 +6,7 @@ import sys
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from lib.params import ROOT
+from lib.common.bundled import ROOT
 
 CELLS = {
     "01_generate": "params_file = 'classroom'\noverrides = {}",

@@ -5,9 +5,10 @@ import os
 
 import pytest
 
-from lib.files import KitError
+from lib.common.bundled import ROOT
+from lib.common.files import KitError
 from lib.grid import notebooks
-from lib.params import ROOT, load
+from lib.params.params import load
 
 
 def cell(source, **metadata):
@@ -17,7 +18,9 @@ def cell(source, **metadata):
 def write(path, *cells):
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"cells": list(cells), "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 4}))
+    path.write_text(
+        json.dumps({"cells": list(cells), "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 4})
+    )
     return path
 
 
@@ -42,9 +45,18 @@ def test_the_committed_notebooks_are_clean():
 
 def test_what_belongs_to_one_run_is_taken_out():
     kernel = {"display_name": "Python 3", "name": "python3"}
-    streams = [{"output_type": "stream", "name": "stderr", "text": text} for text in ("a bar:  50%\r", "a bar: 100%", "\n")]
-    dirty = {"metadata": {"papermill": {"duration": 3}, "kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 4, "cells": [
-        cell("1", papermill={}, execution={}, tags=["parameters"]), {**cell("2", tags=[]), "outputs": streams}]}
+    streams = [
+        {"output_type": "stream", "name": "stderr", "text": text} for text in ("a bar:  50%\r", "a bar: 100%", "\n")
+    ]
+    dirty = {
+        "metadata": {"papermill": {"duration": 3}, "kernelspec": kernel},
+        "nbformat": 4,
+        "nbformat_minor": 4,
+        "cells": [
+            cell("1", papermill={}, execution={}, tags=["parameters"]),
+            {**cell("2", tags=[]), "outputs": streams},
+        ],
+    }
     clean = notebooks.cleaned(dirty)
     assert clean["metadata"] == {"kernelspec": kernel}
     assert [one["metadata"] for one in clean["cells"]] == [{"tags": ["parameters"]}, {}]

@@ -7,8 +7,8 @@ import random
 import pytest
 from engine_kit import WORDS, tokenizer
 
+from lib.common.files import KitError
 from lib.embedder.packing import distinct, micro_batches, padded, padding_share, padding_table, ragged, tokenize
-from lib.files import KitError
 
 
 def test_eos_is_appended_once_and_survives_truncation():
@@ -17,7 +17,7 @@ def test_eos_is_appended_once_and_survives_truncation():
     rows = tokenize(words, ["w1 w2", " ".join(WORDS[:30]), ""], max_length=8, eos=eos)
     assert [row[-1] for row in rows] == [eos] * 3 and [len(row) for row in rows] == [3, 8, 1]
     assert [row.count(eos) for row in rows] == [1, 1, 1]
-    assert tokenize(words, ["w1 </s>"], 8, eos)[0].count(eos) == 1     # a tokenizer that appends it by itself
+    assert tokenize(words, ["w1 </s>"], 8, eos)[0].count(eos) == 1  # a tokenizer that appends it by itself
 
 
 def test_a_text_without_tokens_is_refused():

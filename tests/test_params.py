@@ -5,8 +5,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.files import KitError
-from lib.params import find, load
+from lib.common.files import KitError
+from lib.params.params import find, load
 
 VALUES = {
     "study.seeds": [3],

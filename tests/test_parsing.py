@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lib import sources
-from lib.files import KitError
-from lib.parsing import REASONS, Parsed, Rejection, parse_brainstorm, parse_response
-from lib.prompts import BRAINSTORMED, KEYS
+from lib.common.files import KitError
+from lib.generate import sources
+from lib.generate.parsing import REASONS, Parsed, Rejection, parse_brainstorm, parse_response
+from lib.generate.prompts import BRAINSTORMED, KEYS
 
 PAIR = '{"input": "x", "positive_document": "y"}'
 CHARACTERS = "{}[]\"'\\,:\n\t “”‘’`\u200b\x00aSn0"

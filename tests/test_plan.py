@@ -6,19 +6,27 @@ import re
 import pytest
 from test_status import leave
 
-from lib import grid
-from lib.files import KitError
+from lib.common.files import KitError
 from lib.grid import plan, rehearsal, status, workload
+from lib.grid import run as grid
 from lib.grid.rehearsal import Sample, simulate
-from lib.params import load
+from lib.params.params import load
 from lib.params.stages import decisive
-from lib.scoring.scorefile import record_of, wanted_sets
+from lib.score.scorefile import record_of, wanted_sets
 
 
 @pytest.fixture
 def params(tmp_path):
-    return load("classroom", {"paths.runs": str(tmp_path), "study.categories": ["short_short", "long_long"],
-                              "study.seeds": [0, 1], "mixture.steps": 20, "training.batch_size": 32})
+    return load(
+        "classroom",
+        {
+            "paths.runs": str(tmp_path),
+            "study.categories": ["short_short", "long_long"],
+            "study.seeds": [0, 1],
+            "mixture.steps": 20,
+            "training.batch_size": 32,
+        },
+    )
 
 
 # ── counting ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -26,8 +34,16 @@ def test_steps_follow_the_budget():
     sizes = {"public": 1000, "short_short": 100, "long_long": 70}
     fixed = load("classroom", {"study.categories": ["short_short", "long_long"], "mixture.steps": 20})
     assert {workload.steps(fixed, run, sizes) for run in workload.runs(fixed)} == {20}
-    epochs = load("classroom", {"study.categories": ["short_short", "long_long"], "training.batch_size": 32,
-                                "mixture.budget": "fixed_epochs", "mixture.epochs": 2, "study.seeds": [0]})
+    epochs = load(
+        "classroom",
+        {
+            "study.categories": ["short_short", "long_long"],
+            "training.batch_size": 32,
+            "mixture.budget": "fixed_epochs",
+            "mixture.epochs": 2,
+            "study.seeds": [0],
+        },
+    )
     per_run = {run.name: workload.steps(epochs, run, sizes) for run in workload.runs(epochs)}
     assert per_run == {"none": 2 * 31, "ss": 2 * (31 + 3), "ll": 2 * (31 + 2), "ss+ll": 2 * (31 + 3 + 2)}
 
@@ -85,8 +101,18 @@ def test_the_overhead_beside_notebooks_is_found_from_the_wall_time():
 def sample():
     """A made-up measurement with round numbers."""
     notebooks = {"generate": 8, "inspect": 6, "train": 12, "score": 20, "influence": 9}
-    return Sample("measured: rehearsal", notebooks, step_seconds=0.5, step_tokens=4000, train_rest=4, score_work=15,
-                  score_tokens=1.0, between=1.0, start=5.0, megabytes={"adapter": 2.0, "data": 3.0, "scoring": 0.1})
+    return Sample(
+        "measured: rehearsal",
+        notebooks,
+        step_seconds=0.5,
+        step_tokens=4000,
+        train_rest=4,
+        score_work=15,
+        score_tokens=1.0,
+        between=1.0,
+        start=5.0,
+        megabytes={"adapter": 2.0, "data": 3.0, "scoring": 0.1},
+    )
 
 
 def test_a_plan_scales_a_rehearsal_to_the_study(params, monkeypatch):
@@ -118,8 +144,15 @@ def test_finished_jobs_are_trusted_before_a_rehearsal(params, monkeypatch):
 
 
 def test_reference_figures_are_called_derived_and_priced(tmp_path):
-    wanted = {"paths.runs": str(tmp_path), "study.seeds": [0], "mixture.steps": 100, "mixture.budget": "fixed_steps",
-              "training.batch_size": 2048, "plan.price": 2.0, "scoring.suite": "classroom"}
+    wanted = {
+        "paths.runs": str(tmp_path),
+        "study.seeds": [0],
+        "mixture.steps": 100,
+        "mixture.budget": "fixed_steps",
+        "training.batch_size": 2048,
+        "plan.price": 2.0,
+        "scoring.suite": "classroom",
+    }
     params = load("paper", wanted)
     text = plan.report(params, "paper", wanted, calibrate=False)
     assert "derived or assumed, not measured" in text and "H100" in text

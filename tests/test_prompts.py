@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from lib import prompts
-from lib.design import CODES
-from lib.files import KitError
+from lib.common.design import CODES
+from lib.common.files import KitError
+from lib.generate import prompts
 
 TASKS = [f"task {i}" for i in range(7)]
 N = 100_000
@@ -111,7 +111,7 @@ def test_row_i_is_the_same_whatever_n_is_and_however_rows_are_split(category):
 
 def test_rows_do_not_depend_on_pythonhashseed():
     code = (
-        "from lib import prompts as p; from lib.files import digest\n"
+        "from lib import prompts as p; from lib.common.files import digest\n"
         "print(digest([p.sample_slots(p.load_template(c), 300, 3, c, ['a', 'b'] if c in p.BRAINSTORMED else None)"
         " for c in p.KEYS]))"
     )
@@ -139,7 +139,7 @@ def test_variants_differ_where_the_papers_do():
 
 
 def test_every_bundled_answer_has_its_prompt_in_the_classroom_variant():
-    from lib import sources
+    from lib.generate import sources
 
     for category in CODES:
         template = prompts.load_template(category, "classroom")

@@ -2,15 +2,20 @@
 
 import pytest
 
-from lib.files import KitError, read_jsonl
-from lib.params import load
-from lib.training.ranks import LOG, processes, train_together
-from lib.triplets import Triplet, write_triplets
+from lib.common.files import KitError, read_jsonl
+from lib.common.triplets import Triplet, write_triplets
+from lib.params.params import load
+from lib.train.ranks import LOG, processes, train_together
 
 # AdamW's first steps are as large as the learning rate whatever the gradient: where that is nearly zero, rounding
 # decides the sign. At the paper's kind of rate those steps stay below the tolerance.
-CUT = {"training.learning_rate": 1e-4, "training.batch_size": 12, "training.max_length": 48, "mixture.steps": 4,
-       "mixture.steps_per_category": 2}
+CUT = {
+    "training.learning_rate": 1e-4,
+    "training.batch_size": 12,
+    "training.max_length": 48,
+    "mixture.steps": 4,
+    "mixture.steps_per_category": 2,
+}
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +28,16 @@ def data(tmp_path_factory):
         return " ".join(words[(number * 7 + i * (1 + number % 5)) % len(words)] for i in range(1 + length % 30))
 
     for name, offset in (("public.jsonl", 0), ("triplets/short_short.jsonl", 1000)):
-        rows = [Triplet("Find the note that is meant.", text(offset + i, i), text(offset + i + 1, 3 * i),
-                        text(offset + i + 2, 5 * i), "public" if not offset else "short_short") for i in range(60)]
+        rows = [
+            Triplet(
+                "Find the note that is meant.",
+                text(offset + i, i),
+                text(offset + i + 1, 3 * i),
+                text(offset + i + 2, 5 * i),
+                "public" if not offset else "short_short",
+            )
+            for i in range(60)
+        ]
         write_triplets(folder / "together/classroom/data" / name, rows)
         write_triplets(folder / "alone/classroom/data" / name, rows)
     return folder
@@ -44,9 +57,9 @@ def adapter(folder):
 
 @pytest.mark.long
 def test_two_processes_train_the_adapter_of_one(data):
-    from lib import mixture
-    from lib.embedder import Embedder
-    from lib.training import train
+    from lib.embedder.embedder import Embedder
+    from lib.train import mixture
+    from lib.train.trainer import train
 
     params, overrides = prepared(data / "together", 2)
     train_together(params, "classroom", overrides, "ss", 3)

@@ -7,11 +7,13 @@ import sys
 
 import pytest
 
-from lib.params import ROOT
+from lib.common.bundled import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 _BLOCKS = "\n".join(re.findall(r"^```\n((?:(?:git|make|PIP_)[^\n]*\n)+)```", README, re.M))
-_INLINE = re.findall(r"`([^`\n]*\b(?:make [a-z]|python |papermill )[^`\n]*)`", README.replace("test-\nvllm", "test-vllm"))
+_INLINE = re.findall(
+    r"`([^`\n]*\b(?:make [a-z]|python |papermill )[^`\n]*)`", README.replace("test-\nvllm", "test-vllm")
+)
 COMMANDS = sorted({line.split("  #")[0].strip() for line in [*_BLOCKS.splitlines(), *_INLINE]} - {""})
 
 

@@ -5,20 +5,31 @@ import time
 
 import pytest
 
-from lib.design import CODES
-from lib.files import KitError
-from lib.params import PublicParams
-from lib.sources import public_pairs, released
-from lib.sources.export import export
-from lib.sources.released import config_name, fetch, load_e5, load_folder, load_released
-from lib.triplets import Triplet
+from lib.common.design import CODES
+from lib.common.files import KitError
+from lib.common.triplets import Triplet
+from lib.generate import released
+from lib.generate.export import export
+from lib.generate.released import config_name, fetch, load_e5, load_folder, load_released
+from lib.generate.sources import public_pairs
+from lib.params.params import PublicParams
 
 GENERATOR = "LLaMA-3.1-8B-Instruct"
 
 
 def made(category, n=7):
-    return [Triplet(f"Find it, {category}.", f'query {i} "quoted" é漢', f"positive\n{i}",
-                    f"negative {i}" if i % 2 else "", category, "English", f"{category}-{i}") for i in range(n)]
+    return [
+        Triplet(
+            f"Find it, {category}.",
+            f'query {i} "quoted" é漢',
+            f"positive\n{i}",
+            f"negative {i}" if i % 2 else "",
+            category,
+            "English",
+            f"{category}-{i}",
+        )
+        for i in range(n)
+    ]
 
 
 def bare(triplets):
@@ -62,15 +73,17 @@ def test_the_export_opens_in_datasets(tmp_path):
     from datasets import load_dataset
 
     export(tmp_path / "ours", {"sts": made("sts"), "long_long": made("long_long", 3)}, GENERATOR)
-    table = load_dataset(str(tmp_path / "ours"), config_name(GENERATOR, "sts"), split="train",
-                         cache_dir=str(tmp_path / "cache"))
+    table = load_dataset(
+        str(tmp_path / "ours"), config_name(GENERATOR, "sts"), split="train", cache_dir=str(tmp_path / "cache")
+    )
     assert [row["query"] for row in table] == [t.query for t in made("sts")]
 
 
 @pytest.mark.parametrize("layout", ["file", "json list", "json lines", "shards", "readme", "hyphens", "inside"])
 def test_every_layout_of_the_released_form_is_read(tmp_path, layout):
-    rows = [{"instruction": "i", "query": f"q{i}", "positive": f"p{i}", "negative": "" if i else None}
-            for i in range(5)]
+    rows = [
+        {"instruction": "i", "query": f"q{i}", "positive": f"p{i}", "negative": "" if i else None} for i in range(5)
+    ]
     name, place = config_name(GENERATOR, "short_long"), tmp_path
     if layout == "file":
         write(tmp_path / f"{name}.jsonl", rows)
@@ -90,7 +103,8 @@ def test_every_layout_of_the_released_form_is_read(tmp_path, layout):
         write(tmp_path / "data" / "eight" / "a.jsonl", rows)
         (tmp_path / "README.md").write_text(
             f"---\nconfigs:\n- config_name: {name}\n  data_files:\n"
-            "  - split: train\n    path: data/eight/*.jsonl\n---\n")
+            "  - split: train\n    path: data/eight/*.jsonl\n---\n"
+        )
     found = load_released(place, GENERATOR, "short_long")
     assert bare(found) == [("i", f"q{i}", f"p{i}", "", "short_long") for i in range(5)]
     assert [t.id for t in found] == [f"sl-{i:06d}" for i in range(5)]
@@ -110,12 +124,15 @@ def test_what_is_not_there_is_said_with_what_is(tmp_path):
 
 
 def e5(folder):
-    write(folder / "nq.jsonl", [{"query": f"nq{i}", "positive": [f"pos{i}", "more"], "negative": [f"neg{i}", "x"]}
-                                for i in range(60)])
-    write(folder / "fever.jsonl", [{"query": f"fever{i}", "positive": f"p{i}", "negative": f"n{i}"}
-                                   for i in range(30)])
-    write(folder / "own.jsonl", [{"query": ["Do this.", f"own{i}"], "positive": f"p{i}", "negative": []}
-                                 for i in range(10)])
+    write(
+        folder / "nq.jsonl",
+        [{"query": f"nq{i}", "positive": [f"pos{i}", "more"], "negative": [f"neg{i}", "x"]} for i in range(60)],
+    )
+    write(folder / "fever.jsonl", [{"query": f"fever{i}", "positive": f"p{i}", "negative": f"n{i}"} for i in range(30)])
+    write(
+        folder / "own.jsonl",
+        [{"query": ["Do this.", f"own{i}"], "positive": f"p{i}", "negative": []} for i in range(10)],
+    )
     write(folder / "sharded" / "part.jsonl", [{"query": "s", "positive": "p", "instruction": "Say so."}])
     return folder
 
@@ -142,13 +159,16 @@ def test_e5_data_sets_are_read_mixed_and_sampled_in_proportion(tmp_path):
         public_pairs(PublicParams(source="e5"))
 
 
-@pytest.mark.parametrize(("line", "complaint"), [
-    ('{"query": "q", "positive": ', r"nq\.jsonl, line 3 is not valid JSON"),
-    ('["q", "p"]', r"nq\.jsonl, line 3 holds list, not an object"),
-    ('{"query": "q", "positive": " "}', r"nq\.jsonl, line 3 has no text under 'positive'"),
-    ('{"query": 4, "positive": "p"}', r"nq\.jsonl, line 3 has no text under 'query'"),
-    ('{"query": "q", "positive": []}', r"nq\.jsonl, line 3 has no text under 'positive'"),
-])
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ('{"query": "q", "positive": ', r"nq\.jsonl, line 3 is not valid JSON"),
+        ('["q", "p"]', r"nq\.jsonl, line 3 holds list, not an object"),
+        ('{"query": "q", "positive": " "}', r"nq\.jsonl, line 3 has no text under 'positive'"),
+        ('{"query": 4, "positive": "p"}', r"nq\.jsonl, line 3 has no text under 'query'"),
+        ('{"query": "q", "positive": []}', r"nq\.jsonl, line 3 has no text under 'positive'"),
+    ],
+)
 def test_a_malformed_line_names_file_and_line(tmp_path, line, complaint):
     good = '{"query": "q", "positive": "p"}'
     (tmp_path / "nq.jsonl").write_text(f"{good}\n\n{line}\n{good}\n")

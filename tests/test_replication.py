@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.design import CODES, levels, subset_name, subsets
-from lib.files import KitError
+from lib.common.design import CODES, levels, subset_name, subsets
+from lib.common.files import KitError
 from lib.influence.replication import agreement, compare, sentences
 
 TYPES = {"Retrieval": 6, "STS": 4, "Clustering": 5}

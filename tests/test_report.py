@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from planted import study
 
-from lib import claims, report
-from lib.claims import verdicts
-from lib.claims.verdicts import UNTESTABLE
-from lib.files import KitError
+from lib.common.files import KitError
+from lib.figures import report
+from lib.influence import claims, verdicts
 from lib.influence.analysis import analyse
-from lib.params import InfluenceParams, load
+from lib.influence.verdicts import UNTESTABLE
+from lib.params.params import InfluenceParams, load
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = InfluenceParams(bootstrap=200)
@@ -53,7 +53,7 @@ def test_index_names_every_figure_and_follows_the_inputs(tmp_path, monkeypatch):
 
 def test_crossed_design_has_public_as_a_factor_and_categories_alone():
     from lib.figures import catalogue
-    from lib.report import Report
+    from lib.figures.report import Report
 
     on = study({"STS": 2, "Reranking": 2}, seeds=1)
     off = on[on["subset"].isin(["ss", "sl", "ll", "sl+ls", "sl+ls+ll", "ss+ls+ll", "ss+sl+ll", "ss+sl+ls"])]
@@ -115,7 +115,8 @@ def test_published_scores_are_a_study_of_two_runs():
     overall = work.analysis.across[work.analysis.across["type"] == ""]
     assert overall["effect"].item() == pytest.approx(2.07, abs=0.005) and not overall["p_t"].item() > 0.001
     assert work.claims.set_index("id")["verdict"].to_dict() == {
-        claim["id"]: UNTESTABLE for claim in claims.load()  # adding up published numbers is no reproduction
+        claim["id"]: UNTESTABLE
+        for claim in claims.load()  # adding up published numbers is no reproduction
     }
 
 

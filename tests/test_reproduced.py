@@ -5,8 +5,8 @@ import shutil
 import pandas as pd
 import pytest
 
-from lib.params import ROOT
-from lib.reproduced import compare
+from lib.common.bundled import ROOT
+from lib.grid.reproduced import compare
 
 COMMITTED = ROOT / "figures" / "classroom"
 

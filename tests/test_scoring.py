@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from scoring_kit import HUB, CountingEmbedder, hub_set, lines, naive_score, plain_mteb, rows_of, write_set
 
-from lib.files import KitError
-from lib.params import ScoringParams, load
-from lib.scoring import draws as scoring_draws
-from lib.scoring import score, score_many, suites, summary
-from lib.scoring.localsets import MAIN_SCORES
-from lib.scoring.scorefile import write_scores
-from lib.sources import hub
+from lib.common import hub
+from lib.common.files import KitError
+from lib.params.params import ScoringParams, load
+from lib.score import suites
+from lib.score.localsets import MAIN_SCORES
+from lib.score.score import draws as scoring_draws
+from lib.score.score import score, score_many, summary
+from lib.score.scorefile import write_scores
 
 OFF = ScoringParams(instructions="off", attempts=1)
 
@@ -59,7 +60,9 @@ def test_trap_two_local_adapters_never_share_a_score(sets, tmp_path):
     assert wrong[1] == pytest.approx(wrong[0], abs=1e-6) and not two.texts  # the trap
     tables = [run(embedder, suites.tasks(sets), tmp_path / "out") for embedder in (one, two)]
     assert (tables[0]["score"] != tables[1]["score"]).all()
-    assert tables[1]["score"].tolist() == pytest.approx([naive_score(task, two) for task in suites.tasks(sets)], abs=1e-6)
+    assert tables[1]["score"].tolist() == pytest.approx(
+        [naive_score(task, two) for task in suites.tasks(sets)], abs=1e-6
+    )
 
 
 def test_trap_a_changed_encoder_setting_is_scored_again(sets, tmp_path):
@@ -81,7 +84,9 @@ def test_trap_changed_data_are_scored_again_and_only_they(sets, tmp_path):
     assert stale == pytest.approx(wrong, abs=1e-6) and not naive.texts  # the trap
     second = run(again, suites.tasks(sets), tmp_path / "out")
     assert len(again.texts) == 60 and list(second["task"][first["score"] != second["score"]]) == ["MySTS"]
-    assert second["score"].tolist() == pytest.approx([naive_score(task, again) for task in suites.tasks(sets)], abs=1e-6)
+    assert second["score"].tolist() == pytest.approx(
+        [naive_score(task, again) for task in suites.tasks(sets)], abs=1e-6
+    )
 
 
 def test_a_changed_instruction_rescores_only_the_tasks_that_use_it(sets, tmp_path):
@@ -268,7 +273,7 @@ def test_an_empty_list_of_tasks_is_one_sentence(sets, tmp_path):
 
 # ── the encoder ──────────────────────────────────────────────────────────────────────────────────────────────
 def encoder_of(embedder, **options):
-    from lib.scoring.encoder import MtebEncoder
+    from lib.score.encoder import MtebEncoder
 
     return MtebEncoder(embedder, **options)
 
@@ -322,7 +327,7 @@ def test_documents_and_queries_are_the_texts_mteb_makes():
     from mteb._create_dataloaders import create_dataloader
     from mteb.types import PromptType
 
-    from lib.scoring.search import document_texts, query_texts
+    from lib.score.search import document_texts, query_texts
 
     task = suites.tasks("SciFact")[0]
     corpus = Dataset.from_dict(
@@ -338,7 +343,7 @@ def test_documents_and_queries_are_the_texts_mteb_makes():
 
 
 def test_the_best_rows_are_exact_for_any_block_size():
-    from lib.scoring.search import top_rows
+    from lib.score.search import top_rows
 
     rng = np.random.default_rng(0)
     queries, corpus = rng.standard_normal((7, 16)).astype(np.float32), rng.standard_normal((101, 16)).astype(np.float32)
@@ -350,7 +355,7 @@ def test_the_best_rows_are_exact_for_any_block_size():
 
 
 def test_a_streamed_corpus_ranks_the_same_and_goes_on_after_a_kill(tmp_path, monkeypatch):
-    from lib.scoring import search
+    from lib.score import search
 
     monkeypatch.setattr(search, "BLOCK", 10)
     write_set(tmp_path / "sets", "Retrieval")
@@ -377,7 +382,7 @@ def test_a_streamed_corpus_ranks_the_same_and_goes_on_after_a_kill(tmp_path, mon
 def test_labels_read_once_give_the_same_scores(tmp_path):
     from datasets import Dataset
 
-    from lib.scoring.fastmteb import ListColumns, materialise_labels, materialised
+    from lib.score.fastmteb import ListColumns, materialise_labels, materialised
 
     write_set(tmp_path / "sets", "Classification")
     task, plain = (suites.tasks(str(tmp_path / "sets"))[0] for _ in range(2))
@@ -496,7 +501,7 @@ def test_hub_folder_digest_sees_a_byte(tmp_path):
 
 
 def test_items_agree_with_the_scores_and_their_intervals_are_paired(seven, tmp_path):
-    from lib.scoring import comparison, items
+    from lib.score import comparison, items
 
     tasks = suites.tasks(seven)
     one, two = (

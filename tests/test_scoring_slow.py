@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from scoring_kit import HUB, hub_set
 
-from lib.embedder import Embedder
-from lib.files import KitError
-from lib.params import ScoringParams, load
-from lib.scoring import merged, score, score_many, suites
-from lib.sources import hub
+from lib.common import hub
+from lib.common.files import KitError
+from lib.embedder.embedder import Embedder
+from lib.params.params import ScoringParams, load
+from lib.score import suites
+from lib.score.score import merged, score, score_many
 
 pytestmark = pytest.mark.slow
 OFF = ScoringParams(instructions="off", attempts=1)
@@ -141,7 +142,7 @@ print(len(embedder.texts))
 def test_sigkill_at_any_moment_costs_at_most_the_running_task(tmp_path):
     from scoring_kit import CountingEmbedder, write_set
 
-    from lib.scoring.localsets import MAIN_SCORES
+    from lib.score.localsets import MAIN_SCORES
 
     for kind in MAIN_SCORES:
         write_set(tmp_path / "sets", kind)

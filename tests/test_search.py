@@ -51,7 +51,7 @@ def search(table, count, folder, large_corpus):
     """Search ``count`` documents for all queries: {query: {document: cosine}} and the peak of the memory in bytes."""
     from datasets import Dataset
 
-    from lib.scoring.encoder import MtebEncoder
+    from lib.score.encoder import MtebEncoder
 
     queries = Dataset.from_dict({"id": [f"q{i}" for i in range(40)], "text": [f"text {20_000 + i}" for i in range(40)]})
     encoder, corpus = MtebEncoder(Numbered(table), corpus_dir=folder, large_corpus=large_corpus), Corpus(count)
@@ -78,7 +78,7 @@ def test_twenty_thousand_streamed_documents_rank_as_by_brute_force(table, tmp_pa
 def test_memory_does_not_grow_with_the_vectors_of_a_streamed_corpus(table, tmp_path, monkeypatch):
     """Ten thousand documents more cost their names; kept in memory, they cost their vectors as well."""
     vectors = 10_000 * DIM * 4
-    monkeypatch.setattr("lib.scoring.search.BLOCK", 1000)
+    monkeypatch.setattr("lib.score.search.BLOCK", 1000)
     growth = {}
     for kind, large_corpus in (("streamed", 1000), ("in memory", 10**6)):
         peaks = [search(table, count, tmp_path / f"{kind}{count}", large_corpus)[1] for count in (9_000, 19_000)]

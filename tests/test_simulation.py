@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from lib import influence as inf
 from lib.influence import alarms, simulate
+from lib.influence import influence as inf
 from lib.influence.errors import main_effects
 from lib.influence.inference import adjust, margin, t_test
 from lib.influence.interactions import block_f, lenth, pseudo_error

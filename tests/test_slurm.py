@@ -18,8 +18,17 @@ from slurm.cluster import Cluster, missing
 
 # Only for the test's patience and for a cluster without an accounting database; a real one keeps the profile's values.
 # Notebook 05 is left out: it needs more runs than two.
-QUICK = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "12", "--latency-wait", "10",
-         "--until", "collect", "inspect"]
+QUICK = [
+    "--slurm-status-command",
+    "squeue",
+    "--slurm-init-seconds-before-status-checks",
+    "12",
+    "--latency-wait",
+    "10",
+    "--until",
+    "collect",
+    "inspect",
+]
 
 
 @pytest.mark.long
@@ -28,12 +37,21 @@ def test_the_grid_runs_through_slurm():
     with tempfile.TemporaryDirectory(prefix="slurm-") as folder, Cluster(Path(folder) / "cluster") as slurm:
         overrides = cut(Path(folder), **{"study.categories": ["short_short"], "study.seeds": [0]})
         command = [sys.executable, "-m", "lib", "reproduce", "--cluster", "slurm", "--overrides", json.dumps(overrides)]
-        done = subprocess.run([*command, "--snakemake", *QUICK], env=slurm.environment, cwd=ROOT, capture_output=True,
-                              text=True, timeout=900)
+        done = subprocess.run(
+            [*command, "--snakemake", *QUICK],
+            env=slurm.environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=900,
+        )
         log = Path(folder, "runs/classroom/snakemake.log").read_text()
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:] + log[-4000:]
-        jobs = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in
-                slurm.run("scontrol", "--oneliner", "show", "jobs").splitlines() if "JobId=" in line]
+        jobs = [
+            dict(re.findall(r"(\w+)=(\S*)", line))
+            for line in slurm.run("scontrol", "--oneliner", "show", "jobs").splitlines()
+            if "JobId=" in line
+        ]
         results = pd.read_csv(f"{folder}/runs/classroom/results.csv", keep_default_na=False)
 
     assert set(results["subset"]) == {"base", "none", "ss"}

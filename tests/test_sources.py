@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from lib import sources
-from lib.cleaning.dedup import jaccard, shingles, words
-from lib.files import KitError, digest
-from lib.params import PublicParams
+from lib.common import bundled
+from lib.common.files import KitError, digest
+from lib.generate import sources
+from lib.generate.duplicates import jaccard, shingles, words
+from lib.params.params import PublicParams
 
 SMALL = PublicParams(n=150)
 
@@ -19,8 +20,14 @@ def pairs():
 
 def test_bundled_answers_are_all_there():
     counts = {category: len(sources.responses(category)) for category in sources.CODES}
-    assert counts == {"short_short": 320, "short_long": 200, "long_short": 200, "long_long": 160, "sts": 150,
-                      "bitext": 120}
+    assert counts == {
+        "short_short": 320,
+        "short_long": 200,
+        "long_short": 200,
+        "long_long": 160,
+        "sts": 150,
+        "bitext": 120,
+    }
     assert all(set(row) == {"slots", "response"} for row in sources.responses("sts"))
     assert all(text.strip() for text in sources.brainstorm("short_long"))
 
@@ -31,7 +38,7 @@ def test_unknown_names_are_refused_in_one_sentence():
     with pytest.raises(KitError, match="no bundled brainstorm answers for 'sts'"):
         sources.brainstorm("sts")
     with pytest.raises(KitError, match="no bundled data 'classroom/nothing'"):
-        sources.data_path("classroom/nothing")
+        bundled.data_path("classroom/nothing")
 
 
 def test_suite_texts_hold_every_text_and_no_label():
@@ -47,9 +54,9 @@ def test_suite_texts_hold_every_text_and_no_label():
 
 
 def test_reference_tables():
-    assert len(sources.reference("mteb_eng_v1_tasks")) == 56
+    assert len(bundled.reference("mteb_eng_v1_tasks")) == 56
     with pytest.raises(KitError):
-        sources.reference("mteb_eng_v9")
+        bundled.reference("mteb_eng_v9")
 
 
 def test_a_malformed_line_names_file_and_line(tmp_path):
@@ -81,6 +88,10 @@ def test_the_bundled_pairs_are_the_study_s_byte_for_byte():
     found = sources.docstring_pairs(PublicParams())
     assert len(found) == 4_000
     assert digest([[t.id, t.query, t.positive] for t in found]) == "3e4970b81b4148db"
-    assert sources.docstring_pairs(PublicParams(), sources.suite_texts()) == found  # nothing leaks into the bundled sets
-    notice = (sources.DATA / "classroom/public/NOTICE.md").read_text(encoding="utf-8").replace("scikit-learn", "sklearn")
+    assert (
+        sources.docstring_pairs(PublicParams(), sources.suite_texts()) == found
+    )  # nothing leaks into the bundled sets
+    notice = (
+        (sources.DATA / "classroom/public/NOTICE.md").read_text(encoding="utf-8").replace("scikit-learn", "sklearn")
+    )
     assert all(f"| {name} " in notice for name in {pair.id.rsplit("-", 1)[0] for pair in found})

@@ -5,19 +5,21 @@ import json
 
 import pytest
 
-from lib import grid
+from lib.grid import run as grid
 from lib.grid import status
-from lib.params import load
+from lib.params.params import load
+from lib.params.provenance import MADE
 from lib.params.stages import decisive
-from lib.provenance import MADE
 
 ERROR = [{"output_type": "error", "ename": "KitError", "evalue": "disk full; free some space", "traceback": []}]
 
 
 @pytest.fixture
 def params(tmp_path):
-    return load("classroom", {"paths.runs": str(tmp_path), "study.categories": ["short_short", "long_long"],
-                              "study.seeds": [0, 1]})
+    return load(
+        "classroom",
+        {"paths.runs": str(tmp_path), "study.categories": ["short_short", "long_long"], "study.seeds": [0, 1]},
+    )
 
 
 def leave(params, stage, job, start=None, seconds=None, done=True, outputs=()):

@@ -6,9 +6,10 @@ import math
 import pytest
 from scoring_kit import CountingEmbedder, lines, rows_of, write_set
 
-from lib.params import ScoringParams
-from lib.scoring import score, store, suites
-from lib.scoring.store import Store, clean, task_key
+from lib.params.params import ScoringParams
+from lib.score import store, suites
+from lib.score.score import score
+from lib.score.store import Store, clean, task_key
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_the_key_does_not_depend_on_the_process(task):
 
     folder = str(task.folder)
     code = (
-        "import sys; from lib.scoring import suites; from lib.scoring.store import task_key; "
+        "import sys; from lib.score.score import suites; from lib.score.store import task_key; "
         "print(task_key(suites.tasks(sys.argv[1])[0], 'a', {'x': 1}))"
     )
     out = subprocess.run(

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from scoring_kit import HUB, WORDS, CountingEmbedder, hub_set, lines, naive_score, rows_of, write_set
 
-from lib.files import KitError
-from lib.params import ScoringParams
-from lib.scoring import score, suites
-from lib.scoring.localsets import MAIN_SCORES
-from lib.sources import hub
+from lib.common import hub
+from lib.common.files import KitError
+from lib.params.params import ScoringParams
+from lib.score import suites
+from lib.score.localsets import MAIN_SCORES
+from lib.score.score import score
 
 OFF = ScoringParams(instructions="off")
 
@@ -41,7 +42,7 @@ def test_the_bundled_suite_has_thirty_one_sets_of_all_types():
 
 
 def test_each_human_set_of_the_bundled_suite_has_its_notice_and_no_text_twice():
-    from lib.files import read_jsonl
+    from lib.common.files import read_jsonl
 
     folder = suites.suite_folder()
     notice, readme = ((folder / name).read_text(encoding="utf-8") for name in ("NOTICE", "README.md"))
@@ -51,7 +52,9 @@ def test_each_human_set_of_the_bundled_suite_has_its_notice_and_no_text_twice():
         assert f"| {path.stem} |" in readme
     for name in re.findall(r"licences/\S+\.txt", notice):
         assert (folder / name).stat().st_size > 300
-    for path in (p for name in human for p in folder.glob(f"{name}.*") if p.suffix == ".jsonl" and "qrels" not in p.name):
+    for path in (
+        p for name in human for p in folder.glob(f"{name}.*") if p.suffix == ".jsonl" and "qrels" not in p.name
+    ):
         keys = ("query",) if "WordSenses" in path.name else ("text", "sentence1", "sentence2")
         texts = [row[key] for row in read_jsonl(path) for key in keys if key in row]
         assert len(set(texts)) >= 0.99 * len(texts), path.name

@@ -29,22 +29,35 @@ def with_parameters(notebook, values):
 def by_papermill(notebook, values, folder):
     import papermill
 
-    papermill.execute_notebook(str(ROOT / "notebooks" / f"{notebook}.ipynb"), str(folder / f"{notebook}.ipynb"), values,
-                               cwd=str(ROOT / "notebooks"), kernel_name="python3", progress_bar=False)
+    papermill.execute_notebook(
+        str(ROOT / "notebooks" / f"{notebook}.ipynb"),
+        str(folder / f"{notebook}.ipynb"),
+        values,
+        cwd=str(ROOT / "notebooks"),
+        kernel_name="python3",
+        progress_bar=False,
+    )
 
 
 def by_run_all(notebook, values, folder):
     from nbclient import NotebookClient
 
-    NotebookClient(with_parameters(notebook, values), kernel_name="python3",
-                   resources={"metadata": {"path": str(ROOT / "notebooks")}}).execute()
+    NotebookClient(
+        with_parameters(notebook, values),
+        kernel_name="python3",
+        resources={"metadata": {"path": str(ROOT / "notebooks")}},
+    ).execute()
 
 
 def by_stepping(notebook, values, folder):
     cells = [cell.source for cell in with_parameters(notebook, values).cells if cell.cell_type == "code"]
     (folder / "cells.json").write_text(json.dumps(cells))
-    done = subprocess.run([sys.executable, "-c", STEPPER, str(folder / "cells.json")], cwd=ROOT / "notebooks",
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", STEPPER, str(folder / "cells.json")],
+        cwd=ROOT / "notebooks",
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
@@ -59,6 +72,8 @@ def test_papermill_run_all_and_stepping_give_the_same_data_and_the_same_adapter(
         way("01_generate", shared, folder)
         way("03_train", {**shared, "subset": "ss", "seed": 1, "explain": False}, folder)
         run = folder / "runs/classroom"
-        found[way.__name__] = [(run / "data/manifest.json").read_bytes(),
-                               (run / "models/ss/seed1/adapter_model.safetensors").read_bytes()]
+        found[way.__name__] = [
+            (run / "data/manifest.json").read_bytes(),
+            (run / "models/ss/seed1/adapter_model.safetensors").read_bytes(),
+        ]
     assert found["by_papermill"] == found["by_run_all"] == found["by_stepping"]

@@ -9,11 +9,13 @@ import pytest
 from grids import ROOT
 from scoring_kit import CountingEmbedder
 
-from lib import scoring, sources, tiny
-from lib.design import CODES
-from lib.files import KitError, digest_tree, read_json
-from lib.params import load
-from lib.scoring import suites
+from lib.common.design import CODES
+from lib.common.files import KitError, digest_tree, read_json
+from lib.generate import sources
+from lib.params.params import load
+from lib.score import score as scoring
+from lib.score import suites
+from lib.tiny import prepare as tiny
 from lib.tiny.data import texts
 from lib.tiny.models import make
 
@@ -21,8 +23,13 @@ STRANGE = "naïve ☃ 雪\tof 2048 words"
 
 
 def flat(values, prefix=""):
-    return {name: value for key, inner in values.items() for name, value in
-            (flat(inner, f"{prefix}{key}.") if isinstance(inner, dict) and key != "n" else {f"{prefix}{key}": inner}).items()}
+    return {
+        name: value
+        for key, inner in values.items()
+        for name, value in (
+            flat(inner, f"{prefix}{key}.") if isinstance(inner, dict) and key != "n" else {f"{prefix}{key}": inner}
+        ).items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -37,19 +44,46 @@ def params(tmp_path_factory):
 def test_the_recipe_is_the_papers():
     real, small = (flat(load("paper", {"tiny": yes}).model_dump()) for yes in (False, True))
     assert {leaf for leaf in real if real[leaf] != small[leaf]} == {
-        "tiny", "profile", "model.name", "negatives.encoder", "public.location", "scoring.data_dir",
-        *(f"generation.{leaf}" for leaf in
-          ("model", "dtype", "n", "brainstorms", "max_chars", "max_tokens", "max_model_len", "batch_size")),
-        "training.learning_rate", "training.warmup_steps", "grid.threads", "grid.mem_mb", "grid.minutes"}
+        "tiny",
+        "profile",
+        "model.name",
+        "negatives.encoder",
+        "public.location",
+        "scoring.data_dir",
+        *(
+            f"generation.{leaf}"
+            for leaf in ("model", "dtype", "n", "brainstorms", "max_chars", "max_tokens", "max_model_len", "batch_size")
+        ),
+        "training.learning_rate",
+        "training.warmup_steps",
+        "grid.threads",
+        "grid.mem_mb",
+        "grid.minutes",
+    }
     assert small["training.batch_size"] == 2048 and small["generation.n"]["short_long"] == 2048
 
 
 def test_a_tiny_run_stays_away_from_real_ones_and_gives_way_to_overrides(tmp_path):
     found = load("paper", {"tiny": True})
-    assert found.run_dir == ROOT / "runs" / "paper-tiny" and found.figure_dir == ROOT / "runs" / "figures" / "paper-tiny"
-    mine = load("paper", {"tiny": True, "training.learning_rate": 0.5, "generation.n.sts": 7, "paths.runs": str(tmp_path),
-                          "model.name": "bundled:minilm", "scoring.suite": "classroom"})
-    assert mine.training.learning_rate == 0.5 and mine.generation.n["sts"] == 7 and mine.generation.n["short_short"] == 2048
+    assert (
+        found.run_dir == ROOT / "runs" / "paper-tiny" and found.figure_dir == ROOT / "runs" / "figures" / "paper-tiny"
+    )
+    mine = load(
+        "paper",
+        {
+            "tiny": True,
+            "training.learning_rate": 0.5,
+            "generation.n.sts": 7,
+            "paths.runs": str(tmp_path),
+            "model.name": "bundled:minilm",
+            "scoring.suite": "classroom",
+        },
+    )
+    assert (
+        mine.training.learning_rate == 0.5
+        and mine.generation.n["sts"] == 7
+        and mine.generation.n["short_short"] == 2048
+    )
     assert mine.model.name == "bundled:minilm" and not mine.scoring.data_dir
     assert mine.generation.model.startswith(str(tmp_path / "paper-tiny" / "stand-ins"))
     with pytest.raises(KitError, match="'tiny'"):
@@ -80,7 +114,7 @@ def loaded(folder):
 
 
 def test_the_base_model_is_a_mistral(params):
-    from lib.embedder import Embedder
+    from lib.embedder.embedder import Embedder
 
     embedder = Embedder.from_params(params.model)
     kind, tokenizer, config = loaded(params.run_dir / "stand-ins" / "tiny-Mistral-7B-v0.1")
@@ -100,7 +134,9 @@ def test_the_base_model_is_a_mistral(params):
 def test_the_generator_is_a_llama_with_a_chat_template(params):
     _, tokenizer, config = loaded(params.run_dir / "stand-ins" / "tiny-Llama-3.1-8B-Instruct")
     assert config["architectures"] == ["LlamaForCausalLM"] and config["head_dim"] == 64
-    chat = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True)
+    chat = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True
+    )
     assert chat.startswith("<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>")
     assert tokenizer.decode(tokenizer(STRANGE)["input_ids"], skip_special_tokens=True) == STRANGE
     assert tokenizer.convert_ids_to_tokens(tokenizer(STRANGE)["input_ids"])[0] == "<|begin_of_text|>"
@@ -108,7 +144,9 @@ def test_the_generator_is_a_llama_with_a_chat_template(params):
 
 def test_the_mining_encoder_is_an_xlm_roberta(params):
     model, tokenizer, _ = loaded(params.run_dir / "stand-ins" / "tiny-multilingual-e5-large-instruct")
-    assert type(model).__name__ == "XLMRobertaModel" and tokenizer.backend_tokenizer.model.__class__.__name__ == "Unigram"
+    assert (
+        type(model).__name__ == "XLMRobertaModel" and tokenizer.backend_tokenizer.model.__class__.__name__ == "Unigram"
+    )
     pieces = tokenizer.convert_ids_to_tokens(tokenizer("where is the station?")["input_ids"])
     assert pieces[0] == "<s>" and pieces[-1] == "</s>" and pieces[1].startswith("▁")
 
@@ -124,11 +162,19 @@ def test_the_laptops_models(name, kind, tmp_path):
 
 
 def test_a_local_model_is_held_to_the_schema(params, tmp_path):
-    from lib import generation
-    from lib.generation.backends import close_backends
+    from lib.generate import generate as generation
+    from lib.generate.backends import close_backends
 
-    small = load("paper", {"tiny": True, "paths.runs": params.paths.runs, "generation.backend": "transformers",
-                           "generation.n": dict.fromkeys(CODES, 6), "generation.brainstorms": 4})
+    small = load(
+        "paper",
+        {
+            "tiny": True,
+            "paths.runs": params.paths.runs,
+            "generation.backend": "transformers",
+            "generation.n": dict.fromkeys(CODES, 6),
+            "generation.brainstorms": 4,
+        },
+    )
     try:
         for category in CODES:
             rows = generation.generate(small, category, out_dir=tmp_path, progress=False)
@@ -164,8 +210,12 @@ def test_every_task_of_the_suite_loads_and_scores(profile, count, folders, tmp_p
 @pytest.mark.long
 def test_the_papers_profile_runs_to_its_figures(tmp_path):
     overrides = {"tiny": True, "generation.backend": "transformers", "paths.runs": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-m", "lib", "reproduce", "--profile", "paper", "--overrides", json.dumps(overrides)],
-                          cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "lib", "reproduce", "--profile", "paper", "--overrides", json.dumps(overrides)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     whole(tmp_path)
 

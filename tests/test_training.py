@@ -15,14 +15,15 @@ import pytest
 import torch
 from engine_kit import WORDS, difference, embedder, gradients, training, triplets, wake
 
-from lib.files import KitError, read_json, read_jsonl
-from lib.kernels import fuse_lora
-from lib.mixture import Batch, plan
-from lib.params import MixtureParams
-from lib.training import COPY, SUMMARY, Run, checkpoint, learning_rate, memory, train
-from lib.training.gradcache import GradCache, step_texts
-from lib.training.graphs import HalvedGraphs
-from lib.triplets import Triplet
+from lib.common.files import KitError, read_json, read_jsonl
+from lib.common.triplets import Triplet
+from lib.kernels.lora import fuse_lora
+from lib.params.params import MixtureParams
+from lib.train import checkpoint, memory
+from lib.train.gradcache import GradCache, step_texts
+from lib.train.graphs import HalvedGraphs
+from lib.train.mixture import Batch, plan
+from lib.train.trainer import COPY, SUMMARY, Run, learning_rate, train
 
 SWITCHES = {
     "plain": {},
@@ -48,7 +49,9 @@ def step(found, rows, params):
     texts = run.texts(Batch("public", tuple(range(len(rows)))))
     found.model.zero_grad()
     budget, keep = memory.budgets(found, params)
-    result = GradCache(found, params, budget, keep, "padded" if params.attention == "auto" else params.attention).run(texts)
+    result = GradCache(found, params, budget, keep, "padded" if params.attention == "auto" else params.attention).run(
+        texts
+    )
     return result, gradients(found.model)
 
 
@@ -81,8 +84,16 @@ def autograd(found, rows, params):
 TEMPLATE = {"query_template": "w1 w2 w3 {instruction} w4 {text}"}
 
 
-@pytest.mark.parametrize("family", ["bert", "mistral-sliding", pytest.param("qwen2", marks=pytest.mark.slow),
-                                    pytest.param("qwen3", marks=pytest.mark.slow), pytest.param("llama", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "family",
+    [
+        "bert",
+        "mistral-sliding",
+        pytest.param("qwen2", marks=pytest.mark.slow),
+        pytest.param("qwen3", marks=pytest.mark.slow),
+        pytest.param("llama", marks=pytest.mark.slow),
+    ],
+)
 def test_the_step_equals_plain_autograd_for_every_switch_alone_and_all_together(family):
     rows = triplets(10)
     found = embedder(family, **({} if family == "bert" else TEMPLATE))
@@ -90,7 +101,7 @@ def test_the_step_equals_plain_autograd_for_every_switch_alone_and_all_together(
     for name, switch in SWITCHES.items():
         params = training(**{**OFF, **switch})
         found = embedder(family, **({} if family == "bert" else TEMPLATE))
-        from lib.training import _modes
+        from lib.train.trainer import _modes
 
         _modes(found, params)
         result, own = step(found, rows, params)
@@ -105,11 +116,15 @@ def test_compiled_norms_rotary_embedding_and_gated_product_are_exact():
     loss, grad = autograd(found, rows, training(**OFF))
     for name, bound in {"plain": 1e-5, "all": 1e-5, "all ragged": 1e-5, "rounded": 1e-2}.items():
         switch = SWITCHES.get(name, {"keep_graphs_in": "bfloat16", "keep_graph_tokens": 150})
-        result, own = step(embedder("qwen3", **TEMPLATE), rows, training(**{**OFF, **switch, "compile_elementwise": True}))
+        result, own = step(
+            embedder("qwen3", **TEMPLATE), rows, training(**{**OFF, **switch, "compile_elementwise": True})
+        )
         assert result.loss == pytest.approx(loss, rel=1e-5), name
         assert float((own - grad).norm() / grad.norm()) < bound, name
     again, same = step(found, rows, training(**OFF))
-    assert again.loss == pytest.approx(loss, rel=1e-6) and difference(same, grad) < 1e-5, "the switch left something behind"
+    assert again.loss == pytest.approx(loss, rel=1e-6) and difference(same, grad) < 1e-5, (
+        "the switch left something behind"
+    )
 
 
 def test_compiling_says_what_it_needs(monkeypatch):
@@ -121,8 +136,11 @@ def test_compiling_says_what_it_needs(monkeypatch):
 
 
 @pytest.mark.parametrize("change", [{"hard_negatives": False}, {"mask_duplicates": False}, {"loss": "pair"}], ids=str)
-@pytest.mark.parametrize("rows", [triplets(9), triplets(6, low=1, high=1), triplets(6, low=5, high=5, seed=2),
-                                  triplets(5, low=30, high=39)], ids=["mixed", "one word", "equal", "longer than the budget"])
+@pytest.mark.parametrize(
+    "rows",
+    [triplets(9), triplets(6, low=1, high=1), triplets(6, low=5, high=5, seed=2), triplets(5, low=30, high=39)],
+    ids=["mixed", "one word", "equal", "longer than the budget"],
+)
 def test_forms_of_the_loss(change, rows):
     found = embedder("bert")
     params = training(**{**OFF, "micro_batch_tokens": 24}, **change)
@@ -134,7 +152,10 @@ def test_forms_of_the_loss(change, rows):
 @pytest.mark.parametrize("hard", [True, False])
 def test_the_step_equals_sentence_transformers(hard):
     """Their own loss objects, cached and not, on our embeddings' model: same loss, same LoRA gradients."""
-    from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss, MultipleNegativesRankingLoss
+    from sentence_transformers.sentence_transformer.losses import (
+        CachedMultipleNegativesRankingLoss,
+        MultipleNegativesRankingLoss,
+    )
 
     found = embedder("bert")
     rows = [Triplet("", t.query, t.positive, t.negative or "w9 w8", "") for t in triplets(9)]
@@ -145,7 +166,9 @@ def test_the_step_equals_sentence_transformers(hard):
     class Model(torch.nn.Module):
         def forward(self, features, **_):
             real = features["attention_mask"].bool()
-            hidden = found.core(input_ids=features["input_ids"], attention_mask=features["attention_mask"]).last_hidden_state
+            hidden = found.core(
+                input_ids=features["input_ids"], attention_mask=features["attention_mask"]
+            ).last_hidden_state
             total = (hidden * real[..., None]).sum(1) / real.sum(1, keepdim=True)
             return {**features, "sentence_embedding": torch.nn.functional.normalize(total, dim=1)}
 
@@ -155,7 +178,10 @@ def test_the_step_equals_sentence_transformers(hard):
 
         ids, lengths = padded(found.tokenize(column, params.max_length), 0)
         features.append({"input_ids": ids, "attention_mask": (torch.arange(ids.shape[1]) < lengths[:, None]).long()})
-    for kind, options in ((MultipleNegativesRankingLoss, {}), (CachedMultipleNegativesRankingLoss, {"mini_batch_size": 4})):
+    for kind, options in (
+        (MultipleNegativesRankingLoss, {}),
+        (CachedMultipleNegativesRankingLoss, {"mini_batch_size": 4}),
+    ):
         found.model.zero_grad()
         loss = kind(torch.nn.Sequential(Model()), scale=20.0, **options)([dict(f) for f in features], None)
         loss.backward()
@@ -172,13 +198,15 @@ def test_dropout_is_replayed_exactly(kind):
         options = {"lora_dropout": 0.3} if kind == "lora" else {"dropout": 0.3}
         found = embedder("bert", **options)
         params = training(**{**OFF, "keep_graph_tokens": keep, "base_dropout": kind == "base"})
-        from lib.training import _modes
+        from lib.train.trainer import _modes
 
         _modes(found, params)
         torch.manual_seed(11)
         result, own = step(found, rows, params)
         grads.append((result.loss, own, torch.rand(1).item()))
-    assert all(loss == grads[0][0] and torch.equal(own, grads[0][1]) and after == grads[0][2] for loss, own, after in grads)
+    assert all(
+        loss == grads[0][0] and torch.equal(own, grads[0][1]) and after == grads[0][2] for loss, own, after in grads
+    )
     torch.manual_seed(12)
     assert step(found, rows, params)[0].loss != grads[0][0], "dropout is not on"
 
@@ -188,9 +216,17 @@ def test_dropout_is_replayed_exactly(kind):
 def test_graphs_in_bfloat16_change_the_gradient_a_little_and_memory_changes_no_bit(family, attention):
     rows, options = triplets(24), {"fused_lora": True, "attention": attention}
     exact, grad = step(embedder(family), rows, training(**{**OFF, **options}))
-    found = [step(embedder(family), rows, training(**{**OFF, **options, "keep_graph_tokens": keep, "keep_graphs_in": "bfloat16"}))
-             for keep in (0, 150, 10**6)]
-    assert [result.kept for result, _ in found] == sorted({result.kept for result, _ in found}), "some, then all are kept"
+    found = [
+        step(
+            embedder(family),
+            rows,
+            training(**{**OFF, **options, "keep_graph_tokens": keep, "keep_graphs_in": "bfloat16"}),
+        )
+        for keep in (0, 150, 10**6)
+    ]
+    assert [result.kept for result, _ in found] == sorted({result.kept for result, _ in found}), (
+        "some, then all are kept"
+    )
     for result, own in found:
         assert result.loss == exact.loss and torch.equal(own, found[0][1])
         assert 0 < float((own - grad).norm() / grad.norm()) < 1e-2
@@ -203,7 +239,9 @@ def test_graphs_in_bfloat16_take_half_the_memory():
     def held(pack) -> int:
         """Bytes that one forward pass keeps for the backward pass, weights left out."""
         kept = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: (kept.append(pack(tensor)), tensor)[1], lambda tensor: tensor):
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor: (kept.append(pack(tensor)), tensor)[1], lambda tensor: tensor
+        ):
             found.embed([[2, *range(5, 45), 3]] * 8, "ragged")
         memory = [(k if torch.is_tensor(k) else k[0]) for k in kept if not isinstance(k, torch.nn.Parameter)]
         return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in memory}.values())
@@ -215,8 +253,12 @@ def test_graphs_in_bfloat16_take_half_the_memory():
 def test_each_distinct_text_is_embedded_once():
     rows = triplets(10)
     words = [t.query for t in rows] + [t.positive for t in rows] + [t.negative for t in rows if t.negative]
-    texts = step_texts([t.query for t in rows], [t.positive for t in rows], [t.negative for t in rows],
-                       lambda some: [[len(x)] for x in some])
+    texts = step_texts(
+        [t.query for t in rows],
+        [t.positive for t in rows],
+        [t.negative for t in rows],
+        lambda some: [[len(x)] for x in some],
+    )
     assert len(texts.rows) == len(set(words)) < len(words)
     assert texts.negative.count(-1) == sum(not t.negative for t in rows)
 
@@ -229,7 +271,7 @@ def test_pair_without_any_hard_negative_is_refused():
 def test_bf16_is_close():
     from engine_kit import core, tokenizer
 
-    from lib.embedder import Embedder
+    from lib.embedder.embedder import Embedder
 
     rows = triplets(10)
     exact, grad = step(embedder("qwen2"), rows, training(**OFF))
@@ -250,8 +292,16 @@ BATCHES = plan(POOLS, ("sts",), MixtureParams(steps=6, steps_per_category=2), 8,
 
 def one_run(folder, made_of=None, **changes):
     found = embedder("bert", lora=False, lora_dropout=0.1)
-    return found, train(found, POOLS, BATCHES, training(checkpoint_every=2, **changes), folder, seed=4, progress=False,
-                        extra={"made_of": made_of} if made_of else None)
+    return found, train(
+        found,
+        POOLS,
+        BATCHES,
+        training(checkpoint_every=2, **changes),
+        folder,
+        seed=4,
+        progress=False,
+        extra={"made_of": made_of} if made_of else None,
+    )
 
 
 def weights(folder) -> bytes:
@@ -268,15 +318,25 @@ def test_the_same_seed_gives_the_same_bits_and_memory_changes_none(tmp_path):
 
 def test_what_a_run_leaves_behind(tmp_path):
     found, summary = one_run(tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == {"adapter_config.json", "adapter_model.safetensors", "log.jsonl", SUMMARY, COPY}
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "log.jsonl",
+        SUMMARY,
+        COPY,
+    }
     log = read_jsonl(tmp_path / "log.jsonl")
-    assert [row["step"] for row in log] == [1, 2, 3, 4, 5, 6] and [row["source"] for row in log] == [b.source for b in BATCHES]
+    assert [row["step"] for row in log] == [1, 2, 3, 4, 5, 6] and [row["source"] for row in log] == [
+        b.source for b in BATCHES
+    ]
     assert {"loss", "tokens", "tokens_per_second", "padding_share", "memory_mb", "grad_norm"} <= set(log[0])
     assert summary == read_json(tmp_path / SUMMARY) and summary["steps_per_source"] == {"public": 4, "sts": 2}
     vectors = found.encode(["w1 w2", "w3"])
     fresh = embedder("bert", lora=False)
     fresh.load_adapter(tmp_path)
-    assert (abs(fresh.encode(["w1 w2", "w3"]) - vectors) < 1e-6).all() and fresh.adapter_digest() == summary["adapter_digest"]
+    assert (abs(fresh.encode(["w1 w2", "w3"]) - vectors) < 1e-6).all() and fresh.adapter_digest() == summary[
+        "adapter_digest"
+    ]
     before = weights(tmp_path)
     again = embedder("bert", lora=False, lora_dropout=0.1)
     assert train(again, POOLS, BATCHES, training(checkpoint_every=2), tmp_path, 4, progress=False) == summary
@@ -291,7 +351,7 @@ def test_a_run_cut_off_in_the_middle_of_a_step_ends_in_the_same_bits(tmp_path, m
     def dying(self, *args):
         calls.append(1)
         if len(calls) == dies_at + 1:
-            raise KeyboardInterrupt                    # between the first pass and the second
+            raise KeyboardInterrupt  # between the first pass and the second
         return original(self, *args)
 
     original = GradCache._second_pass
@@ -327,7 +387,9 @@ def test_sigkill_in_the_middle_of_a_step(tmp_path):
     """The real thing: the process dies between two micro-batches; a new one finishes to the same bits."""
     _, _ = one_run(tmp_path / "whole")
     code = KILLED.format(tests=str(Path(__file__).parent))
-    killed = subprocess.run([sys.executable, "-c", code, str(tmp_path / "cut"), "22"], env=dict(os.environ), check=False)
+    killed = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "cut"), "22"], env=dict(os.environ), check=False
+    )
     assert killed.returncode == -signal.SIGKILL and (tmp_path / "cut" / checkpoint.NAME).is_file()
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "cut"), "0"], env=dict(os.environ), check=True)
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
@@ -352,7 +414,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path,
     assert state["step"] == 3 and all(torch.isfinite(w).all() for w in state["adapter"].values())
     monkeypatch.undo()
     one_run(tmp_path / "whole")
-    one_run(tmp_path)                                   # the cause is gone: the run ends as if nothing had happened
+    one_run(tmp_path)  # the cause is gone: the run ends as if nothing had happened
     assert weights(tmp_path) == weights(tmp_path / "whole")
 
 

@@ -10,7 +10,7 @@ import nbformat
 import psutil
 import pytest
 
-from lib.grid import warm
+from lib.common import warm
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="forking is only safe on Linux")]
 
@@ -22,15 +22,27 @@ def environment():
 
 
 def notebook(folder, source):
-    book = nbformat.v4.new_notebook(cells=[
-        nbformat.v4.new_code_cell("value = 1", metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell(source)])
+    book = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_code_cell("value = 1", metadata={"tags": ["parameters"]}),
+            nbformat.v4.new_code_cell(source),
+        ]
+    )
     book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(book, folder / "in.ipynb")
 
 
 def command(folder, *arguments):
-    return [sys.executable, "-I", warm.__file__, "papermill", "--no-progress-bar", *arguments,
-            str(folder / "in.ipynb"), str(folder / "out.ipynb")]
+    return [
+        sys.executable,
+        "-I",
+        warm.__file__,
+        "papermill",
+        "--no-progress-bar",
+        *arguments,
+        str(folder / "in.ipynb"),
+        str(folder / "out.ipynb"),
+    ]
 
 
 def text(folder):
@@ -52,8 +64,6 @@ def test_a_failing_cell_fails_the_command(tmp_path, environment):
     notebook(tmp_path, "raise ValueError('planted')")
     done = subprocess.run(command(tmp_path), env=environment, capture_output=True, text=True)
     assert done.returncode == 1 and "planted" in done.stderr
-
-
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

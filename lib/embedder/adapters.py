@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lib.files import KitError, digest_file, read_json, write_bytes, write_text, writing
+from lib.common.files import KitError, digest_file, read_json, write_bytes, write_text, writing
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -23,13 +23,13 @@ def save_adapter(model, folder: Path, base: str) -> None:
     """
     with tempfile.TemporaryDirectory() as temporary:
         with warnings.catch_warnings(), writing(Path(temporary, WEIGHTS)):
-            warnings.simplefilter("ignore")            # peft cannot reach the hub for the base's vocabulary size
+            warnings.simplefilter("ignore")  # peft cannot reach the hub for the base's vocabulary size
             _save(model, temporary)
         config = read_json(Path(temporary, CONFIG))
         config["base_model_name_or_path"] = base
         for name in ("target_modules", "exclude_modules"):
             if isinstance(config.get(name), list):
-                config[name] = sorted(config[name])    # a set in memory, whose order changes from run to run
+                config[name] = sorted(config[name])  # a set in memory, whose order changes from run to run
         write_bytes(folder / WEIGHTS, Path(temporary, WEIGHTS).read_bytes())
         write_text(folder / CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
 
@@ -73,12 +73,18 @@ def load_adapter(core, folder: Path, base: str):
             warnings.simplefilter("always")
             model = PeftModel.from_pretrained(core, str(folder), is_trainable=False)
     except SafetensorError as error:
-        raise KitError(f"{folder / WEIGHTS} is damaged ({error}); restore it, or train it again with notebook 03") from error
+        raise KitError(
+            f"{folder / WEIGHTS} is damaged ({error}); restore it, or train it again with notebook 03"
+        ) from error
     except (RuntimeError, ValueError, TypeError, KeyError) as error:
         reason = str(error).strip().splitlines()
-        raise KitError(f"the adapter in {folder} does not fit {base} ({reason[-1].strip() if reason else error}); "
-                       "load the base it was trained on") from error
+        raise KitError(
+            f"the adapter in {folder} does not fit {base} ({reason[-1].strip() if reason else error}); "
+            "load the base it was trained on"
+        ) from error
     missing = [str(w.message) for w in told if "missing" in str(w.message).lower() and "key" in str(w.message).lower()]
     if missing:
-        raise KitError(f"the adapter in {folder} does not fit {base}: weights are missing; load the base it was trained on")
+        raise KitError(
+            f"the adapter in {folder} does not fit {base}: weights are missing; load the base it was trained on"
+        )
     return model

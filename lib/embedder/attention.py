@@ -17,10 +17,10 @@ from itertools import groupby
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from lib.files import KitError
+from lib.common.files import KitError
 
 PREFIX = "synfluence_"
-_lengths: list[tuple[int, ...]] = []       # the texts of the forward pass that is running, innermost last
+_lengths: list[tuple[int, ...]] = []  # the texts of the forward pass that is running, innermost last
 
 
 @contextmanager
@@ -58,6 +58,7 @@ def _bound(function, causal: bool):
         if attention_mask is not None:
             raise KitError("texts laid end to end take no attention mask; use training.attention padded with a mask")
         return function(query, key, value, _lengths[-1], causal, dropout, scaling, sliding_window), None
+
     return attention
 
 
@@ -69,18 +70,30 @@ def _window_mask(length: int, window: int, device) -> torch.Tensor:
 
 
 def _ragged(query, key, value, lengths, causal, dropout, scaling, window):
-    together = [(len(list(texts)), length) for length, texts in groupby(lengths)]     # neighbours of one length: one product
+    together = [
+        (len(list(texts)), length) for length, texts in groupby(lengths)
+    ]  # neighbours of one length: one product
     grouped = key.shape[1] != query.shape[1]
     sizes = [count * length for count, length in together]
     # split, not slices: the gradient of a slice is a whole tensor of zeros, the gradient of a split is put together once
-    parts = [states.squeeze(0).transpose(0, 1).split(sizes) for states in (query, key, value)]    # each (tokens, heads, dim)
+    parts = [
+        states.squeeze(0).transpose(0, 1).split(sizes) for states in (query, key, value)
+    ]  # each (tokens, heads, dim)
     out = []
     for (count, length), *qkv in zip(together, *parts, strict=True):
         q, k, v = (states.unflatten(0, (count, length)).transpose(1, 2) for states in qkv)
         slides = causal and window is not None and length > window
         mask = _window_mask(length, window, q.device) if slides else None
-        seen = scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=scaling,
-                                            is_causal=causal and not slides and length > 1, enable_gqa=grouped)
+        seen = scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=mask,
+            dropout_p=dropout,
+            scale=scaling,
+            is_causal=causal and not slides and length > 1,
+            enable_gqa=grouped,
+        )
         out.append(seen.transpose(1, 2).flatten(0, 1))
     return torch.cat(out)[None]
 
@@ -88,7 +101,9 @@ def _ragged(query, key, value, lengths, causal, dropout, scaling, window):
 def require_varlen(weight: torch.Tensor) -> None:
     """Raise KitError where ``varlen_attn`` cannot run (no GPU, fp32, or a torch without it)."""
     if not weight.is_cuda or weight.dtype not in (torch.bfloat16, torch.float16):
-        raise KitError("training.attention varlen needs a GPU and model.dtype bfloat16 or float16; use padded or ragged")
+        raise KitError(
+            "training.attention varlen needs a GPU and model.dtype bfloat16 or float16; use padded or ragged"
+        )
     if _varlen_options() is None:
         raise KitError(f"torch {torch.__version__} has no varlen_attn; use training.attention padded")
 
@@ -128,4 +143,6 @@ def _varlen(query, key, value, lengths, causal, dropout, scaling, window):
         query = query * (scaling * query.shape[-1] ** 0.5)
     offsets = torch.tensor([0, *lengths], device=query.device, dtype=torch.int32).cumsum(0, dtype=torch.int32)
     longest = max(lengths)
-    return varlen_attn(query.contiguous(), key.contiguous(), value.contiguous(), offsets, offsets, longest, longest, **options)[None]
+    return varlen_attn(
+        query.contiguous(), key.contiguous(), value.contiguous(), offsets, offsets, longest, longest, **options
+    )[None]

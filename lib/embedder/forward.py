@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lib.common.files import KitError
 from lib.embedder.packing import Rows, padded, ragged
-from lib.files import KitError
 
 if TYPE_CHECKING:
     import torch
 
-    from lib.embedder import Embedder
+    from lib.embedder.embedder import Embedder
 
 ATTENTION = ("padded", "ragged", "varlen")
 
 
-def embed_rows(embedder: Embedder, rows: Rows, attention: str = "padded", prune: bool = False,
-               prefix: bool = False) -> torch.Tensor:
+def embed_rows(
+    embedder: Embedder, rows: Rows, attention: str = "padded", prune: bool = False, prefix: bool = False
+) -> torch.Tensor:
     """Return (n, dim) fp32 embeddings; see ``Embedder.embed``."""
     if embedder.eos is not None and any(row[-1] != embedder.eos for row in rows):
         raise KitError("a text does not end in the end-of-sequence token; make token ids with Embedder.tokenize")
@@ -48,7 +49,9 @@ def _run(embedder: Embedder, **arguments) -> torch.Tensor:
         arguments["use_cache"] = False
     output = embedder.core(**arguments)
     if getattr(output, "past_key_values", None) is not None:
-        raise KitError("the model kept a key-value cache although use_cache is False; this version of transformers is not supported")
+        raise KitError(
+            "the model kept a key-value cache although use_cache is False; this version of transformers is not supported"
+        )
     return output.last_hidden_state
 
 

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lib.files import KitError
+from lib.common.files import KitError
 
 if TYPE_CHECKING:
     import torch
@@ -27,8 +27,14 @@ def tokenize(tokenizer, texts: Sequence[str], max_length: int, eos: int | None =
     if not texts:
         return []
     room = max_length - (eos is not None)
-    rows = tokenizer(list(texts), truncation=True, max_length=room, padding=False, return_attention_mask=False,
-                     return_token_type_ids=False)["input_ids"]
+    rows = tokenizer(
+        list(texts),
+        truncation=True,
+        max_length=room,
+        padding=False,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+    )["input_ids"]
     if eos is not None:
         rows = [row if row[-1:] == [eos] else [*row, eos] for row in rows]
     for text, row in zip(texts, rows, strict=True):
@@ -57,8 +63,9 @@ class MicroBatch:
     padded: int
 
 
-def micro_batches(lengths: Sequence[int], budget: int, keys: Sequence[Hashable] | None = None, pad: bool = True,
-                  ) -> list[MicroBatch]:
+def micro_batches(
+    lengths: Sequence[int], budget: int, keys: Sequence[Hashable] | None = None, pad: bool = True
+) -> list[MicroBatch]:
     """Cut texts, sorted by (key, length), into micro-batches of at most ``budget`` tokens, largest first.
 
     ``keys`` (an instruction, say) keeps texts of one key together where that costs nothing: a micro-batch may
@@ -122,7 +129,7 @@ def padding_table(lengths: Sequence[int], budget: int, size: int = 32) -> dict[s
     its own width; "sorted": sorted by length into token-budget micro-batches; "end to end": no padding at all.
     """
     total = sum(lengths)
-    chunks = [lengths[i:i + size] for i in range(0, len(lengths), size)]
+    chunks = [lengths[i : i + size] for i in range(0, len(lengths), size)]
     return {
         "one width": len(lengths) * max(lengths) / total,
         "in order": sum(len(chunk) * max(chunk) for chunk in chunks) / total,

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lib.design import CODES, LABELS
-from lib.files import KitError, write_bytes, write_text
+from lib.common.design import CODES, LABELS
+from lib.common.files import KitError, write_bytes, write_text
 
 # Text width of an A4 page with usual margins, inches: a figure set at this width keeps its 8 pt text.
 WIDTH = 6.3
@@ -45,7 +45,6 @@ TYPES = (
     "BitextMining",
 )
 TYPE_NAMES = {"PairClassification": "Pair classif.", "BitextMining": "Bitext mining"}
-POINTS = 100.0  # scores are on mteb's scale, 0 to 1; figures show points
 
 RC: dict[str, Any] = {
     "figure.dpi": 110,
@@ -166,9 +165,3 @@ def diverging():
         "harm_help", ["#8C3D00", LOSS, "#F7D6BF", "#FFFFFF", "#C3DDF0", GAIN, "#00375C"]
     )
     return scale.with_extremes(bad="#EEEEEE")
-
-
-def minus(value: float, digits: int) -> str:
-    """A signed number with a true minus sign; a value that rounds to zero has no sign."""
-    text = f"{value:+.{digits}f}"
-    return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", "−")

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from lib import claims, influence, sources
-from lib.design import CODES
-from lib.figures import tables
-from lib.files import KitError, read_json
+from lib.common import bundled
+from lib.common.design import CODES
+from lib.common.files import KitError, read_json
+from lib.influence import claims, influence, tables
 
 if TYPE_CHECKING:
-    from lib.report import Report
+    from lib.figures.report import Report
 
 
 def strongest(effects: pd.DataFrame) -> tuple[str, str]:
@@ -101,7 +101,7 @@ def _counts(r: Report):
     ours = data_counts(r.data)
     if ours.empty:
         raise KitError("no training data beside these results (data/generation.json), so nothing to count")
-    return counts(pd.concat([ours, sources.reference("published_counts")], ignore_index=True))
+    return counts(pd.concat([ours, bundled.reference("published_counts")], ignore_index=True))
 
 
 def _published(r: Report):
@@ -113,8 +113,8 @@ def _published(r: Report):
 
 
 def _sparsity(r: Report):
-    from lib.claims.gain_verdicts import own_rows
     from lib.figures.sparsity import sparsity
+    from lib.influence.gain_verdicts import own_rows
 
     try:
         ours = None if "synthetic" in r.analysis.study.factors else tables.gains(own_rows(r.analysis))

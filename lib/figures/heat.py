@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from lib.common.numbers import minus
 from lib.figures import grid
-from lib.figures.base import WIDTH, category_name, minus, order_factors, order_types, style, type_name
+from lib.figures.base import WIDTH, category_name, order_factors, order_types, style, type_name
 from lib.figures.replication import merged
-from lib.figures.tables import OVERALL
+from lib.influence.tables import OVERALL
 
 NORMALISATION_LABEL = {
     "z": "normalised influence, z (scores z-scored over the models; mean with − mean without)",

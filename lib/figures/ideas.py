@@ -216,6 +216,6 @@ def write(folder: str | Path) -> list[Path]:
 
 
 if __name__ == "__main__":
-    from lib.params import ROOT
+    from lib.common.bundled import ROOT
 
     write(ROOT / "notebooks" / "ideas")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from lib.common.numbers import minus
 from lib.figures import grid
-from lib.figures.base import GAIN, INK, NEUTRAL, WIDTH, defined, minus, order_factors, order_types, style, type_name
+from lib.figures.base import GAIN, INK, NEUTRAL, WIDTH, defined, order_factors, order_types, style, type_name
 from lib.figures.heat import frame, names
-from lib.figures.tables import OVERALL
+from lib.influence.tables import OVERALL
 
 
 def _panels(fig, places, count: int, columns: int, **keywords):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lib.figures.base import INK, WIDTH, category_name, defined, minus, palette, style
+from lib.common.numbers import minus
+from lib.figures.base import INK, WIDTH, category_name, defined, palette, style
 
 
 def lattice(cells: pd.DataFrame, factor: str | None = None, title: str = "", effect=None):

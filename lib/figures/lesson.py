@@ -123,7 +123,7 @@ def _name(source: str) -> str:
 
 
 def _shade(source: str) -> str:
-    from lib.design import CODES
+    from lib.common.design import CODES
 
     return CATEGORY_COLOURS.get(CODES.get(source, source), NEUTRAL)
 

@@ -7,15 +7,15 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from lib.design import CODES, LABELS
-from lib.generation import ask, read_answer
-from lib.parsing import Parsed, parse_response
+from lib.common.design import CODES, LABELS
+from lib.generate.generate import ask, read_answer
+from lib.generate.parsing import Parsed, parse_response
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from lib.params import Params
+    from lib.params.params import Params
 
 LOOK = 12  # answers asked for before one is chosen to be shown
 _STYLE = "border:1px solid #ccc;border-radius:6px;padding:6px 10px;margin:2px 0;white-space:pre-wrap;text-align:left"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lib.figures.base import GAIN, INK, LOSS, NEUTRAL, WIDTH, category_name, minus, order_types, style, type_name
+from lib.common.numbers import minus
+from lib.figures.base import GAIN, INK, LOSS, NEUTRAL, WIDTH, category_name, order_types, style, type_name
 from lib.figures.forest import heading
 
 BAND = "#DDDDDD"

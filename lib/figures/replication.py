@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lib.figures.base import INK, WIDTH, category_name, minus, order_factors, palette, style
-from lib.files import KitError
+from lib.common.files import KitError
+from lib.common.numbers import minus
+from lib.figures.base import INK, WIDTH, category_name, order_factors, palette, style
 
 COLUMNS = ("level", "task", "type", "factor", "first", "first_se", "second", "second_se", "marked_first", "returned")
 TRUE = {"true", "1", "1.0", "yes"}

@@ -5,21 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lib.figures.base import (
-    GAIN,
-    INK,
-    LOSS,
-    NEUTRAL,
-    WIDTH,
-    category_name,
-    minus,
-    order_types,
-    palette,
-    style,
-    type_name,
-)
-from lib.figures.tables import LABEL_WITH, LABEL_WITHOUT, OVERALL, corner_names, corners
-from lib.figures.tables import main_results as main_table
+from lib.common.numbers import minus
+from lib.figures.base import GAIN, INK, LOSS, NEUTRAL, WIDTH, category_name, order_types, palette, style, type_name
+from lib.influence.tables import LABEL_WITH, LABEL_WITHOUT, OVERALL, corner_names, corners
+from lib.influence.tables import main_results as main_table
 
 _MARK = {"untrained base": ("|", NEUTRAL), LABEL_WITHOUT: ("o", INK), LABEL_WITH: ("D", GAIN)}
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from lib.common.numbers import minus
 from lib.figures import grid
-from lib.figures.base import GAIN, INK, NEUTRAL, WIDTH, category_name, minus, order_types, palette, style, type_name
-from lib.figures.tables import curve, honest_curve, top
+from lib.figures.base import GAIN, INK, NEUTRAL, WIDTH, category_name, order_types, palette, style, type_name
+from lib.influence.tables import curve, honest_curve, top
 
 
 def sparsity(per_seed: pd.DataFrame | None, published: pd.DataFrame | None, k_share: float = 1 / 7):

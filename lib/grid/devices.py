@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from lib.files import KitError
+from lib.common.files import KitError
 
 _VARIABLE = "CUDA_VISIBLE_DEVICES"
 _claimed: dict[str, TextIO] = {}  # device -> its lock file, held open for the life of the process
@@ -75,8 +75,10 @@ def claim(wanted: int, patience: float = 60.0) -> list[str]:
         free = len(_claimed)
         release()  # never wait while holding some: two jobs could wait for each other
         if time.monotonic() >= end:
-            raise KitError(f"{wanted} of this machine's {len(devices)} GPUs are needed and only {free} are free; wait "
-                           "for the other jobs, close notebooks that use a GPU, or ask for fewer with grid.gpus")
+            raise KitError(
+                f"{wanted} of this machine's {len(devices)} GPUs are needed and only {free} are free; wait "
+                "for the other jobs, close notebooks that use a GPU, or ask for fewer with grid.gpus"
+            )
         time.sleep(0.2 + 0.3 * (os.getpid() % 7) / 7)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from lib.grid.jobs import executed, notebook_of, stage_files
 from lib.grid.workload import shown
-from lib.params import Params
+from lib.params.params import Params
 
 MARK = "=== a run of the grid begins ==="  # written into snakemake.log, which all runs of a folder share
 LINES = 3  # last lines shown of what a failed job left behind
@@ -18,8 +18,10 @@ FULL = 8 << 20  # bytes; with less left on a disk a notebook may not even be abl
 _MEMORY = re.compile(r"MemoryError|out of memory|can.?t allocate memory|Cannot allocate memory|bad_alloc", re.I)
 _SNAKEMAKE = re.compile(r"\[\w{3} \w{3} +\d|RuleException|CalledProcessError|Command '|Select jobs|Execute \d+ jobs")
 _AGAIN = "mend the cause and run again: only what has no result is run"
-_LESS = ("run again with more memory: fewer jobs at once (CORES=1), a larger grid.mem_mb on a cluster, or smaller "
-         "training.micro_batch_tokens and scoring.batch_tokens")
+_LESS = (
+    "run again with more memory: fewer jobs at once (CORES=1), a larger grid.mem_mb on a cluster, or smaller "
+    "training.micro_batch_tokens and scoring.batch_tokens"
+)
 _DIED = "it was killed or ran out of memory before it could say why"
 
 
@@ -61,8 +63,10 @@ def told(name: str, notebook: Path, lines: list[str] | None = None) -> str:
 def last_words(params: Params) -> list[str]:
     """Return what Snakemake itself said last, for a grid that stopped although no job failed."""
     lines = [line for line in _of_this_run(params.run_dir / "snakemake.log") if line.strip()]
-    return [f"Snakemake stopped; run again and it goes on where it was (all it said is in {shown(params.run_dir)}/snakemake.log)",
-            *(f"    {line[:200]}" for line in lines[-LINES:])]
+    return [
+        f"Snakemake stopped; run again and it goes on where it was (all it said is in {shown(params.run_dir)}/snakemake.log)",
+        *(f"    {line[:200]}" for line in lines[-LINES:]),
+    ]
 
 
 def _error(ran: dict[str, Any]) -> dict[str, Any] | None:
@@ -115,7 +119,7 @@ def _of_this_run(log: Path) -> list[str]:
         text = log.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
-    return text[text.rfind(MARK) + len(MARK):].splitlines() if MARK in text else []
+    return text[text.rfind(MARK) + len(MARK) :].splitlines() if MARK in text else []
 
 
 def _told(log: Path) -> dict[str, list[str]]:
@@ -123,7 +127,9 @@ def _told(log: Path) -> dict[str, list[str]]:
     lines, found = _of_this_run(log), {}
     for number, line in enumerate(lines):
         if line.lstrip().startswith("Error in rule "):
-            output = next((text for text in lines[number:number + 8] if text.strip().startswith("output: ")), "")
-            before = [text for text in lines[max(0, number - 12):number] if text.strip() and not _SNAKEMAKE.match(text)]
+            output = next((text for text in lines[number : number + 8] if text.strip().startswith("output: ")), "")
+            before = [
+                text for text in lines[max(0, number - 12) : number] if text.strip() and not _SNAKEMAKE.match(text)
+            ]
             found[output.strip().removeprefix("output: ")] = before
     return found

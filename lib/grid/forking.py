@@ -1,4 +1,4 @@
-"""The server of the warm start (``lib.grid.warm``): it has imported everything, and forks a process per request."""
+"""The server of the warm start (``lib.common.warm``): it has imported everything, and forks a process per request."""
 
 from __future__ import annotations
 
@@ -11,12 +11,23 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from lib.grid.warm import die_with_parent
+from lib.common.warm import die_with_parent
 
-PRELOAD = ("papermill.cli", "ipykernel.kernelapp", "matplotlib.pyplot", "pandas",
-           "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto",
-           "transformers.models.bert.modeling_bert", "peft", "mteb", "sklearn.linear_model",
-           "sklearn.cluster", "IPython.core.pylabtools", "matplotlib_inline.backend_inline")
+PRELOAD = (
+    "papermill.cli",
+    "ipykernel.kernelapp",
+    "matplotlib.pyplot",
+    "pandas",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.bert.modeling_bert",
+    "peft",
+    "mteb",
+    "sklearn.linear_model",
+    "sklearn.cluster",
+    "IPython.core.pylabtools",
+    "matplotlib_inline.backend_inline",
+)
 
 
 class Server:

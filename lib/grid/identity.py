@@ -12,14 +12,14 @@ from typing import Any
 
 import pandas as pd
 
-from lib.design import BASE
-from lib.files import KitError, read_json
+from lib.common.design import BASE
+from lib.common.files import KitError, read_json
 from lib.grid.jobs import stage_files
 from lib.grid.workload import shown
-from lib.params import Params
+from lib.params.params import Params
+from lib.params.provenance import MADE, data_hash
 from lib.params.stages import ABSENT, decisive, differences
-from lib.provenance import MADE, data_hash
-from lib.scoring.scorefile import record_of, wanted_sets
+from lib.score.scorefile import record_of, wanted_sets
 
 NO_RECORD = "has no record of the parameters that made it"
 

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lib.design import BASE
-from lib.params import Params
+from lib.common.design import BASE
+from lib.params.params import Params
 
 
 def stage_files(params: Params) -> dict[str, dict[str, Path]]:
     """Return the done-mask's files: stage -> {job: the small result file that is written last}."""
-    from lib.designs import design_runs
+    from lib.common.design import design_runs
 
     runs = design_runs(params.study.design, params.study.seeds, params.study.categories)
     jobs = {f"{run.name}/seed{run.seed}": run for run in runs}
@@ -27,8 +27,13 @@ def stage_files(params: Params) -> dict[str, dict[str, Path]]:
 
 def notebook_of(params: Params, stage: str, job: str) -> Path:
     """Return the executed notebook of a job, which a failure leaves behind."""
-    number = {"generate": "01_generate", "inspect": "02_inspect", "train": "03_train", "score": "04_score",
-              "influence": "05_influence"}[stage]
+    number = {
+        "generate": "01_generate",
+        "inspect": "02_inspect",
+        "train": "03_train",
+        "score": "04_score",
+        "influence": "05_influence",
+    }[stage]
     folder = params.run_dir / "notebooks"
     return folder / f"{number}.ipynb" if stage == job else folder / number / f"{job.replace('/', '-')}.ipynb"
 

@@ -11,9 +11,10 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
-from lib.files import KitError, digest_file, read_json, write_text
-from lib.grid import failure
-from lib.params import ROOT, Params
+from lib.common.bundled import ROOT
+from lib.common.files import KitError, digest_file, read_json, write_text
+from lib.grid.run import failure
+from lib.params.params import Params
 
 OF_ONE_RUN = ("papermill", "execution")  # metadata that hold times of execution
 
@@ -31,7 +32,9 @@ def refresh(params: Params, folder: Path = ROOT / "notebooks") -> Iterator[Path]
             notebook = cleaned(execute(path))
             shown = next((place for place in (str(ROOT), f"{Path.home()}/") if place in _outputs(notebook)), "")
             if shown:
-                raise KitError(f"an output of {path.name} shows {shown}, a folder of this machine; print a name instead")
+                raise KitError(
+                    f"an output of {path.name} shows {shown}, a folder of this machine; print a name instead"
+                )
             yield write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -43,7 +46,9 @@ def execute(path: Path) -> dict:
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / path.name
         try:
-            papermill.execute_notebook(str(path), str(out), cwd=str(path.parent), kernel_name="python3", progress_bar=False)
+            papermill.execute_notebook(
+                str(path), str(out), cwd=str(path.parent), kernel_name="python3", progress_bar=False
+            )
         except PapermillExecutionError:
             raise KitError(f"{path.name} stopped ({failure(out)}) and is left as it was") from None
         return read_json(out)
@@ -69,8 +74,9 @@ def run_one(name: str, out: Path, given: Sequence[Sequence[str]], overrides: dic
         parameters[key] = yaml.safe_load(value)
     try:
         with _quiet_kernel() as kernel, open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
-            papermill.execute_notebook(str(found[0]), str(out), parameters, cwd=str(found[0].parent), kernel_name=kernel,
-                                       progress_bar=False)
+            papermill.execute_notebook(
+                str(found[0]), str(out), parameters, cwd=str(found[0].parent), kernel_name=kernel, progress_bar=False
+            )
     except PapermillExecutionError:
         reason = str(failure(out)).removeprefix("KitError: ")
         raise KitError(f"{reason} (in {found[0].name}; as far as it came it is in {out})") from None
@@ -82,7 +88,9 @@ def cleaned(notebook: dict) -> dict:
     from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
     cells = [{**cell, "metadata": _lasting(cell["metadata"])} for cell in notebook["cells"]]
-    lasting = nbformat.reads(json.dumps({**notebook, "metadata": _lasting(notebook["metadata"]), "cells": cells}), as_version=4)
+    lasting = nbformat.reads(
+        json.dumps({**notebook, "metadata": _lasting(notebook["metadata"]), "cells": cells}), as_version=4
+    )
     return json.loads(nbformat.writes(CoalesceStreamsPreprocessor().preprocess(lasting, {})[0]))
 
 
@@ -97,10 +105,13 @@ def _outputs(notebook: dict) -> str:
 @contextmanager
 def _quiet_kernel() -> Iterator[str]:
     """Yield the name of a kernel like python3 that does not warn about its own local connection."""
-    from lib.grid.warm import QUIET
+    from lib.common.warm import QUIET
 
-    spec = {"argv": [sys.executable, "-m", "ipykernel_launcher", *QUIET, "-f", "{connection_file}"],
-            "display_name": "Python 3 (ipykernel)", "language": "python"}
+    spec = {
+        "argv": [sys.executable, "-m", "ipykernel_launcher", *QUIET, "-f", "{connection_file}"],
+        "display_name": "Python 3 (ipykernel)",
+        "language": "python",
+    }
     before = os.environ.get("JUPYTER_PATH")
     with tempfile.TemporaryDirectory(prefix="synfluence-") as folder:
         write_text(Path(folder, "kernels", "python3", "kernel.json"), json.dumps(spec))

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lib.files import KitError
+from lib.common.files import KitError
 from lib.grid import rehearsal, status, workload
 from lib.grid.rehearsal import Sample
 from lib.grid.status import DONE, Job, duration
-from lib.params import Params
+from lib.params.params import Params
 
 STAGES = ("generate", "inspect", "train", "score", "influence")
 UNCOUNTED = ("inspect", "influence")  # without a measurement only the start of these two is counted
@@ -25,7 +25,7 @@ class Stage:
     name: str
     jobs: int
     left: int
-    seconds: list[float]       # one per job that is left
+    seconds: list[float]  # one per job that is left
     tokens: float
     source: str
 
@@ -47,8 +47,11 @@ def plan(params: Params, everything: list[Job], measured: list[Sample]) -> list[
     for name in STAGES:
         mine = [job for job in everything if job.stage == name]
         left = [job for job in mine if job.state != DONE]
-        tokens = {"generate": workload.generated(params, sizes), "score": suite * len(mine),
-                  "train": sum(workload.train_tokens(params, run, sizes) for run in runs.values())}.get(name, 0.0)
+        tokens = {
+            "generate": workload.generated(params, sizes),
+            "score": suite * len(mine),
+            "train": sum(workload.train_tokens(params, run, sizes) for run in runs.values()),
+        }.get(name, 0.0)
         sample = next((sample for sample in measured if name in sample.notebooks), None)
         if sample is not None:
             steps = [workload.steps(params, runs[job.name], sizes) for job in left] if name == "train" else []
@@ -86,8 +89,10 @@ def _reference(params: Params, stage: str, run, sizes: dict[str, int], suite: fl
     }[stage]
     speed = getattr(params.plan, leaf)
     if tokens and not speed:
-        raise KitError(f"nothing is known about how long {stage} takes: say `make plan CALIBRATE=1` on the machine "
-                       f"that will run it, or set plan.{leaf}")
+        raise KitError(
+            f"nothing is known about how long {stage} takes: say `make plan CALIBRATE=1` on the machine "
+            f"that will run it, or set plan.{leaf}"
+        )
     return params.plan.start_seconds + (tokens / speed if tokens else 0.0)
 
 
@@ -127,13 +132,18 @@ def _table(params: Params, stages: list[Stage]) -> list[str]:
     per_run = sorted({workload.steps(params, run, sizes) for run in runs})
     steps = f"{per_run[0]:,}" if len(per_run) == 1 else f"{per_run[0]:,} to {per_run[-1]:,}"
     unit = "GPU-hours" if params.grid.gpus or params.plan.train_tokens_per_second else "CPU-hours"
-    lines = [f"{len({run.name for run in runs})} models x {len(params.study.seeds)} seeds = {len(runs)} trainings of "
-             f"{steps} steps of {params.training.batch_size} triplets; {len(runs) + 1} scorings",
-             "", f"{'stage':<10} {'jobs':>5} {'left':>5} {'tokens':>9} {'each':>9} {unit:>10}"]
+    lines = [
+        f"{len({run.name for run in runs})} models x {len(params.study.seeds)} seeds = {len(runs)} trainings of "
+        f"{steps} steps of {params.training.batch_size} triplets; {len(runs) + 1} scorings",
+        "",
+        f"{'stage':<10} {'jobs':>5} {'left':>5} {'tokens':>9} {'each':>9} {unit:>10}",
+    ]
     for stage in stages:
         each = duration(sum(stage.seconds) / len(stage.seconds)) if stage.seconds else "done"
-        lines.append(f"{stage.name:<10} {stage.jobs:>5} {stage.left:>5} {_count(stage.tokens):>9} {each:>9} "
-                     f"{stage.hours:>10.{2 if stage.hours < 10 else 0}f}")
+        lines.append(
+            f"{stage.name:<10} {stage.jobs:>5} {stage.left:>5} {_count(stage.tokens):>9} {each:>9} "
+            f"{stage.hours:>10.{2 if stage.hours < 10 else 0}f}"
+        )
     return lines
 
 
@@ -150,8 +160,10 @@ def _time(params: Params, stages: list[Stage], wall: float, slots: int, measured
     lines = [f"Time: about {duration(wall)} on {where}"]
     if params.plan.price:
         devices = hours if params.grid.gpus or not measured else wall / 3600
-        lines.append(f"Price: about {devices * params.plan.price:,.2f} {params.generation.currency} at "
-                     f"{params.plan.price:g} per hour")
+        lines.append(
+            f"Price: about {devices * params.plan.price:,.2f} {params.generation.currency} at "
+            f"{params.plan.price:g} per hour"
+        )
     return lines
 
 
@@ -162,12 +174,16 @@ def _disk(params: Params, slots: int, samples: list[Sample]) -> list[str]:
     sizes_of = next((sample.megabytes for sample in samples if "adapter" in sample.megabytes), None)
     if sizes_of is not None and (rehearsal.small_enough(params) or sizes_of is samples[0].megabytes):
         count = len(workload.runs(params))
-        parts |= {"data": sizes_of["data"] / 1000, "adapters": count * sizes_of["adapter"] / 1000,
-                  "scores": (count + 1) * sizes_of.get("scoring", 0.0) / 1000}
+        parts |= {
+            "data": sizes_of["data"] / 1000,
+            "adapters": count * sizes_of["adapter"] / 1000,
+            "scores": (count + 1) * sizes_of.get("scoring", 0.0) / 1000,
+        }
     total, free = sum(parts.values()), workload.free_disk(params)
     listed = ", ".join(f"{name} {_size(gb)}" for name, gb in parts.items() if gb >= 0.0005)
-    lines = [f"Disk: about {_size(total)} ({listed}); {free:.0f} GB are free in "
-             f"{workload.shown(params.run_dir.parent)}"]
+    lines = [
+        f"Disk: about {_size(total)} ({listed}); {free:.0f} GB are free in {workload.shown(params.run_dir.parent)}"
+    ]
     return lines + (["      That does not fit: choose another paths.runs, or free some space."] if total > free else [])
 
 
@@ -193,4 +209,3 @@ def _sources(stages: list[Stage]) -> list[tuple[str, str]]:
             source = f"only the start of the job is counted ({stage.source})" if only_start else stage.source
             by_source.setdefault(source, []).append(stage.name)
     return [(", ".join(names).capitalize(), source) for source, names in by_source.items()]
-

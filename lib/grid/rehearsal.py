@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lib import grid
-from lib.files import KitError, read_json
+from lib.common.files import KitError, read_json
+from lib.grid import run as grid
 from lib.grid import status
-from lib.params import Params, load
+from lib.params.params import Params, load
 
 STEPS = 16  # training steps of a rehearsal, at most
 
@@ -30,13 +30,13 @@ class Sample:
     source: str
     notebooks: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
-    step_seconds: float = 0.0      # per optimizer step
-    step_tokens: float = 0.0       # real tokens per optimizer step
-    train_rest: float = 0.0        # of a training notebook: kernel start, imports, drawing
-    score_work: float = 0.0        # scoring proper, per model
-    score_tokens: float = 0.0      # of the suite that was scored
-    start: float = 0.0             # from the command to the first notebook
-    between: float = 0.0           # per job, beside its notebook
+    step_seconds: float = 0.0  # per optimizer step
+    step_tokens: float = 0.0  # real tokens per optimizer step
+    train_rest: float = 0.0  # of a training notebook: kernel start, imports, drawing
+    score_work: float = 0.0  # scoring proper, per model
+    score_tokens: float = 0.0  # of the suite that was scored
+    start: float = 0.0  # from the command to the first notebook
+    between: float = 0.0  # per job, beside its notebook
     megabytes: dict[str, float] = field(default_factory=dict)  # on disk: data, an adapter, a scoring
     wall: float = 0.0
 
@@ -77,8 +77,11 @@ def _scoring(path: Path) -> float:
 
 def small_enough(params: Params) -> bool:
     """Can the whole chain be rehearsed in about a minute: bundled answers, bundled model, bundled suite?"""
-    return (params.generation.backend == "replay" and params.model.name.startswith("bundled:")
-            and params.scoring.suite == "classroom")
+    return (
+        params.generation.backend == "replay"
+        and params.model.name.startswith("bundled:")
+        and params.scoring.suite == "classroom"
+    )
 
 
 def rehearse(profile: str, overrides: dict[str, Any], cores: int = 0) -> Sample:
@@ -97,7 +100,9 @@ def rehearse(profile: str, overrides: dict[str, Any], cores: int = 0) -> Sample:
         if code or _influence(params, small, profile, cut, overrides):
             kept = Path(tempfile.gettempdir()) / "synfluence-plan-failed.log"
             shutil.copy(small.run_dir / "snakemake.log", kept)
-            raise KitError((grid.failures(small) or [f"the rehearsal of the grid failed (see {kept})"])[0].splitlines()[0])
+            raise KitError(
+                (grid.failures(small) or [f"the rehearsal of the grid failed (see {kept})"])[0].splitlines()[0]
+            )
         sample = finished(small)
         jobs = [job for job in status.jobs(small) if job.state == status.DONE and job.start]
     sample.source = f"measured: rehearsal of {len(jobs)} jobs in {wall:.0f} s on this machine, just now"
@@ -108,9 +113,11 @@ def rehearse(profile: str, overrides: dict[str, Any], cores: int = 0) -> Sample:
     return sample
 
 
-def _influence(params: Params, small: Params, profile: str, cut: dict[str, Any], overrides: dict[str, Any]) -> list[str]:
+def _influence(
+    params: Params, small: Params, profile: str, cut: dict[str, Any], overrides: dict[str, Any]
+) -> list[str]:
     """Run notebook 05 on simulated scores of the study's size; return what went wrong."""
-    from lib.files import write_text
+    from lib.common.files import write_text
     from lib.grid.results import read_scores
     from lib.influence.simulate import study
 
@@ -128,12 +135,23 @@ def _influence(params: Params, small: Params, profile: str, cut: dict[str, Any],
 
 def _cut(params: Params) -> dict[str, Any]:
     steps = min(STEPS, params.mixture.steps)
-    cut: dict[str, Any] = {"study.categories": [params.study.categories[0]], "study.seeds": [params.study.seeds[0]],
-                           "study.design": "factorial", "mixture.budget": "fixed_steps", "mixture.steps": steps,
-                           "mixture.steps_per_category": min(params.mixture.steps_per_category, steps // 2)}
+    cut: dict[str, Any] = {
+        "study.categories": [params.study.categories[0]],
+        "study.seeds": [params.study.seeds[0]],
+        "study.design": "factorial",
+        "mixture.budget": "fixed_steps",
+        "mixture.steps": steps,
+        "mixture.steps_per_category": min(params.mixture.steps_per_category, steps // 2),
+    }
     if not small_enough(params):
-        cut |= {"generation.backend": "replay", "generation.n": {}, "public.source": "docstrings", "public.n": 4000,
-                "scoring.suite": "classroom", "negatives.encoder": "bundled:minilm"}
+        cut |= {
+            "generation.backend": "replay",
+            "generation.n": {},
+            "public.source": "docstrings",
+            "public.n": 4000,
+            "scoring.suite": "classroom",
+            "negatives.encoder": "bundled:minilm",
+        }
     return cut
 
 
@@ -169,8 +187,11 @@ def simulate(jobs: Sequence[tuple[str, str, float]], slots: int) -> float:
     ends: dict[tuple[str, str], float] = {}
     running: list[tuple[float, str, str]] = []
     while waiting or running:
-        ready = [job for job in waiting if job[0] != "score" or job[1] not in trains
-                 or ends.get(("train", job[1]), clock + 1) <= clock]
+        ready = [
+            job
+            for job in waiting
+            if job[0] != "score" or job[1] not in trains or ends.get(("train", job[1]), clock + 1) <= clock
+        ]
         while ready and len(running) < slots:
             stage, name, seconds = ready.pop(0)
             waiting.remove((stage, name, seconds))

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib.design import BASE
-from lib.files import KitError, write_text
+from lib.common.design import BASE
+from lib.common.files import KitError, write_text
 from lib.grid.identity import listed, stale
 from lib.grid.workload import shown
-from lib.params import Params
-from lib.scoring.scorefile import check_scores
+from lib.params.params import Params
+from lib.score.scorefile import check_scores
 
 # Times differ from run to run, so they are kept in timing.csv: results.csv is the same bytes for the same study.
 _TIMES = {"seconds": "first", "score_seconds": "sum"}
@@ -21,7 +21,7 @@ _SAME_EVERYWHERE = ("params_hash", "data_hash", "code", "versions", "device", "w
 
 def score_files(params: Params) -> dict[tuple[str, int], Path]:
     """Return {(run name, seed): score file} of every run of the design, and of the untrained base, in order."""
-    from lib.designs import design_runs
+    from lib.common.design import design_runs
 
     folder = params.scores_dir
     runs = design_runs(params.study.design, params.study.seeds, params.study.categories)
@@ -55,7 +55,9 @@ def tables(params: Params, present: Sequence[Path] = ()) -> dict[Path, str]:
     found = {folder / "timing.csv": timing}
     draws = [p.with_suffix(".draws.csv") for p in present if p.with_suffix(".draws.csv").exists()]
     if draws:
-        found[folder / "draws.csv"] = pd.concat([pd.read_csv(p, keep_default_na=False) for p in draws], ignore_index=True)
+        found[folder / "draws.csv"] = pd.concat(
+            [pd.read_csv(p, keep_default_na=False) for p in draws], ignore_index=True
+        )
     found[folder / "results.csv"] = table.drop(columns=times)
     return {path: content.to_csv(index=False, lineterminator="\n") for path, content in found.items()}
 
@@ -75,16 +77,20 @@ def collect(params: Params, allow_missing: bool = False) -> tuple[Path, list[str
         try:
             check_scores(path)
             if path in found:
-                raise KitError(f"{shown(path)} is not of these parameters{found[path] and f' ({found[path]})'}; "
-                               "run `make reproduce` to have it made again")
+                raise KitError(
+                    f"{shown(path)} is not of these parameters{found[path] and f' ({found[path]})'}; "
+                    "run `make reproduce` to have it made again"
+                )
             present.append(path)
         except KitError as error:
             notes.append(f"Left out of this table: {error}.")
             if not allow_missing:
                 raise
     if missing and not allow_missing or not present:
-        raise KitError(f"{len(files) - len(present)} of {len(files)} runs have no scores yet ({', '.join(missing[:3])}"
-                       f"{', ...' if len(missing) > 3 else ''}); run `make reproduce` to make them")
+        raise KitError(
+            f"{len(files) - len(present)} of {len(files)} runs have no scores yet ({', '.join(missing[:3])}"
+            f"{', ...' if len(missing) > 3 else ''}); run `make reproduce` to make them"
+        )
     for path, content in tables(params, present).items():
         write_text(path, content)
     return path, ([f"Missing from this table: {', '.join(missing)}."] if missing else []) + notes
@@ -99,8 +105,10 @@ def mixed(table: pd.DataFrame) -> list[str]:
             usual = trained[column].value_counts(dropna=False).index[0]
             rare = trained[trained[column] != usual]
             names = [f"{run.subset} seed {run.seed}" for run in rare.itertuples()]
-            notes.append(f"Note: not all runs have the same {column}: {listed(names)} {'differs' if len(names) == 1 else 'differ'} "
-                         "from the rest; small differences between runs may come from that.")
+            notes.append(
+                f"Note: not all runs have the same {column}: {listed(names)} {'differs' if len(names) == 1 else 'differ'} "
+                "from the rest; small differences between runs may come from that."
+            )
     return notes
 
 

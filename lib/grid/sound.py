@@ -10,11 +10,11 @@ import os
 import time
 from pathlib import Path
 
+from lib.common.files import KitError, digest_file, read_json
 from lib.embedder.adapters import WEIGHTS, spoilt
-from lib.files import KitError, digest_file, read_json
 from lib.grid.identity import stale
 from lib.grid.jobs import stage_files
-from lib.params import Params
+from lib.params.params import Params
 
 
 def unsound(params: Params) -> dict[Path, str]:
@@ -77,7 +77,7 @@ def _adapter(record: Path) -> str:
 
 def _scores(path: Path) -> str:
     from lib.grid.results import read_scores
-    from lib.scoring.scorefile import check_scores
+    from lib.score.scorefile import check_scores
 
     try:
         check_scores(path)

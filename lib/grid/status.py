@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from lib import grid
+from lib.grid import run as grid
 from lib.grid.identity import sentences, stale
 from lib.grid.jobs import executed
-from lib.params import Params
+from lib.params.params import Params
 
 DONE, RUNNING, FAILED, WAITING, STALE = "done", "running", "FAILED", "-", "stale"  # stale: of other parameters
 
@@ -51,8 +51,11 @@ def at_work(params: Params) -> bool:
 def jobs(params: Params) -> list[Job]:
     """Return every job of the design with its state, in the order of the stages."""
     busy, old = at_work(params), stale(params)
-    return [_job(stage, name, path, grid.notebook_of(params, stage, name), busy, path in old)
-            for stage, files in grid.stage_files(params).items() for name, path in files.items()]
+    return [
+        _job(stage, name, path, grid.notebook_of(params, stage, name), busy, path in old)
+        for stage, files in grid.stage_files(params).items()
+        for name, path in files.items()
+    ]
 
 
 def _job(stage: str, name: str, result: Path, notebook: Path, busy: bool, old: bool) -> Job:
@@ -105,8 +108,16 @@ def table(everything: list[Job]) -> str:
     """Return the done-mask: one row per run, one column per stage and seed."""
     import pandas as pd
 
-    rows = [{"run": job.name.rsplit("/seed", 1)[0], "stage": job.stage, "seed": job.name.rsplit("/seed", 1)[1],
-             "state": job.state} for job in everything if "/seed" in job.name]
+    rows = [
+        {
+            "run": job.name.rsplit("/seed", 1)[0],
+            "stage": job.stage,
+            "seed": job.name.rsplit("/seed", 1)[1],
+            "state": job.state,
+        }
+        for job in everything
+        if "/seed" in job.name
+    ]
     frame = pd.DataFrame(rows)
     order = dict.fromkeys(frame["run"])
     columns = sorted({(row["stage"], int(row["seed"])) for row in rows}, key=lambda c: (c[0] != "train", c[1]))
@@ -132,8 +143,11 @@ def report(params: Params) -> str:
     done = sum(job.state == DONE for job in everything)
     lines = [*filter(None, [params.note()]), table(everything), ""]
     lines += [f"{job.name:<10} {job.state}" for job in everything if "/seed" not in job.name]
-    lines += ["", f"{done} of {len(everything)} jobs done; "
-              + ("a grid is at work now" if at_work(params) else "no grid is at work now")]
+    lines += [
+        "",
+        f"{done} of {len(everything)} jobs done; "
+        + ("a grid is at work now" if at_work(params) else "no grid is at work now"),
+    ]
     for stage in dict.fromkeys(job.stage for job in everything):
         times = [job.seconds for job in everything if job.stage == stage and job.state == DONE and job.seconds]
         if times:

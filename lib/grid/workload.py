@@ -10,8 +10,9 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lib.designs import Run, design_runs
-from lib.params import ROOT, Params
+from lib.common.bundled import DATA, ROOT
+from lib.common.design import Run, design_runs
+from lib.params.params import Params
 
 CHARACTERS_PER_TOKEN = 4.2  # of English text under a subword tokenizer; used for benchmarks' character counts only
 
@@ -34,7 +35,7 @@ def pool_sizes(params: Params) -> dict[str, int]:
 def _bundled(params: Params, category: str) -> int:
     if params.generation.backend != "replay":
         return 0
-    return _lines(Path(__file__).parents[1] / "data" / "classroom" / "responses" / f"{category}.jsonl")
+    return _lines(DATA / "classroom" / "responses" / f"{category}.jsonl")
 
 
 def _lines(path: Path) -> int:
@@ -76,20 +77,28 @@ def suite_tokens(params: Params) -> float:
 
 
 def _characters(name: str, exclude: Sequence[str]) -> float:
-    from lib.scoring.suites import BUNDLED, leaves, suite_folder, tasks
+    from lib.score.hub import leaves
+    from lib.score.suites import BUNDLED, suite_folder, tasks
 
     if name == BUNDLED or Path(name).is_dir():
         folder = suite_folder() if name == BUNDLED else Path(name)
         return sum(path.stat().st_size for path in folder.glob("*.jsonl") if path.name.split(".")[0] not in exclude)
     found = [leaf for task in tasks(name) if task.metadata.name not in exclude for leaf in leaves(task)]
-    return sum(_total(part) for task in found for split, part in (task.metadata.descriptive_stats or {}).items()
-               if split in task.metadata.eval_splits)
+    return sum(
+        _total(part)
+        for task in found
+        for split, part in (task.metadata.descriptive_stats or {}).items()
+        if split in task.metadata.eval_splits
+    )
 
 
 def _total(statistics: Mapping) -> float:
     own = statistics.get("total_text_length") or 0
-    return own + sum(_total(value) for name, value in statistics.items()
-                     if isinstance(value, dict) and name != "hf_subset_descriptive_stats")
+    return own + sum(
+        _total(value)
+        for name, value in statistics.items()
+        if isinstance(value, dict) and name != "hf_subset_descriptive_stats"
+    )
 
 
 def disk(params: Params, sizes: Mapping[str, int], at_once: int) -> dict[str, float]:
@@ -117,8 +126,12 @@ def free_disk(params: Params) -> float:
 
 def folder_gb(folders: Sequence[Path]) -> float:
     """Return the gigabytes in some folders."""
-    return sum(path.stat().st_size for folder in folders if folder.exists()
-               for path in folder.rglob("*") if path.is_file()) / 1e9
+    return (
+        sum(
+            path.stat().st_size for folder in folders if folder.exists() for path in folder.rglob("*") if path.is_file()
+        )
+        / 1e9
+    )
 
 
 def shown(path: Path) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lib.files import KitError
+from lib.common.files import KitError
 from lib.influence.errors import design, main_effects, shared_note
 from lib.influence.inference import adjust, t_test
 from lib.influence.ols import fit

@@ -8,11 +8,11 @@ average, whatever these ones do. ``table`` simulates, ``committed`` reads the ta
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from lib.common.bundled import DATA
 from lib.influence.across import variances
 from lib.influence.errors import main_effects
 from lib.influence.inference import adjust, t_test
@@ -20,7 +20,7 @@ from lib.influence.interactions import block_f, contrast_signs, lenth_factors, p
 from lib.influence.ols import fit
 from lib.influence.simulate import FACTORS, Simulated, World, arrays
 
-COMMITTED = Path(__file__).resolve().parents[1] / "data" / "reference" / "false_alarms.csv"
+COMMITTED = DATA / "reference" / "false_alarms.csv"
 CLASSROOM = {"Classification": 6, "Retrieval": 6, "STS": 6, "Clustering": 3, "PairClassification": 3, "Reranking": 3,
              "BitextMining": 1}  # fmt: skip
 PAPER = {"Retrieval": 15, "Classification": 12, "Clustering": 11, "STS": 10, "Reranking": 4, "PairClassification": 3,

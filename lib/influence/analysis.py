@@ -1,6 +1,6 @@
 """One pass over a results table: everything that the figures, the claims and the printed tables need.
 
-Reads the table once, asks `lib.influence` for every estimate, and keeps the sentences that must stand beside the
+Reads the table once, asks `lib.influence.influence` for every estimate, and keeps the sentences that must stand beside the
 numbers. Needs neither torch nor mteb.
 """
 
@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lib import influence
-from lib.design import BASE
-from lib.files import KitError
+from lib.common.design import BASE
+from lib.common.files import KitError
+from lib.influence import influence
 from lib.influence.scores import uncut
-from lib.params import InfluenceParams
+from lib.params.params import InfluenceParams
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ def read(results: str | Path | pd.DataFrame) -> pd.DataFrame:
 
 def published() -> pd.DataFrame:
     """The scores of Wang et al. (2024), Table 17, as a results table: one run without and one with synthetic data."""
-    from lib import sources
+    from lib.common import bundled
 
-    scores = sources.reference("published_mteb_scores")
+    scores = bundled.reference("published_mteb_scores")
     columns = (("public", 0, "wang2024_without_synthetic"), ("public+synthetic", 1, "wang2024_full"))
     parts = [
         scores[["task", "type"]].assign(subset=name, synthetic=flag, seed=0, score=scores[column] / 100)
@@ -148,7 +148,7 @@ def without(table: pd.DataFrame, exclude: Sequence[str]) -> tuple[pd.DataFrame, 
     kept = table[~tasks.isin(found)]
     if kept.empty:
         raise KitError(f"every task of the table is in influence.exclude ({', '.join(found)}); take one out of it")
-    from lib.scoring.suites import DISTRUSTED
+    from lib.score.suites import DISTRUSTED
 
     named = [f"{name} (its score {DISTRUSTED[name]})" if name in DISTRUSTED else name for name in found]
     count = "1 task takes" if len(found) == 1 else f"{len(found)} tasks take"

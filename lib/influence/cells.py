@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lib.files import KitError
+from lib.common.files import KitError
 from lib.influence.inference import adjust, t_test
 from lib.influence.interactions import one
 from lib.influence.outcomes import outcomes, toggle_pairs

@@ -2,15 +2,15 @@
 
 Used by ``lib.influence.scores``. The kit's own columns are ``ss``, ``sl``, ``ls``, ``ll`` (and ``sts``, ``bt``, ``public`` when
 they vary); long names (``short_short``) and columns of any other name that hold 0 and 1 work too, and so does a table
-that has only the subset names of ``lib.design``.
+that has only the subset names of ``lib.common.design``.
 """
 
 from __future__ import annotations
 
 import pandas as pd
 
-from lib.design import CATEGORIES, CODES, parse_run
-from lib.files import KitError
+from lib.common.design import CATEGORIES, CODES, parse_run
+from lib.common.files import KitError
 
 NOT_FACTORS = {"subset", "seed", "task", "type", "metric", "score", "public", "split", "language", "draw", "draws"}
 ZERO_ONE = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}

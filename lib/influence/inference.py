@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lib.files import KitError
+from lib.common.files import KitError
 
 
 def t_test(effect: np.ndarray, se: np.ndarray, df: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from lib.files import KitError
+from lib.common.files import KitError
 from lib.influence.errors import design, shared_note
 from lib.influence.inference import adjust, margin, t_test
 from lib.influence.ols import fit

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lib.files import KitError
+from lib.common.files import KitError
 from lib.influence.errors import design, main_effects, shared_note
 from lib.influence.ols import fit, model_matrix
 from lib.influence.outcomes import outcomes

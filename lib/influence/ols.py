@@ -3,7 +3,7 @@
 Factors are centred (absent = -1/2, present = +1/2), so in a complete design a main effect is the mean of the runs
 with a category minus the mean of the runs without it, and stays that whatever interactions are added (with 0/1
 coding it would turn into the effect at the empty corner). ``fit`` solves all outcomes that share the same runs with
-one decomposition; ``lib.influence.detail`` gives the same fit by statsmodels, and the tests hold them together.
+one decomposition; ``lib.influence.influence.detail`` gives the same fit by statsmodels, and the tests hold them together.
 """
 
 from __future__ import annotations

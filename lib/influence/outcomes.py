@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lib.files import KitError
+from lib.common.files import KitError
 from lib.influence.scores import Study
 
 LEVELS = ("task", "type", "overall")

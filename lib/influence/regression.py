@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lib.files import KitError
+from lib.common.files import KitError
 from lib.influence.errors import design
 from lib.influence.interactions import one
 from lib.influence.ols import TERMS

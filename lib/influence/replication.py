@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lib.files import KitError
+from lib.common.files import KitError
 from lib.influence.analysis import Analysis, analyse
 
 KEYS = ["level", "task", "type", "factor"]
@@ -53,7 +53,9 @@ def _check(one: Analysis, two: Analysis) -> None:
         ("categories", one.study.factors, two.study.factors),
     ):
         if other := sorted(set(left) ^ set(right)):
-            raise KitError(f"the two studies have other {what} ({other[0]} is in one of them only); compare studies of one profile")
+            raise KitError(
+                f"the two studies have other {what} ({other[0]} is in one of them only); compare studies of one profile"
+            )
     keys = ["subset", "seed", *one.study.factors]
     scores = [pd.concat([part.study.runs[keys], pd.DataFrame(part.study.y)], axis=1) for part in (one, two)]
     shared = scores[0].merge(scores[1], how="inner")
@@ -75,7 +77,9 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
         part = part.dropna(subset=["first", "second"])
         marked = part[part["marked_first"]]
         r = float(part["first"].corr(part["second"])) if len(part) > 2 else np.nan
-        low, high = np.tanh(np.arctanh(min(max(r, -0.9999), 0.9999)) + np.array([-1.96, 1.96]) / np.sqrt(max(len(part) - 3, 1)))
+        low, high = np.tanh(
+            np.arctanh(min(max(r, -0.9999), 0.9999)) + np.array([-1.96, 1.96]) / np.sqrt(max(len(part) - 3, 1))
+        )
         rows.append(
             {
                 "level": level,

@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lib.design import BASE
-from lib.files import KitError
+from lib.common.bundled import DATA
+from lib.common.design import BASE
+from lib.common.files import KitError
 from lib.influence.factors import with_factors
 from lib.influence.sharing import draws_of
 
-REFERENCE_TASKS = Path(__file__).resolve().parents[1] / "data" / "reference" / "mteb_eng_v1_tasks.csv"
+REFERENCE_TASKS = DATA / "reference" / "mteb_eng_v1_tasks.csv"
 MTEB_TYPES = ("Classification", "Clustering", "PairClassification", "Reranking", "Retrieval", "STS", "Summarization",
               "BitextMining", "InstructionReranking", "InstructionRetrieval", "MultilabelClassification")  # fmt: skip
 EMPTY = {"", "nan", "na", "n/a", "none", "null", "<na>"}

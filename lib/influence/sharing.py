@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lib.files import KitError
+from lib.common.files import KitError
 
 
 def draws_of(table: pd.DataFrame, names: tuple[str, ...], numbered: bool, notes: list[str]) -> str:

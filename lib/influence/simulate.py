@@ -14,8 +14,8 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from lib.design import CATEGORIES, CODES, levels, subset_name, subsets
-from lib.files import KitError
+from lib.common.design import CATEGORIES, CODES, levels, subset_name, subsets
+from lib.common.files import KitError
 from lib.influence.scores import REFERENCE_TASKS, Study
 
 FACTORS = tuple(CODES[category] for category in CATEGORIES)

@@ -28,10 +28,14 @@ def compiled_elementwise(model: torch.nn.Module) -> Iterator[None]:
     """
     base = base_model(model)
     family = base.config.model_type
-    require(family in DECODERS, f"{family} models have no RMSNorm, RoPE and SwiGLU to compile; switch it off "
-                                f"(known: {', '.join(DECODERS)})")
-    require(any(map(shutil.which, (os.environ.get("CXX") or "g++", "clang++"))),
-            "torch.compile needs a C++ compiler and none was found; install g++ or switch compiling off")
+    require(
+        family in DECODERS,
+        f"{family} models have no RMSNorm, RoPE and SwiGLU to compile; switch it off (known: {', '.join(DECODERS)})",
+    )
+    require(
+        any(map(shutil.which, (os.environ.get("CXX") or "g++", "clang++"))),
+        "torch.compile needs a C++ compiler and none was found; install g++ or switch compiling off",
+    )
     module = sys.modules[type(base.layers[0]).__module__]
     norms = [part for part in base.modules() if type(part).__name__.endswith("RMSNorm")]
     blocks = [layer.mlp for layer in base.layers] if base.config.hidden_act == "silu" else []
@@ -41,7 +45,8 @@ def compiled_elementwise(model: torch.nn.Module) -> Iterator[None]:
         part.forward = lambda states, part=part: _compiled(_norm)(states, part.weight, part.variance_epsilon)
     for part in blocks:
         part.forward = lambda states, part=part: part.down_proj(
-            _compiled(_gated)(part.gate_proj(states), part.up_proj(states)))
+            _compiled(_gated)(part.gate_proj(states), part.up_proj(states))
+        )
     try:
         yield
     finally:

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from lib.kernels.masking import masked_columns
 
-STRIP = 1 << 21          # scores held at a time: 8 MiB in fp32, the fastest of 2^16 to 2^24 on a CPU
+STRIP = 1 << 21  # scores held at a time: 8 MiB in fp32, the fastest of 2^16 to 2^24 on a CPU
 STRIP_GPU = 1 << 26
 
 
@@ -21,8 +21,15 @@ def rows_per_strip(queries: int, candidates: int, strip: int) -> int:
     return max(1, min(strip // candidates, (queries + 1) // 2))
 
 
-def strips(query: torch.Tensor, candidates: torch.Tensor, targets: torch.Tensor, scale: float,
-           forbidden: torch.Tensor | None, candidate_ids: torch.Tensor | None, weights: torch.Tensor | None):
+def strips(
+    query: torch.Tensor,
+    candidates: torch.Tensor,
+    targets: torch.Tensor,
+    scale: float,
+    forbidden: torch.Tensor | None,
+    candidate_ids: torch.Tensor | None,
+    weights: torch.Tensor | None,
+):
     """Return losses (B,) and, when ``weights`` (B,) are given, the gradients of sum(weights * losses).
 
     Computes in float64 for float64 input and in float32 otherwise. Shapes as in ``lib.kernels.infonce``.
@@ -42,12 +49,12 @@ def strips(query: torch.Tensor, candidates: torch.Tensor, targets: torch.Tensor,
                 scores.masked_fill_(masked_columns(forbidden[part], candidate_ids, targets[part]), -torch.inf)
             positive = scores.gather(1, target)
             highest = scores.amax(1, keepdim=True)
-            total = scores.sub_(highest).exp_().sum(1, keepdim=True)      # scores now hold exp(score - highest)
+            total = scores.sub_(highest).exp_().sum(1, keepdim=True)  # scores now hold exp(score - highest)
             losses[part] = (total.log() + highest - positive).squeeze(1)
             if weights is None:
                 continue
             share = weights[part, None].to(wide) * scale
-            scores.mul_(share / total).scatter_add_(1, target, -share)    # now the gradient of the raw scores
+            scores.mul_(share / total).scatter_add_(1, target, -share)  # now the gradient of the raw scores
             torch.mm(scores, texts, out=grad_query[part])
             grad_texts.addmm_(scores.T, rows)
     return losses, grad_query, grad_texts

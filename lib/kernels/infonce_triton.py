@@ -14,13 +14,25 @@ from torch.autograd.function import once_differentiable
 
 from lib.kernels.products import LOW, product_fp32
 
-SLAB = 1 << 25           # gradient entries held at a time: 64 MiB in bf16, 128 MiB in fp32
-MAX_SHARES = 64          # a query's candidates are split into at most this many parts in the forward pass
+SLAB = 1 << 25  # gradient entries held at a time: 64 MiB in bf16, 128 MiB in fp32
+MAX_SHARES = 64  # a query's candidates are split into at most this many parts in the forward pass
 
 
 @triton.jit
-def _tile(query, texts, rows, columns, n_rows, n_columns, dim, scale, WIDEN: tl.constexpr,
-          ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr):
+def _tile(
+    query,
+    texts,
+    rows,
+    columns,
+    n_rows,
+    n_columns,
+    dim,
+    scale,
+    WIDEN: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    DEPTH: tl.constexpr,
+):
     """Scores of a (ROWS, COLUMNS) tile in fp32; rows and columns beyond the end read as zero.
 
     WIDEN turns the operands into fp32 first: Triton's interpreter multiplies bf16 as if it were integers.
@@ -41,8 +53,9 @@ def _tile(query, texts, rows, columns, n_rows, n_columns, dim, scale, WIDEN: tl.
 
 
 @triton.jit
-def _left_out(forbidden, candidate_ids, rows, columns, n_rows, n_columns, width,
-              ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def _left_out(
+    forbidden, candidate_ids, rows, columns, n_rows, n_columns, width, ROWS: tl.constexpr, COLUMNS: tl.constexpr
+):
     """True where a candidate's id stands on the query's list of ids that are no negatives."""
     ids = tl.load(candidate_ids + columns, mask=columns < n_columns, other=0)
     found = tl.zeros((ROWS, COLUMNS), dtype=tl.int32)
@@ -53,9 +66,27 @@ def _left_out(forbidden, candidate_ids, rows, columns, n_rows, n_columns, width,
 
 
 @triton.jit
-def _forward(query, texts, targets, forbidden, candidate_ids, log_sums, positives, n_rows, n_columns, dim, width,
-             scale, tiles, shares, MASKED: tl.constexpr, WIDEN: tl.constexpr,
-             ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr):
+def _forward(
+    query,
+    texts,
+    targets,
+    forbidden,
+    candidate_ids,
+    log_sums,
+    positives,
+    n_rows,
+    n_columns,
+    dim,
+    width,
+    scale,
+    tiles,
+    shares,
+    MASKED: tl.constexpr,
+    WIDEN: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    DEPTH: tl.constexpr,
+):
     """Log-sum-exp and the positive's score of ROWS queries over ``tiles`` tiles of candidates."""
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     share = tl.program_id(1)
@@ -74,7 +105,7 @@ def _forward(query, texts, targets, forbidden, candidate_ids, log_sums, positive
             keep = keep & ((out == 0) | is_target)
         scores = tl.where(keep, scores, float("-inf"))
         higher = tl.maximum(highest, tl.max(scores, axis=1))
-        base = tl.where(higher == float("-inf"), 0.0, higher)         # a tile may be masked altogether
+        base = tl.where(higher == float("-inf"), 0.0, higher)  # a tile may be masked altogether
         total = total * tl.exp(highest - base) + tl.sum(tl.exp(scores - base[:, None]), axis=1)
         highest = higher
     where = rows.to(tl.int64) * shares + share
@@ -84,9 +115,27 @@ def _forward(query, texts, targets, forbidden, candidate_ids, log_sums, positive
 
 
 @triton.jit
-def _score_gradient(query, texts, targets, forbidden, candidate_ids, log_sums, weights, slab, first, n_rows, n_columns,
-                    dim, width, scale, MASKED: tl.constexpr, WIDEN: tl.constexpr,
-                    ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr):
+def _score_gradient(
+    query,
+    texts,
+    targets,
+    forbidden,
+    candidate_ids,
+    log_sums,
+    weights,
+    slab,
+    first,
+    n_rows,
+    n_columns,
+    dim,
+    width,
+    scale,
+    MASKED: tl.constexpr,
+    WIDEN: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    DEPTH: tl.constexpr,
+):
     """One tile of d loss / d (query . candidate) for the queries from ``first`` on, written into the slab."""
     local = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     rows = first + local
@@ -108,8 +157,9 @@ def _score_gradient(query, texts, targets, forbidden, candidate_ids, log_sums, w
 def tile_sizes(rows: int, columns: int, dim: int, dtype: torch.dtype) -> dict[str, int]:
     """Return ROWS, COLUMNS and DEPTH: powers of two, at least 16 as tl.dot wants, no larger than the problem needs."""
     largest = (128, 128, 64) if dtype in LOW else (64, 64, 32)
-    sizes = [max(16, min(top, triton.next_power_of_2(need)))
-             for top, need in zip(largest, (rows, columns, dim), strict=True)]
+    sizes = [
+        max(16, min(top, triton.next_power_of_2(need))) for top, need in zip(largest, (rows, columns, dim), strict=True)
+    ]
     return dict(zip(("ROWS", "COLUMNS", "DEPTH"), sizes, strict=True))
 
 
@@ -141,11 +191,26 @@ class TritonInfoNCE(torch.autograd.Function):
         log_sums = query.new_empty((rows, shares), dtype=torch.float32)
         positives = torch.empty_like(log_sums)
         masked = forbidden is not None
-        lists = (forbidden, candidate_ids) if masked else (targets, targets)      # unread when not masked
+        lists = (forbidden, candidate_ids) if masked else (targets, targets)  # unread when not masked
         width = forbidden.shape[1] if masked else 0
         _forward[(triton.cdiv(rows, sizes["ROWS"]), shares)](
-            query, candidates, targets, *lists, log_sums, positives, rows, columns, dim, width, scale,
-            per_share, shares, MASKED=masked, WIDEN=_interpreted_bf16(query), **sizes)
+            query,
+            candidates,
+            targets,
+            *lists,
+            log_sums,
+            positives,
+            rows,
+            columns,
+            dim,
+            width,
+            scale,
+            per_share,
+            shares,
+            MASKED=masked,
+            WIDEN=_interpreted_bf16(query),
+            **sizes,
+        )
         log_sum = torch.logsumexp(log_sums, dim=1)
         ctx.save_for_backward(query, candidates, targets, forbidden, candidate_ids, log_sum)
         ctx.scale = scale
@@ -171,9 +236,25 @@ class TritonInfoNCE(torch.autograd.Function):
         for first in range(0, rows, step):
             last = min(first + step, rows)
             grid = (triton.cdiv(last - first, sizes["ROWS"]), triton.cdiv(columns, sizes["COLUMNS"]))
-            _score_gradient[grid](query, candidates, targets, *lists, log_sum, weights, slab, first, last, columns,
-                                  dim, width, ctx.scale, MASKED=masked, WIDEN=_interpreted_bf16(query), **sizes)
-            part = slab[:last - first]
+            _score_gradient[grid](
+                query,
+                candidates,
+                targets,
+                *lists,
+                log_sum,
+                weights,
+                slab,
+                first,
+                last,
+                columns,
+                dim,
+                width,
+                ctx.scale,
+                MASKED=masked,
+                WIDEN=_interpreted_bf16(query),
+                **sizes,
+            )
+            part = slab[: last - first]
             grad_query[first:last] = product_fp32(part, candidates.to(kind))
             grad_texts += product_fp32(part.T, query[first:last].to(kind))
         return grad_query, grad_texts.to(candidates.dtype), None, None, None, None

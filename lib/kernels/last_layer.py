@@ -34,8 +34,9 @@ def base_model(model: torch.nn.Module) -> torch.nn.Module:
 
 
 @contextmanager
-def pooled_last_layer(model: torch.nn.Module, lengths: torch.Tensor | None = None,
-                      offsets: torch.Tensor | None = None) -> Iterator[None]:
+def pooled_last_layer(
+    model: torch.nn.Module, lengths: torch.Tensor | None = None, offsets: torch.Tensor | None = None
+) -> Iterator[None]:
     """Within the block, ``model(...).last_hidden_state`` is (n, 1, h): the pooled token of each text.
 
     Give ``lengths`` (n,) for right-padded (n, t) input or ``offsets`` (n + 1,) for texts end to end in one row.
@@ -44,11 +45,14 @@ def pooled_last_layer(model: torch.nn.Module, lengths: torch.Tensor | None = Non
     """
     base = base_model(model)
     family = base.config.model_type
-    require(family in DECODERS + ENCODERS,
-            f"the last layer of {family} models cannot be pooled early; switch it off "
-            f"(known: {', '.join(DECODERS + ENCODERS)})")
-    require((lengths is None) != (offsets is None),
-            "give lengths for padded input or offsets for packed input, not both")
+    require(
+        family in DECODERS + ENCODERS,
+        f"the last layer of {family} models cannot be pooled early; switch it off "
+        f"(known: {', '.join(DECODERS + ENCODERS)})",
+    )
+    require(
+        (lengths is None) != (offsets is None), "give lengths for padded input or offsets for packed input, not both"
+    )
     decoder = family in DECODERS
     layer = (base.layers if decoder else base.encoder.layer)[-1]
     body = _decoder_layer if decoder else _encoder_layer
@@ -121,8 +125,17 @@ def _window(attention) -> int | None:
     return getattr(attention, "sliding_window", None)
 
 
-def _decoder_layer(layer, span: _Span, hidden, attention_mask=None, position_ids=None, past_key_values=None,
-                   use_cache=False, position_embeddings=None, **kwargs):
+def _decoder_layer(
+    layer,
+    span: _Span,
+    hidden,
+    attention_mask=None,
+    position_ids=None,
+    past_key_values=None,
+    use_cache=False,
+    position_embeddings=None,
+    **kwargs,
+):
     """A pre-norm decoder layer at the last token of each text; returns (n, 1, h)."""
     attention = layer.self_attn
     heads = (*hidden.shape[:2], -1, attention.head_dim)

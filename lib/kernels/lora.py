@@ -8,6 +8,7 @@ written once, added to in place, and no copy is kept. peft's modules, parameter 
 from __future__ import annotations
 
 import torch
+from peft.tuners.lora.layer import Linear
 from torch.autograd.function import once_differentiable
 
 
@@ -48,6 +49,37 @@ class LoraLinear(torch.autograd.Function):
         return grad_x, grad_dropped, None, None, grad_a, grad_b, None
 
 
+def fusable(module: torch.nn.Module) -> bool:
+    """Return True for a peft LoRA layer around a plain nn.Linear, not fused yet."""
+    return type(module) is Linear and type(module.base_layer) is torch.nn.Linear and not module.fan_in_fan_out
+
+
+class FusedLinear(Linear):
+    """peft's LoRA linear whose forward is one operation wherever that is the same function."""
+
+    def forward(self, x: torch.Tensor, *args, **kwargs) -> torch.Tensor:
+        """Return base(x) plus the active adapter's low-rank part; peft's forward in every special case."""
+        name = self._plain_adapter(x) if not args and not kwargs else None
+        if name is None:
+            return super().forward(x, *args, **kwargs)
+        a, b = self.lora_A[name].weight, self.lora_B[name].weight
+        dropout = self.lora_dropout[name]
+        dropped = dropout(x) if self.training and getattr(dropout, "p", 0) > 0 else None
+        base = self.base_layer
+        return LoraLinear.apply(x, dropped, base.weight, base.bias, a, b, float(self.scaling[name]))
+
+    def _plain_adapter(self, x: torch.Tensor) -> str | None:
+        """Return the name of the one active vanilla adapter, or None where peft's own forward must run."""
+        if self.disable_adapters or self.merged or torch.is_autocast_enabled(x.device.type):
+            return None
+        active = [name for name in self.active_adapters if name in self.lora_A]
+        if len(active) != 1 or active[0] in self.lora_variant or self.lora_bias.get(active[0], False):
+            return None
+        base = self.base_layer
+        frozen = not base.weight.requires_grad and (base.bias is None or not base.bias.requires_grad)
+        return active[0] if frozen and x.dtype == base.weight.dtype else None
+
+
 def fuse_lora(model: torch.nn.Module) -> int:
     """Switch every plain peft LoRA linear of ``model`` to the fused forward, in place; return how many.
 
@@ -56,8 +88,6 @@ def fuse_lora(model: torch.nn.Module) -> int:
     fused layer calls peft's own forward whenever adapters are disabled, merged, mixed, or more than one is active,
     under autocast, and where the base weight is trained.
     """
-    from lib.kernels.lora_layer import FusedLinear, fusable
-
     layers = [module for module in model.modules() if fusable(module)]
     for layer in layers:
         layer.__class__ = FusedLinear
@@ -66,10 +96,6 @@ def fuse_lora(model: torch.nn.Module) -> int:
 
 def unfuse_lora(model: torch.nn.Module) -> int:
     """Give every fused layer of ``model`` peft's own forward back; return how many."""
-    from peft.tuners.lora.layer import Linear
-
-    from lib.kernels.lora_layer import FusedLinear
-
     layers = [module for module in model.modules() if type(module) is FusedLinear]
     for layer in layers:
         layer.__class__ = Linear

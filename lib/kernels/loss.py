@@ -13,11 +13,20 @@ from lib.kernels.masking import forbidden_table
 BACKENDS = (None, "torch", "triton")
 
 
-def infonce(query: torch.Tensor, candidates: torch.Tensor, targets: torch.Tensor | None = None,
-            temperature: float = 0.02, *, query_ids: torch.Tensor | None = None,
-            candidate_ids: torch.Tensor | None = None, known_ids: torch.Tensor | None = None,
-            in_batch: bool = True, negatives: torch.Tensor | None = None, reduction: str = "mean",
-            backend: str | None = None) -> torch.Tensor:
+def infonce(
+    query: torch.Tensor,
+    candidates: torch.Tensor,
+    targets: torch.Tensor | None = None,
+    temperature: float = 0.02,
+    *,
+    query_ids: torch.Tensor | None = None,
+    candidate_ids: torch.Tensor | None = None,
+    known_ids: torch.Tensor | None = None,
+    in_batch: bool = True,
+    negatives: torch.Tensor | None = None,
+    reduction: str = "mean",
+    backend: str | None = None,
+) -> torch.Tensor:
     """Return the InfoNCE loss of queries against candidates (paper, section 2: contrastive objective).
 
     query          (B, d) embeddings, usually of length 1; scores are dot products over ``temperature``
@@ -57,8 +66,10 @@ def infonce(query: torch.Tensor, candidates: torch.Tensor, targets: torch.Tensor
 
 def _triton(query: torch.Tensor, *rest) -> torch.Tensor:
     """Losses (B,) by Triton. Raises checks.InputError where Triton cannot run or has no such type."""
-    checks.require(query.is_cuda or os.environ.get("TRITON_INTERPRET") == "1",
-                   'backend="triton" needs tensors on a GPU; leave backend out')
+    checks.require(
+        query.is_cuda or os.environ.get("TRITON_INTERPRET") == "1",
+        'backend="triton" needs tensors on a GPU; leave backend out',
+    )
     checks.require(query.dtype != torch.float64, 'backend="triton" has no float64; use backend="torch"')
     from lib.kernels.infonce_triton import TritonInfoNCE
 
@@ -67,8 +78,10 @@ def _triton(query: torch.Tensor, *rest) -> torch.Tensor:
 
 def _forbidden(targets, candidate_ids, query_ids, known_ids, rows: int, columns: int):
     """Return the checked candidate ids, and the table of ids that are no negatives of each query (None for none)."""
-    checks.require(candidate_ids is not None or (query_ids is None and known_ids is None),
-                   "query_ids and known_ids need candidate_ids, the ids that they are compared with")
+    checks.require(
+        candidate_ids is not None or (query_ids is None and known_ids is None),
+        "query_ids and known_ids need candidate_ids, the ids that they are compared with",
+    )
     candidate_ids = checks.ids("candidate_ids", candidate_ids, (columns,), targets.device)
     query_ids = checks.ids("query_ids", query_ids, (rows,), targets.device)
     known_ids = checks.ids("known_ids", known_ids, (rows, -1), targets.device)
@@ -90,8 +103,9 @@ def _reduce(losses: torch.Tensor, reduction: str) -> torch.Tensor:
 
 def _targets(targets, rows: int, columns: int, device: torch.device) -> torch.Tensor:
     if targets is None:
-        checks.require(columns >= rows, 
-                       f"{rows} queries but {columns} candidates; put the positives first or pass targets")
+        checks.require(
+            columns >= rows, f"{rows} queries but {columns} candidates; put the positives first or pass targets"
+        )
         return torch.arange(rows, device=device)
     return checks.index("targets", targets, (rows,), 0, columns, device)
 
@@ -100,8 +114,11 @@ def _own_negatives(negatives, targets, rows: int, columns: int, device: torch.de
     """Return (B, n) rows of candidates that are each query's own hard negatives, -1 for none."""
     if negatives is not None:
         return checks.index("negatives", negatives, (rows, -1), -1, columns, device)
-    checks.require(columns % rows == 0, f"{columns} candidates are no multiple of {rows} queries; pass negatives, "
-                                        "the rows of each query's hard negatives")
+    checks.require(
+        columns % rows == 0,
+        f"{columns} candidates are no multiple of {rows} queries; pass negatives, "
+        "the rows of each query's hard negatives",
+    )
     own = torch.arange(columns, device=device).view(-1, rows).T
     return own.masked_fill(own == targets[:, None], -1)
 

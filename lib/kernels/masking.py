@@ -10,8 +10,12 @@ from __future__ import annotations
 import torch
 
 
-def forbidden_table(targets: torch.Tensor, candidate_ids: torch.Tensor | None, query_ids: torch.Tensor | None = None,
-                    known_ids: torch.Tensor | None = None) -> torch.Tensor | None:
+def forbidden_table(
+    targets: torch.Tensor,
+    candidate_ids: torch.Tensor | None,
+    query_ids: torch.Tensor | None = None,
+    known_ids: torch.Tensor | None = None,
+) -> torch.Tensor | None:
     """Return (B, K) text ids that are no negatives for each query, or None when no ids are given.
 
     Columns: the query's own positive (duplicates of it), then, with ``query_ids``, the query's own text and the
@@ -32,7 +36,7 @@ def forbidden_table(targets: torch.Tensor, candidate_ids: torch.Tensor | None, q
 def positives_of_same_query(own: torch.Tensor, query_ids: torch.Tensor) -> torch.Tensor:
     """Return (B, K) ids of the distinct positives of each query text, padded with the row's own positive."""
     _, group = torch.unique(query_ids, return_inverse=True)
-    pairs = torch.unique(torch.stack([group, own], dim=1), dim=0)      # distinct (query text, positive), sorted
+    pairs = torch.unique(torch.stack([group, own], dim=1), dim=0)  # distinct (query text, positive), sorted
     sizes = torch.bincount(pairs[:, 0])
     starts = sizes.cumsum(0) - sizes
     rank = torch.arange(len(pairs), device=own.device) - starts[pairs[:, 0]]

@@ -29,7 +29,7 @@ class PaddedMean(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         """Each real token gets its share of the gradient, each pad zero."""
-        lengths, = ctx.saved_tensors
+        (lengths,) = ctx.saved_tensors
         real = torch.arange(ctx.width, device=grad.device) < lengths[:, None]
         return real[..., None] * (grad / lengths[:, None]).to(ctx.dtype)[:, None], None
 
@@ -42,9 +42,11 @@ def pool(hidden: torch.Tensor, lengths: torch.Tensor, mode: str, normalize: bool
     or lengths that do not fit.
     """
     require(mode in MODES, f'pooling is {mode!r}; choose "mean", "cls" or "last"')
-    require(hidden.dim() == 3 and lengths.shape == hidden.shape[:1],
-            f"hidden states {tuple(hidden.shape)} and lengths {tuple(lengths.shape)} do not fit; "
-            "they must be (texts, tokens, dimension) and (texts,)")
+    require(
+        hidden.dim() == 3 and lengths.shape == hidden.shape[:1],
+        f"hidden states {tuple(hidden.shape)} and lengths {tuple(lengths.shape)} do not fit; "
+        "they must be (texts, tokens, dimension) and (texts,)",
+    )
     if mode == "cls":
         pooled = hidden[:, 0]
     elif mode == "last":
@@ -63,8 +65,9 @@ def pool_ragged(hidden: torch.Tensor, offsets: torch.Tensor, mode: str, normaliz
     require(mode in MODES, f'pooling is {mode!r}; choose "mean", "cls" or "last"')
     hidden = hidden.reshape(-1, hidden.shape[-1])
     offsets = offsets.to(device=hidden.device, dtype=torch.int64)
-    require(offsets.dim() == 1 and len(offsets) > 1,
-            "offsets must hold the start of every text and the end of the last")
+    require(
+        offsets.dim() == 1 and len(offsets) > 1, "offsets must hold the start of every text and the end of the last"
+    )
     if mode == "cls":
         pooled = hidden[offsets[:-1]]
     elif mode == "last":

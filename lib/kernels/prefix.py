@@ -19,7 +19,7 @@ def common_prefix(rows: Sequence[Sequence[int]]) -> int:
     """Return how many leading tokens all rows share, leaving every row at least one token of its own."""
     if not rows:
         return 0
-    low, high = min(rows), max(rows)                     # the two that differ earliest, in lexical order
+    low, high = min(rows), max(rows)  # the two that differ earliest, in lexical order
     limit = min(len(row) for row in rows) - 1
     shared = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
     return max(0, min(shared, limit))
@@ -37,17 +37,21 @@ def prefix_cache(model: torch.nn.Module, prefix: torch.Tensor, texts: int):
     """
     from transformers import DynamicCache
 
-    require(supports_prefix(model), f"{base_model(model).config.model_type} models are not causal; "
-                                    "a prefix can only be shared in a decoder, switch the shared prefix off")
-    once, shared = DynamicCache(), DynamicCache()        # without a config: full layers, sliding windows by mask
+    require(
+        supports_prefix(model),
+        f"{base_model(model).config.model_type} models are not causal; "
+        "a prefix can only be shared in a decoder, switch the shared prefix off",
+    )
+    once, shared = DynamicCache(), DynamicCache()  # without a config: full layers, sliding windows by mask
     model(input_ids=prefix.view(1, -1), past_key_values=once, use_cache=True)
     for index, layer in enumerate(once.layers):
         shared.update(layer.keys.expand(texts, -1, -1, -1), layer.values.expand(texts, -1, -1, -1), index)
     return shared
 
 
-def forward_with_prefix(model: torch.nn.Module, prefix: torch.Tensor, suffixes: torch.Tensor,
-                        lengths: torch.Tensor | None = None) -> torch.Tensor:
+def forward_with_prefix(
+    model: torch.nn.Module, prefix: torch.Tensor, suffixes: torch.Tensor, lengths: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return the last hidden states (n, t, h) of right-padded ``suffixes`` (n, t) that follow ``prefix`` (p,).
 
     With ``lengths`` (n,), the suffixes' real tokens, only the last token's state comes back, (n, 1, h), and the

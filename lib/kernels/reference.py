@@ -5,8 +5,19 @@ from __future__ import annotations
 import torch
 
 
-def infonce(query, candidates, targets=None, temperature=0.02, *, query_ids=None, candidate_ids=None, known_ids=None,
-            in_batch=True, negatives=None, reduction="mean"):
+def infonce(
+    query,
+    candidates,
+    targets=None,
+    temperature=0.02,
+    *,
+    query_ids=None,
+    candidate_ids=None,
+    known_ids=None,
+    in_batch=True,
+    negatives=None,
+    reduction="mean",
+):
     """InfoNCE with the whole (B, C) score matrix; arguments as in ``lib.kernels.infonce``, autograd does the rest.
 
     Works in the dtype it is given (pass float64 for a reference). For tests and teaching, not for training.

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lib.design import CATEGORIES, EXTRA
+from lib.common.design import CATEGORIES, EXTRA
 
 Category = Literal["short_short", "short_long", "long_short", "long_long", "sts", "bitext"]
 
@@ -21,7 +21,9 @@ class PathParams(Section):
     """Where files go. Relative paths start at the kit's root."""
 
     runs: str = Field("runs", description="folder that holds one run folder per profile (not in git)")
-    figures: str = Field("runs/figures", description="folder of one figure folder per profile (not in git; make publish copies)")
+    figures: str = Field(
+        "runs/figures", description="folder of one figure folder per profile (not in git; make publish copies)"
+    )
 
 
 class StudyParams(Section):
@@ -30,7 +32,8 @@ class StudyParams(Section):
     categories: tuple[Category, ...] = Field(CATEGORIES, strict=False, description="the factors of the factorial")
     extra: tuple[Category, ...] = Field(EXTRA, strict=False, description="generated too, but not part of the factorial")
     design: Literal["factorial", "isolation", "crossed"] = Field(
-        "factorial", description="factorial: all subsets with public data; others see lib.designs")
+        "factorial", description="factorial: all subsets with public data; others see lib.common.design"
+    )
     seeds: tuple[int, ...] = Field((0, 1), strict=False, min_length=1, description="training seeds per subset")
 
 
@@ -38,18 +41,27 @@ class GenerationParams(Section):
     """How an LLM is asked for triplets (paper, section 2 and appendix B; its sampling values are the defaults)."""
 
     backend: Literal["replay", "openai", "vllm", "transformers", "released"] = Field(
-        "replay", description="who answers: the bundled answers, an OpenAI-compatible server, vLLM or transformers here; "
-        "released: nobody, the triplets at location are used")
+        "replay",
+        description="who answers: the bundled answers, an OpenAI-compatible server, vLLM or transformers here; "
+        "released: nobody, the triplets at location are used",
+    )
     model: str = Field("", description="name or folder of the generator (as the server knows it for backend openai)")
-    revision: str = Field("", description="revision of the generator on the hub; empty = the newest (vllm, transformers)")
-    location: str = Field("", description="folder or hub name of released triplets (backend released; model says whose)")
+    revision: str = Field(
+        "", description="revision of the generator on the hub; empty = the newest (vllm, transformers)"
+    )
+    location: str = Field(
+        "", description="folder or hub name of released triplets (backend released; model says whose)"
+    )
     variant: Literal["released", "wang2024", "classroom"] = Field(
-        "released", description="whose templates: the paper's released code, Wang et al., or short texts for a laptop")
+        "released", description="whose templates: the paper's released code, Wang et al., or short texts for a laptop"
+    )
     templates: str = Field("", description="folder of template files in the released form; empty = the kit's own")
     compare_indices: bool = Field(
-        False, description="bitext languages differ by position in the list, as in the released code, not by name")
+        False, description="bitext languages differ by position in the list, as in the released code, not by name"
+    )
     n: dict[Category, int] = Field(
-        {}, description="triplets asked for per category; not named or 0 = all bundled answers (replay only)")
+        {}, description="triplets asked for per category; not named or 0 = all bundled answers (replay only)"
+    )
     brainstorms: int = Field(100, ge=1, description="how often each brainstorm prompt is asked, about 20 tasks each")
     seed: int = Field(42, ge=0, description="seed of the slots and, through them, of every single answer")
     system: str = Field("You are a helpful assistant.", description="system prompt; empty = none")
@@ -59,10 +71,15 @@ class GenerationParams(Section):
     brainstorm_top_p: float = Field(0.9, gt=0, le=1, description="nucleus of brainstorms (Wang et al.: 1.0)")
     max_tokens: int = Field(4096, ge=1, description="longest answer in tokens; a longer one is rejected as truncated")
     structured: Literal["json_schema", "json_object", "off"] = Field(
-        "json_schema", description="hold the LLM to the category's JSON schema, to any JSON object, or to nothing")
-    max_chars: int = Field(0, ge=0, description="longest text in the schema, in characters; 0 = no limit but max_tokens")
+        "json_schema", description="hold the LLM to the category's JSON schema, to any JSON object, or to nothing"
+    )
+    max_chars: int = Field(
+        0, ge=0, description="longest text in the schema, in characters; 0 = no limit but max_tokens"
+    )
     base_url: str = Field("http://127.0.0.1:8000/v1", description="address of the server (backend openai)")
-    api_key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds the server's key, if it wants one")
+    api_key_env: str = Field(
+        "OPENAI_API_KEY", description="environment variable that holds the server's key, if it wants one"
+    )
     concurrency: int = Field(64, ge=1, description="requests under way at once (backend openai)")
     retries: int = Field(6, ge=0, description="how often a failed request is sent again, waiting longer each time")
     timeout: float = Field(600.0, gt=0, description="seconds one request may take")
@@ -85,15 +102,19 @@ class CleaningParams(Section):
     language: bool = Field(True, description="drop texts that are clearly not in the language their slot asked for")
     language_min_chars: int = Field(60, ge=20, description="shorter texts are not judged by the language detector")
     language_margin: float = Field(
-        0.1, ge=0, description="how far (log-probability per character) another language must lead to drop a text")
+        0.1, ge=0, description="how far (log-probability per character) another language must lead to drop a text"
+    )
     length_tolerance: float = Field(
-        0.4, ge=0, le=1, description="share by which a text may miss its slot's word count before it is dropped")
+        0.4, ge=0, le=1, description="share by which a text may miss its slot's word count before it is dropped"
+    )
     duplicates: bool = Field(True, description="drop exact and near duplicates")
     near_duplicate: float = Field(
-        0.7, gt=0, le=1, description="Jaccard similarity of word trigrams from which two texts count as one")
+        0.7, gt=0, le=1, description="Jaccard similarity of word trigrams from which two texts count as one"
+    )
     permutations: int = Field(128, ge=16, le=512, description="MinHash permutations: more is more exact and slower")
     contamination: Literal["remove", "report", "off"] = Field(
-        "remove", description="what happens to triplets that share an n-gram with an evaluation text")
+        "remove", description="what happens to triplets that share an n-gram with an evaluation text"
+    )
     contamination_ngram: int = Field(8, ge=3, le=50, description="words in a row that count as contamination")
     contamination_limit: int = Field(0, ge=0, description="texts compared per evaluation set; 0 = all of them")
     seed: int = Field(0, ge=0, description="seed of the MinHash permutations")
@@ -103,14 +124,24 @@ class NegativesParams(Section):
     """How hard negatives are mined (the paper's way: params/paper.yaml)."""
 
     strategy: dict[Category, Literal["llm", "nearest", "random_of_top_k", "none"]] = Field(
-        {"short_short": "random_of_top_k", "short_long": "llm", "long_short": "llm", "long_long": "random_of_top_k",
-         "sts": "llm", "bitext": "llm"},
-        description="per category: the LLM's own, the nearest candidate, a seeded draw from the top k, or none")
+        {
+            "short_short": "random_of_top_k",
+            "short_long": "llm",
+            "long_short": "llm",
+            "long_long": "random_of_top_k",
+            "sts": "llm",
+            "bitext": "llm",
+        },
+        description="per category: the LLM's own, the nearest candidate, a seeded draw from the top k, or none",
+    )
     top_k: int = Field(10, ge=1, le=1000, description="candidates that survive the filters and may be chosen")
     skip: int = Field(0, ge=0, le=1000, description="nearest candidates left out before the top k begins")
     margin: float = Field(
-        0.05, ge=0, lt=1,
-        description="false-negative guard: a candidate must score below (1 - margin) x the positive's score; 0 = off")
+        0.05,
+        ge=0,
+        lt=1,
+        description="false-negative guard: a candidate must score below (1 - margin) x the positive's score; 0 = off",
+    )
     same_task: bool = Field(False, description="candidates only from triplets with the same instruction")
     same_language: bool = Field(True, description="candidates only from triplets in the same language")
     encoder: str = Field("bundled:minilm", description="model that embeds queries and candidates: as model.name")
@@ -125,11 +156,14 @@ class NegativesParams(Section):
 class PublicParams(Section):
     """The public half of the mixture."""
 
-    source: Literal["docstrings", "e5"] = Field("docstrings", description="the bundled pairs from docstrings, or the E5 data")
+    source: Literal["docstrings", "e5"] = Field(
+        "docstrings", description="the bundled pairs from docstrings, or the E5 data"
+    )
     n: int = Field(4000, ge=1, description="pairs kept (fewer when the source has fewer)")
     seed: int = Field(0, ge=0, description="seed of the sample (source e5)")
     instruction: str = Field(
         "Given the summary line of a library function, retrieve its description.",
-        description="instruction of the docstring pairs")
+        description="instruction of the docstring pairs",
+    )
     location: str = Field("", description="folder or hub name of the E5 data: one JSONL file per data set (source e5)")
     datasets: tuple[str, ...] = Field((), strict=False, description="data sets to read from location; empty = all")

@@ -13,14 +13,23 @@ class MixtureParams(Section):
     """How a subset becomes a sequence of homogeneous batches."""
 
     budget: Literal["fixed_steps", "fixed_epochs"] = Field(
-        "fixed_steps", description="fixed_steps: every subset trains equally long; fixed_epochs: every pool is passed epochs times")
+        "fixed_steps",
+        description="fixed_steps: every subset trains equally long; fixed_epochs: every pool is passed epochs times",
+    )
     steps: int = Field(10, ge=1, description="optimizer steps of a run (budget fixed_steps)")
     steps_per_category: int = Field(
-        2, ge=0, description="batches of each present category, the same whatever the subset; the rest is public (fixed_steps)")
+        2,
+        ge=0,
+        description="batches of each present category, the same whatever the subset; the rest is public (fixed_steps)",
+    )
     draws: Literal["own", "shared"] = Field(
-        "own", description="own: every run draws its own batches and adapter start; shared: all subsets of a seed share them, "
-                           "for teaching what that hides")
-    epochs: int = Field(1, ge=1, description="passes over every pool, incomplete last batch dropped (budget fixed_epochs)")
+        "own",
+        description="own: every run draws its own batches and adapter start; shared: all subsets of a seed share them, "
+        "for teaching what that hides",
+    )
+    epochs: int = Field(
+        1, ge=1, description="passes over every pool, incomplete last batch dropped (budget fixed_epochs)"
+    )
 
 
 class ModelParams(Section):
@@ -32,7 +41,9 @@ class ModelParams(Section):
     pooling: Literal["mean", "cls", "last"] = Field("mean", description="hidden states to one vector")
     normalize: bool = Field(True, description="scale embeddings to length 1, so that the dot product is the cosine")
     append_eos: bool = Field(False, description="end every text with the end-of-sequence token (pooling last needs it)")
-    max_length: int = Field(256, ge=2, description="tokens read of a text when encoding (training.max_length when training)")
+    max_length: int = Field(
+        256, ge=2, description="tokens read of a text when encoding (training.max_length when training)"
+    )
     query_template: str = Field("", description="how an instruction and a query become one text: {instruction}, {text}")
     document_template: str = Field("", description="how a document is written: {text}; empty for the text alone")
     encode_tokens: int = Field(0, ge=0, description="tokens per encoding batch, padding included; 0 for a good choice")
@@ -40,7 +51,10 @@ class ModelParams(Section):
     lora_alpha: int = Field(16, ge=1, description="LoRA scale: the update is multiplied by alpha / rank")
     lora_dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the input of the LoRA update, in training")
     lora_targets: tuple[str, ...] = Field(
-        (), strict=False, description="linear layers that get LoRA, by the end of their names; empty for all of the model's blocks")
+        (),
+        strict=False,
+        description="linear layers that get LoRA, by the end of their names; empty for all of the model's blocks",
+    )
 
 
 class TrainingParams(Section):
@@ -55,23 +69,41 @@ class TrainingParams(Section):
     clip_norm: float = Field(1.0, ge=0, description="largest gradient norm; 0 for no clipping")
     temperature: float = Field(0.05, gt=0, description="temperature of InfoNCE")
     loss: Literal["in_batch", "pair"] = Field(
-        "in_batch", description="in_batch: all positives and hard negatives of the batch; pair: the query's own two only")
+        "in_batch",
+        description="in_batch: all positives and hard negatives of the batch; pair: the query's own two only",
+    )
     hard_negatives: bool = Field(True, description="use the triplets' hard negatives")
-    mask_duplicates: bool = Field(True, description="a copy of the positive, or a known positive of the same query, is no negative")
+    mask_duplicates: bool = Field(
+        True, description="a copy of the positive, or a known positive of the same query, is no negative"
+    )
     base_dropout: bool = Field(False, description="keep the base model's own dropout on in training")
     attention: Literal["auto", "padded", "ragged", "varlen"] = Field(
-        "auto", description="padded: sorted, right-padded; ragged and varlen: texts laid end to end (processor, GPU)")
+        "auto", description="padded: sorted, right-padded; ragged and varlen: texts laid end to end (processor, GPU)"
+    )
     micro_batch_tokens: int = Field(0, ge=0, description="tokens per forward pass; 0 chooses from the free memory")
     keep_graph_tokens: int = Field(
-        -1, ge=-1, description="tokens whose graphs are kept instead of a second forward pass; -1 chooses from the free memory")
+        -1,
+        ge=-1,
+        description="tokens whose graphs are kept instead of a second forward pass; -1 chooses from the free memory",
+    )
     keep_graphs_in: Literal["model", "bfloat16"] = Field(
-        "model", description="model: graphs in the model's own type, exact; bfloat16: half the memory, rounded gradients")
+        "model",
+        description="model: graphs in the model's own type, exact; bfloat16: half the memory, rounded gradients",
+    )
     fused_lora: bool = Field(True, description="compute each LoRA linear as one operation")
     compile_elementwise: bool = Field(
-        False, description="torch.compile a decoder's norms, rotary embedding and gated product (a C++ compiler, no checkpointing)")
-    last_layer_pruning: bool = Field(True, description="last layer only at the pooled token, where pooling uses one token")
-    shared_prefix: bool = Field(True, description="run the instruction that a batch's queries share once (decoders, padded)")
-    checkpointing: bool = Field(False, description="gradient checkpointing inside GradCache: less memory, a third forward pass")
+        False,
+        description="torch.compile a decoder's norms, rotary embedding and gated product (a C++ compiler, no checkpointing)",
+    )
+    last_layer_pruning: bool = Field(
+        True, description="last layer only at the pooled token, where pooling uses one token"
+    )
+    shared_prefix: bool = Field(
+        True, description="run the instruction that a batch's queries share once (decoders, padded)"
+    )
+    checkpointing: bool = Field(
+        False, description="gradient checkpointing inside GradCache: less memory, a third forward pass"
+    )
     checkpoint_every: int = Field(4, ge=0, description="steps between checkpoints; 0 for none but the last")
 
 
@@ -79,10 +111,14 @@ class ScoringParams(Section):
     """Which evaluation sets, and how they are encoded."""
 
     suite: str | list[str] = Field(
-        "classroom", description="the bundled suite, a benchmark or tasks of mteb, or a folder of your own sets")
+        "classroom", description="the bundled suite, a benchmark or tasks of mteb, or a folder of your own sets"
+    )
     instructions: Literal["off", "queries", "everything"] = Field(
-        "everything", description="who gets the task's instruction, if model.query_template is set (documents never do)")
-    instruction_overrides: dict[str, str] = Field({}, description="task name to the instruction to use instead of mteb's")
+        "everything", description="who gets the task's instruction, if model.query_template is set (documents never do)"
+    )
+    instruction_overrides: dict[str, str] = Field(
+        {}, description="task name to the instruction to use instead of mteb's"
+    )
     exclude: tuple[str, ...] = Field((), strict=False, description="tasks of the suite to leave out")
     batch_tokens: int = Field(0, ge=0, description="tokens per encoding batch; 0 for the embedder's own choice")
     time_limit: float = Field(0.0, ge=0, description="seconds allowed per task; 0 for no limit")
@@ -94,22 +130,32 @@ class ScoringParams(Section):
 
 
 class InfluenceParams(Section):
-    """The influence regression (paper, section 3; lib.influence)."""
+    """The influence regression (paper, section 3; lib.influence.influence)."""
 
     normalize: Literal["z", "std", "t"] = Field(
-        "z", description="normalized influence: z (scores z-scored over the runs, then mean difference; the paper does not "
-                         "define its own), std (standardised coefficient) or t (effect over its standard error)")
+        "z",
+        description="normalized influence: z (scores z-scored over the runs, then mean difference; the paper does not "
+        "define its own), std (standardised coefficient) or t (effect over its standard error)",
+    )
     exclude: tuple[str, ...] = Field(
-        ("SummEval",), strict=False,
-        description="tasks of a results table that take no part in the influence (SummEval's score is half a p-value)")
+        ("SummEval",),
+        strict=False,
+        description="tasks of a results table that take no part in the influence (SummEval's score is half a p-value)",
+    )
     terms: Literal["main", "two_way", "saturated"] = Field(
-        "main", description="regression terms: interactions that are fitted leave the error")
-    nan: Literal["refuse", "drop"] = Field("refuse", description="missing scores: stop, or go on as if the run did not happen")
+        "main", description="regression terms: interactions that are fitted leave the error"
+    )
+    nan: Literal["refuse", "drop"] = Field(
+        "refuse", description="missing scores: stop, or go on as if the run did not happen"
+    )
     correction: Literal["bh", "holm"] = Field("bh", description="which corrected p decides the marks on the heat map")
-    alpha: float = Field(0.05, gt=0, lt=1, description="level of the tests, and one minus the coverage of the intervals")
+    alpha: float = Field(
+        0.05, gt=0, lt=1, description="level of the tests, and one minus the coverage of the intervals"
+    )
     power: float = Field(0.8, gt=0, lt=1, description="power at which a detectable effect is reported")
-    seeds_considered: tuple[int, ...] = Field((1, 2, 3, 5, 8), strict=False, min_length=1,
-                                              description="seeds per subset for 'what would more seeds buy'")
+    seeds_considered: tuple[int, ...] = Field(
+        (1, 2, 3, 5, 8), strict=False, min_length=1, description="seeds per subset for 'what would more seeds buy'"
+    )
     bootstrap: int = Field(4000, ge=200, description="bootstrap resamples over tasks")
     seed: int = Field(0, ge=0, description="seed of the bootstrap and of sign patterns too many to enumerate")
 
@@ -117,7 +163,9 @@ class InfluenceParams(Section):
 class GridParams(Section):
     """What one job of the grid asks for."""
 
-    threads: int = Field(1, ge=1, description="processor threads per job; two jobs of one beat one job of two on small models")
+    threads: int = Field(
+        1, ge=1, description="processor threads per job; two jobs of one beat one job of two on small models"
+    )
     gpus: int = Field(0, ge=0, description="GPUs per training, scoring or generating job")
     processes: int = Field(0, ge=0, description="processes that train one adapter together; 0: one per GPU of the job")
     mem_mb: int = Field(4000, ge=100, description="memory per job in MB, as asked of a cluster")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lib.params import Params
+    from lib.params.params import Params
 
 DATA = ("generation", "cleaning", "negatives", "public")
 SECTIONS = {

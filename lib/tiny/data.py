@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lib import sources
-from lib.design import CATEGORIES, CODES
-from lib.files import read_json, write_jsonl
-from lib.generation import to_triplets
-from lib.sources.export import export
-from lib.triplets import Triplet
+from lib.common import bundled
+from lib.common.design import CATEGORIES, CODES
+from lib.common.files import read_json, write_jsonl
+from lib.common.triplets import Triplet
+from lib.generate import sources
+from lib.generate.export import export
+from lib.generate.generate import to_triplets
 
 ROWS = 150  # per public data set: the fourteen together are one batch of 2,048 and a rest
 
@@ -34,16 +35,18 @@ def write_public(folder: Path) -> None:
     rows = []
     for category in CATEGORIES:
         found = triplets(category)
-        rows += [{"query": t.query, "positive": t.positive, "negative": t.negative or after.positive}
-                 for t, after in zip(found, [*found[1:], found[0]], strict=True)]
+        rows += [
+            {"query": t.query, "positive": t.positive, "negative": t.negative or after.positive}
+            for t, after in zip(found, [*found[1:], found[0]], strict=True)
+        ]
     rows.sort(key=lambda row: sum(map(len, row.values())))
     long = {name: " ".join(row[name] for row in rows[-20:]) for name in rows[0]}
-    names = [name for name in read_json(sources.data_path("e5_instructions.json")) if name]
+    names = [name for name in read_json(bundled.data_path("e5_instructions.json")) if name]
     for number, name in enumerate(names):
-        few = rows[number * 30:][:30]
+        few = rows[number * 30 :][:30]
         write_jsonl(folder / f"{name}.jsonl", [long, *(few[i % 30] for i in range(1, ROWS))])
 
 
 def write_released(folder: Path, generator: str) -> None:
-    """Write the bundled triplets as a generator's released data, in the layout of ``lib.sources.export``."""
+    """Write the bundled triplets as a generator's released data, in the layout of ``lib.generate.export``."""
     export(folder, {category: triplets(category) for category in CODES}, generator)

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from lib.files import KitError, read_jsonl, write_jsonl, write_text
+from lib.common.files import KitError, read_jsonl, write_jsonl, write_text
 
 # {configuration: {split: rows}}; "" stands for every split that the task is evaluated on
 Tables = dict[str, dict[str, list[dict]]]
@@ -20,7 +20,7 @@ _ONE_TEXT_PER_ROW = ("BiorxivClusteringP2P.v2",)  # at their revision; all other
 
 def write(folder: Path, suite: str | list[str]) -> None:
     """Write a stand-in for every hub data set of a suite, as ``folder/ORG__NAME`` (see ``scoring.data_dir``)."""
-    from lib.scoring import suites
+    from lib.score import suites
 
     for task in suites.tasks(suite):
         for leaf in suites.leaves(task):
@@ -49,8 +49,8 @@ def write_set(folder: Path, task) -> None:
 
 def bundled(kind: str) -> list[Files]:
     """Return the rows of each bundled evaluation set of a type, file by file."""
-    from lib.scoring.localsets import files_of, read_spec
-    from lib.scoring.suites import suite_folder
+    from lib.score.localsets import files_of, read_spec
+    from lib.score.suites import suite_folder
 
     specs = [read_spec(path) for path in sorted(suite_folder().glob("*.yaml"))]
     return [[read_jsonl(path) for path in files_of(spec, suite_folder())] for spec in specs if spec["type"] == kind]
@@ -61,8 +61,12 @@ def _by_language(tables: Tables, task) -> Tables:
     rows = tables["default"]
     if not task.fast_loading:
         return {language: rows for language in task.hf_subsets}
-    return {"default": {split: [{**row, "lang": language} for language in task.hf_subsets for row in found]
-                        for split, found in rows.items()}}
+    return {
+        "default": {
+            split: [{**row, "lang": language} for language in task.hf_subsets for row in found]
+            for split, found in rows.items()
+        }
+    }
 
 
 def _classification(files: Files, rng: random.Random, task) -> Tables:
@@ -70,8 +74,11 @@ def _classification(files: Files, rng: random.Random, task) -> Tables:
     chosen = rng.sample(names, min(3, len(names)))
     splits: dict[str, list[dict]] = {}
     for split, ours, count in (("train", "train", 6), ("", "test", 4)):
-        splits[split] = [{"text": row["text"], "label": chosen.index(label), "label_text": str(label)} for label in chosen
-                         for row in _some([r for r in files[0] if (r["split"], r["label"]) == (ours, label)], count, rng)]
+        splits[split] = [
+            {"text": row["text"], "label": chosen.index(label), "label_text": str(label)}
+            for label in chosen
+            for row in _some([r for r in files[0] if (r["split"], r["label"]) == (ours, label)], count, rng)
+        ]
     return {"default": splits}
 
 
@@ -83,8 +90,13 @@ def _clustering(files: Files, rng: random.Random, task) -> Tables:
     sets = [_some(files[0], 16, rng) * times for _ in range(count)]
     if task.metadata.name in _ONE_TEXT_PER_ROW:
         return {"default": {"": [{"sentences": row["text"], "labels": row["label"]} for rows in sets for row in rows]}}
-    return {"default": {"": [{"sentences": [row["text"] for row in rows], "labels": [row["label"] for row in rows]}
-                             for rows in sets]}}
+    return {
+        "default": {
+            "": [
+                {"sentences": [row["text"] for row in rows], "labels": [row["label"] for row in rows]} for rows in sets
+            ]
+        }
+    }
 
 
 def _pairs(files: Files, rng: random.Random, task) -> Tables:
@@ -135,6 +147,11 @@ def _some(rows: list[dict], count: int, rng: random.Random) -> list[dict]:
 
 
 _MAKERS: dict[str, Callable[[Files, random.Random, object], Tables]] = {
-    "Classification": _classification, "Clustering": _clustering, "PairClassification": _pairs, "Reranking": _reranking,
-    "Retrieval": _retrieval, "STS": _sts, "Summarization": _summarization,
+    "Classification": _classification,
+    "Clustering": _clustering,
+    "PairClassification": _pairs,
+    "Reranking": _reranking,
+    "Retrieval": _retrieval,
+    "STS": _sts,
+    "Summarization": _summarization,
 }

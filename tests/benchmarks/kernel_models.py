@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from lib.kernels import compiled_elementwise, forward_with_prefix, fuse_lora, pool, pooled_last_layer, unfuse_lora
+from lib.kernels import compiled_elementwise, forward_with_prefix, pool, pooled_last_layer
+from lib.kernels.lora import fuse_lora, unfuse_lora
 
 
 def minilm():
@@ -28,8 +29,16 @@ def decoder(kind: str, layers: int, device: str):
 
     sizes = {"qwen2": (1536, 8960, 12, 2, 128), "mistral": (4096, 14336, 32, 8, 128)}[kind]
     hidden, inner, heads, key_heads, width = sizes if device == "cuda" else (384, 1024, 6, 2, 64)
-    config = AutoConfig.for_model(kind, vocab_size=2000, hidden_size=hidden, intermediate_size=inner, head_dim=width,
-                                  num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=key_heads)
+    config = AutoConfig.for_model(
+        kind,
+        vocab_size=2000,
+        hidden_size=hidden,
+        intermediate_size=inner,
+        head_dim=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=key_heads,
+    )
     return AutoModel.from_config(config)
 
 
@@ -37,11 +46,13 @@ def with_lora(model, bench):
     """Put LoRA r 16 on every linear of the layers, in peft's own modules and in the benchmark's precision."""
     from peft import LoraConfig, get_peft_model
 
-    names = [name for name, module in model.named_modules()
-             if isinstance(module, torch.nn.Linear) and not name.startswith("pooler")]
+    names = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and not name.startswith("pooler")
+    ]
     model = model.eval().to(bench.device, bench.dtype)
-    return get_peft_model(model, LoraConfig(target_modules=names, r=16,
-                                            lora_alpha=16, init_lora_weights=False))
+    return get_peft_model(model, LoraConfig(target_modules=names, r=16, lora_alpha=16, init_lora_weights=False))
 
 
 def lengths_of(texts: int, longest: int, device: str) -> torch.Tensor:
@@ -68,9 +79,11 @@ def step(model, embed) -> torch.Tensor:
 
 def switch(model, fused: bool, embed):
     """Return a step that first sets the LoRA forward to fused or peft's."""
+
     def run():
         (fuse_lora if fused else unfuse_lora)(model)
         return step(model, embed)
+
     return run
 
 
@@ -94,17 +107,25 @@ def models_group(bench) -> None:
         model = with_lora(found, bench)
         arguments = dict(input_ids=ids, attention_mask=mask)
         for pooling, prunes in (("mean", (False,)), ("cls", (False, True))):
-            runs = {f"{'fused' if fused else 'peft'}{', last layer at CLS' if prune else ''}": switch(
-                        model, fused, lambda m=model, a=arguments, p=pooling, cut=prune: encode(m, a, lengths, p, cut))
-                    for fused in (False, True) for prune in prunes}
+            runs = {
+                f"{'fused' if fused else 'peft'}{', last layer at CLS' if prune else ''}": switch(
+                    model, fused, lambda m=model, a=arguments, p=pooling, cut=prune: encode(m, a, lengths, p, cut)
+                )
+                for fused in (False, True)
+                for prune in prunes
+            }
             timed(bench, f"MiniLM-L6, {pooling} pooling, {texts} texts of up to {longest} tokens", runs)
     for kind in ("qwen2", "mistral"):
         layers = 4 if bench.device == "cuda" else 6
         model = with_lora(decoder(kind, layers, bench.device), bench)
         arguments = dict(input_ids=ids, use_cache=False)
-        runs = {f"{'fused' if fused else 'peft'}{', last layer at last token' if prune else ''}": switch(
-                    model, fused, lambda m=model, a=arguments, cut=prune: encode(m, a, lengths, "last", cut))
-                for fused in (False, True) for prune in (False, True)}
+        runs = {
+            f"{'fused' if fused else 'peft'}{', last layer at last token' if prune else ''}": switch(
+                model, fused, lambda m=model, a=arguments, cut=prune: encode(m, a, lengths, "last", cut)
+            )
+            for fused in (False, True)
+            for prune in (False, True)
+        }
         timed(bench, f"{kind} shape, {layers} layers, {texts} texts of up to {longest} tokens", runs)
         prefix_rows(bench, kind, model)
 
@@ -121,10 +142,15 @@ def prefix_rows(bench, kind: str, model) -> None:
         states = forward_with_prefix(model, prefix, suffixes, lengths if prune else None)
         return torch.nn.functional.normalize(states[:, 0].float(), dim=1) if prune else pool(states, lengths, "last")
 
-    timed(bench, f"{kind} shape, 20-token instruction before {texts} texts of 8 to {width} tokens, fused LoRA", {
-        "instruction in every text": switch(model, True, lambda: encode(model, whole, lengths + 20, "last", False)),
-        "shared prefix": switch(model, True, lambda: shared(False)),
-        "shared prefix, last layer at last token": switch(model, True, lambda: shared(True))})
+    timed(
+        bench,
+        f"{kind} shape, 20-token instruction before {texts} texts of 8 to {width} tokens, fused LoRA",
+        {
+            "instruction in every text": switch(model, True, lambda: encode(model, whole, lengths + 20, "last", False)),
+            "shared prefix": switch(model, True, lambda: shared(False)),
+            "shared prefix, last layer at last token": switch(model, True, lambda: shared(True)),
+        },
+    )
 
 
 def elementwise_group(bench) -> None:
@@ -135,9 +161,16 @@ def elementwise_group(bench) -> None:
     for kind in ("qwen2", "mistral"):
         layers = 4 if bench.device == "cuda" else 6
         model = with_lora(decoder(kind, layers, bench.device), bench)
-        plain = switch(model, True, lambda m=model: encode(m, dict(input_ids=ids, use_cache=False), lengths, "last", False))
+        plain = switch(
+            model, True, lambda m=model: encode(m, dict(input_ids=ids, use_cache=False), lengths, "last", False)
+        )
 
         def fused(model=model, plain=plain):
             with compiled_elementwise(model):
                 return plain()
-        timed(bench, f"{kind} shape, {layers} layers, fused LoRA, elementwise operations", {"eager": plain, "torch.compile": fused})
+
+        timed(
+            bench,
+            f"{kind} shape, {layers} layers, fused LoRA, elementwise operations",
+            {"eager": plain, "torch.compile": fused},
+        )

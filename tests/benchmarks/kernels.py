@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
-from lib.kernels import fuse_lora, infonce, pool, pool_ragged, reference
+from lib.kernels import infonce, pool, pool_ragged, reference
+from lib.kernels.lora import fuse_lora
 from tests.benchmarks.kernel_models import elementwise_group, models_group
 from tests.benchmarks.timing import device_name, interleaved
 
@@ -38,8 +39,10 @@ class Bench:
         times = self.time({"gemm": lambda: a @ b, "copy": lambda: copy_to.copy_(copy_from)})
         self.flops = 2 * side**3 / times["gemm"]["seconds"]
         self.bandwidth = 8 * copy_from.numel() / times["copy"]["seconds"]
-        print(f"{device_name(device)}, {self.dtype}: {self.flops / 1e12:.3f} TFLOP/s (product of {side} x {side}), "
-              f"{self.bandwidth / 1e9:.1f} GB/s (copy)")
+        print(
+            f"{device_name(device)}, {self.dtype}: {self.flops / 1e12:.3f} TFLOP/s (product of {side} x {side}), "
+            f"{self.bandwidth / 1e9:.1f} GB/s (copy)"
+        )
 
     def time(self, variants: dict) -> dict:
         return interleaved(variants, self.device, self.rounds)
@@ -57,8 +60,12 @@ class Bench:
             kind = "of GEMM peak" if flops else "of copy bandwidth" if moved else ""
             share = flops / seconds / self.flops if flops else moved / seconds / self.bandwidth
             note = "" if result["rounds"] >= self.rounds else f"  ({result['rounds']} undisturbed rounds only)"
-            print(f"  {name:<34} {seconds * 1e3:>10.3f} ms   x{gain:<6.2f}"
-                  + (f" {share:>6.1%} {kind}" if kind else "") + note, flush=True)
+            print(
+                f"  {name:<34} {seconds * 1e3:>10.3f} ms   x{gain:<6.2f}"
+                + (f" {share:>6.1%} {kind}" if kind else "")
+                + note,
+                flush=True,
+            )
             self.rows.append({"group": title, "variant": name, "gain": gain, "share": share, "ceiling": kind, **result})
 
 
@@ -84,14 +91,20 @@ def loss_group(bench: Bench) -> None:
     for rows, columns, dim in sizes[:2] if bench.quick else sizes:
         query, texts = unit(rows, dim, bench), unit(columns, dim, bench)
         stored = lambda q=query, t=texts: torch.nn.functional.cross_entropy(  # noqa: E731
-            (q @ t.T).float() / 0.02, torch.arange(len(q), device=q.device))
-        losses = {"stored scores, cross_entropy": stored, "infonce, torch strips":
-                  lambda q=query, t=texts: infonce(q, t, backend="torch")}
+            (q @ t.T).float() / 0.02, torch.arange(len(q), device=q.device)
+        )
+        losses = {
+            "stored scores, cross_entropy": stored,
+            "infonce, torch strips": lambda q=query, t=texts: infonce(q, t, backend="torch"),
+        }
         if bench.device == "cuda":
             losses["infonce, triton"] = lambda q=query, t=texts: infonce(q, t, backend="triton")
         agree([loss().detach() for loss in losses.values()], 2e-2 if bench.device == "cuda" else 1e-5, "loss")
-        bench.group(f"InfoNCE {rows} x {columns}, d {dim}, forward + backward",
-                    {name: lambda f=f: f().backward() for name, f in losses.items()}, flops=6 * rows * columns * dim)
+        bench.group(
+            f"InfoNCE {rows} x {columns}, d {dim}, forward + backward",
+            {name: lambda f=f: f().backward() for name, f in losses.items()},
+            flops=6 * rows * columns * dim,
+        )
 
 
 def lora_group(bench: Bench) -> None:
@@ -100,15 +113,22 @@ def lora_group(bench: Bench) -> None:
 
     shapes = [("MiniLM 384 to 1536", 384, 1536, 4096), ("MiniLM 384 to 384", 384, 384, 4096)]
     if bench.device == "cuda":
-        shapes = [("Qwen2-1.5B 1536 to 8960", 1536, 8960, 16384), ("Mistral-7B 4096 to 14336", 4096, 14336, 8192),
-                  ("Mistral-7B 4096 to 4096", 4096, 4096, 8192)]
+        shapes = [
+            ("Qwen2-1.5B 1536 to 8960", 1536, 8960, 16384),
+            ("Mistral-7B 4096 to 14336", 4096, 14336, 8192),
+            ("Mistral-7B 4096 to 4096", 4096, 4096, 8192),
+        ]
     for title, inputs, outputs, tokens in shapes:
         for dropout in (0.0, 0.1):
             base = torch.nn.Sequential(torch.nn.Linear(inputs, outputs, bias=False)).to(bench.device, bench.dtype)
-            model = get_peft_model(base, LoraConfig(target_modules=["0"], r=16, lora_alpha=16, lora_dropout=dropout,
-                                                    init_lora_weights=False))
-            fused = get_peft_model(torch.nn.Sequential(base[0].base_layer), LoraConfig(
-                target_modules=["0"], r=16, lora_alpha=16, lora_dropout=dropout))
+            model = get_peft_model(
+                base,
+                LoraConfig(target_modules=["0"], r=16, lora_alpha=16, lora_dropout=dropout, init_lora_weights=False),
+            )
+            fused = get_peft_model(
+                torch.nn.Sequential(base[0].base_layer),
+                LoraConfig(target_modules=["0"], r=16, lora_alpha=16, lora_dropout=dropout),
+            )
             fused.load_state_dict(model.state_dict())
             fuse_lora(fused)
             model.train(), fused.train()
@@ -116,10 +136,14 @@ def lora_group(bench: Bench) -> None:
             grad = torch.randn(tokens, outputs, device=bench.device, dtype=bench.dtype)
             if not dropout:
                 agree([model(x).detach(), fused(x).detach()], 2e-2 if bench.device == "cuda" else 1e-5, "lora")
-            bench.group(f"LoRA linear {title}, r 16, dropout {dropout}, {tokens} tokens, forward + backward",
-                        {"peft": lambda m=model, x=x, g=grad: m(x).backward(g),
-                         "fused": lambda m=fused, x=x, g=grad: m(x).backward(g)},
-                        flops=4 * tokens * inputs * outputs + 12 * tokens * 16 * (inputs + outputs) / 2)
+            bench.group(
+                f"LoRA linear {title}, r 16, dropout {dropout}, {tokens} tokens, forward + backward",
+                {
+                    "peft": lambda m=model, x=x, g=grad: m(x).backward(g),
+                    "fused": lambda m=fused, x=x, g=grad: m(x).backward(g),
+                },
+                flops=4 * tokens * inputs * outputs + 12 * tokens * 16 * (inputs + outputs) / 2,
+            )
 
 
 def pooling_group(bench: Bench) -> None:
@@ -135,12 +159,17 @@ def pooling_group(bench: Bench) -> None:
         mask = real[..., None].to(hidden.dtype)
         return torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=1)
 
-    variants = {"mask, sum, divide, normalise": usual, "pool": lambda: pool(hidden, lengths, "mean"),
-                "pool_ragged": lambda: pool_ragged(ragged, offsets, "mean")}
+    variants = {
+        "mask, sum, divide, normalise": usual,
+        "pool": lambda: pool(hidden, lengths, "mean"),
+        "pool_ragged": lambda: pool_ragged(ragged, offsets, "mean"),
+    }
     agree([f().detach() for f in variants.values()], 2e-2 if bench.device == "cuda" else 1e-5, "pooling")
-    bench.group(f"mean pooling {texts} texts of {width // 4} to {width} tokens, d {dim}, forward + backward",
-                {name: lambda f=f: f().sum().backward() for name, f in variants.items()},
-                moved=2 * ragged.numel() * BYTES[bench.dtype])
+    bench.group(
+        f"mean pooling {texts} texts of {width // 4} to {width} tokens, d {dim}, forward + backward",
+        {name: lambda f=f: f().sum().backward() for name, f in variants.items()},
+        moved=2 * ragged.numel() * BYTES[bench.dtype],
+    )
 
 
 def reference_group(bench: Bench) -> None:
@@ -150,8 +179,14 @@ def reference_group(bench: Bench) -> None:
     agree([want, infonce(query, texts).detach()], 1e-3, "infonce against float64")
 
 
-GROUPS = {"reference": reference_group, "loss": loss_group, "lora": lora_group, "pooling": pooling_group,
-          "models": models_group, "elementwise": elementwise_group}
+GROUPS = {
+    "reference": reference_group,
+    "loss": loss_group,
+    "lora": lora_group,
+    "pooling": pooling_group,
+    "models": models_group,
+    "elementwise": elementwise_group,
+}
 
 
 def main() -> None:
@@ -176,8 +211,14 @@ def main() -> None:
         import transformers
 
         versions = {module.__name__: module.__version__ for module in (torch, transformers, peft)}
-        result = {"device": device_name(device), "dtype": str(bench.dtype), "versions": versions,
-                  "flops": bench.flops, "bandwidth": bench.bandwidth, "rows": bench.rows}
+        result = {
+            "device": device_name(device),
+            "dtype": str(bench.dtype),
+            "versions": versions,
+            "flops": bench.flops,
+            "bandwidth": bench.bandwidth,
+            "rows": bench.rows,
+        }
         given.json.write_text(json.dumps(result, indent=2) + "\n")
 
 

@@ -36,7 +36,7 @@ def child(kind: str, rows: int, columns: int, dim: int) -> None:
     torch.manual_seed(0)
     query, texts = (torch.nn.functional.normalize(torch.randn(n, dim), dim=1).requires_grad_() for n in (rows, columns))
     warm = torch.nn.functional.normalize(torch.randn(64, dim), dim=1).requires_grad_()
-    infonce(warm, warm).backward()                                   # libraries' own buffers are there before
+    infonce(warm, warm).backward()  # libraries' own buffers are there before
     before, peak, done = resident(), [0], threading.Event()
 
     def watch() -> None:
@@ -55,8 +55,16 @@ def child(kind: str, rows: int, columns: int, dim: int) -> None:
     seconds = time.perf_counter() - start
     done.set()
     watcher.join()
-    print(json.dumps({"seconds": seconds, "extra_mib": (max(peak[0], resident()) - before) / 2**20,
-                      "loss": float(loss), "gradient": float(query.grad.norm())}))
+    print(
+        json.dumps(
+            {
+                "seconds": seconds,
+                "extra_mib": (max(peak[0], resident()) - before) / 2**20,
+                "loss": float(loss),
+                "gradient": float(query.grad.norm()),
+            }
+        )
+    )
 
 
 def measure(kind: str, rows: int, columns: int, dim: int) -> dict:
@@ -86,14 +94,21 @@ def main() -> None:
     rows_out = []
     print(f"{'B x C':>15} {'infonce MiB':>12} {'per (B+C) KiB':>14} {'s':>8} {'stored MiB':>11} {'s':>8}")
     for rows, columns in (size for size in SIZES if size[0] <= given.largest):
-        row = {"rows": rows, "columns": columns, "dim": given.dim,
-               "infonce": measure("infonce", rows, columns, given.dim),
-               "stored": measure("stored", rows, columns, given.dim) if fits(rows, columns) else None}
+        row = {
+            "rows": rows,
+            "columns": columns,
+            "dim": given.dim,
+            "infonce": measure("infonce", rows, columns, given.dim),
+            "stored": measure("stored", rows, columns, given.dim) if fits(rows, columns) else None,
+        }
         rows_out.append(row)
         ours, stored = row["infonce"], row["stored"] or {"extra_mib": float("nan"), "seconds": float("nan")}
         each = ours["extra_mib"] * 1024 / (rows + columns)
-        print(f"{rows:>6} x {columns:<6} {ours['extra_mib']:>12.0f} {each:>14.2f} "
-              f"{ours['seconds']:>8.1f} {stored['extra_mib']:>11.0f} {stored['seconds']:>8.1f}", flush=True)
+        print(
+            f"{rows:>6} x {columns:<6} {ours['extra_mib']:>12.0f} {each:>14.2f} "
+            f"{ours['seconds']:>8.1f} {stored['extra_mib']:>11.0f} {stored['seconds']:>8.1f}",
+            flush=True,
+        )
     if given.json:
         given.json.write_text(json.dumps(rows_out, indent=2) + "\n")
 

@@ -45,7 +45,7 @@ def peak_mb() -> float:
 
 def ours(rows: int) -> dict:
     """Time the exact search of this kit and check part of it against a plain full sort."""
-    from lib.negatives.nearest import top_k
+    from lib.generate.nearest import top_k
 
     queries, positives = vectors(rows)
     score = np.einsum("nd,nd->n", queries, positives)
@@ -59,17 +59,24 @@ def ours(rows: int) -> dict:
         line[row] = -np.inf
         line[line >= score[row] * (1 - MARGIN)] = -np.inf
         hits += len(set(np.argsort(-line, kind="stable")[:TOP_K]) & set(found[row]))
-    return {"what": "lib.negatives.nearest.top_k", "rows": rows, "wall_s": round(wall, 1), "cpu_s": round(cpu, 1),
-            "peak_mb": round(peak), "peak_mb_of_search": round(peak - before),
-            "recall_at_10": hits / (len(sample) * TOP_K), "filled": float((found >= 0).mean()),
-            "matrix_would_be_gb": round(rows * rows * 4 / 1e9, 1)}
+    return {
+        "what": "lib.generate.nearest.top_k",
+        "rows": rows,
+        "wall_s": round(wall, 1),
+        "cpu_s": round(cpu, 1),
+        "peak_mb": round(peak),
+        "peak_mb_of_search": round(peak - before),
+        "recall_at_10": hits / (len(sample) * TOP_K),
+        "filled": float((found >= 0).mean()),
+        "matrix_would_be_gb": round(rows * rows * 4 / 1e9, 1),
+    }
 
 
 def ours_mine(rows: int) -> dict:
-    """Time the whole of ``lib.negatives.mine`` with embeddings that cost nothing."""
-    from lib.negatives import mine
-    from lib.params import NegativesParams
-    from lib.triplets import Triplet
+    """Time the whole of ``lib.generate.negatives.mine`` with embeddings that cost nothing."""
+    from lib.common.triplets import Triplet
+    from lib.generate.negatives import mine
+    from lib.params.params import NegativesParams
 
     queries, positives = vectors(rows)
     triplets = [Triplet("t", f"q {i}", f"p {i}", "", "short_short", "English") for i in range(rows)]
@@ -80,9 +87,15 @@ def ours_mine(rows: int) -> dict:
 
     before, start, cpu = peak_mb(), time.perf_counter(), time.process_time()
     mined = mine(triplets, NegativesParams(margin=MARGIN, same_language=False), encode)
-    return {"what": "lib.negatives.mine", "rows": rows, "wall_s": round(time.perf_counter() - start, 1),
-            "cpu_s": round(time.process_time() - cpu, 1), "peak_mb": round(peak_mb()),
-            "peak_mb_of_search": round(peak_mb() - before), "with_negative": sum(bool(t.negative) for t in mined)}
+    return {
+        "what": "lib.generate.negatives.mine",
+        "rows": rows,
+        "wall_s": round(time.perf_counter() - start, 1),
+        "cpu_s": round(time.process_time() - cpu, 1),
+        "peak_mb": round(peak_mb()),
+        "peak_mb_of_search": round(peak_mb() - before),
+        "with_negative": sum(bool(t.negative) for t in mined),
+    }
 
 
 def theirs(rows: int) -> dict:
@@ -119,11 +132,27 @@ def theirs(rows: int) -> dict:
     table = Dataset.from_dict({"query": [f"q {i}" for i in range(rows)], "positive": [f"p {i}" for i in range(rows)]})
     before, start, cpu = peak_mb(), time.perf_counter(), time.process_time()
     mined = mine_hard_negatives(
-        table, LookUp(), anchor_column_name="query", positive_column_name="positive", range_min=0, range_max=TOP_K,
-        relative_margin=MARGIN, num_negatives=1, sampling_strategy="random", use_faiss=False, verbose=False)
-    return {"what": "sentence-transformers mine_hard_negatives", "rows": rows,
-            "wall_s": round(time.perf_counter() - start, 1), "cpu_s": round(time.process_time() - cpu, 1),
-            "peak_mb": round(peak_mb()), "peak_mb_of_search": round(peak_mb() - before), "with_negative": len(mined)}
+        table,
+        LookUp(),
+        anchor_column_name="query",
+        positive_column_name="positive",
+        range_min=0,
+        range_max=TOP_K,
+        relative_margin=MARGIN,
+        num_negatives=1,
+        sampling_strategy="random",
+        use_faiss=False,
+        verbose=False,
+    )
+    return {
+        "what": "sentence-transformers mine_hard_negatives",
+        "rows": rows,
+        "wall_s": round(time.perf_counter() - start, 1),
+        "cpu_s": round(time.process_time() - cpu, 1),
+        "peak_mb": round(peak_mb()),
+        "peak_mb_of_search": round(peak_mb() - before),
+        "with_negative": len(mined),
+    }
 
 
 def apart(name: str, rows: int) -> dict:
@@ -152,9 +181,11 @@ def main() -> None:
     for row in results:
         shown = ("what", "rows", "wall_s", "cpu_s", "peak_mb", "peak_mb_of_search")
         rest = {name: value for name, value in row.items() if name not in shown}
-        print(f"{row['what']:44} {row['rows']:8} {row.get('wall_s', ''):>8} {row.get('cpu_s', ''):>8} "
-              f"{row.get('peak_mb', ''):>8} {row.get('peak_mb_of_search', ''):>8}  {rest}")
-    from lib.files import write_json
+        print(
+            f"{row['what']:44} {row['rows']:8} {row.get('wall_s', ''):>8} {row.get('cpu_s', ''):>8} "
+            f"{row.get('peak_mb', ''):>8} {row.get('peak_mb_of_search', ''):>8}  {rest}"
+        )
+    from lib.common.files import write_json
 
     threads = os.environ.get("OMP_NUM_THREADS", "default")
     write_json(given.out, {"cpus": len(os.sched_getaffinity(0)), "blas_threads": threads, "results": results})

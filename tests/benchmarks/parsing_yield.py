@@ -24,12 +24,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import dirty
 
-from lib.parsing import Parsed, parse_response
-from lib.prompts import KEYS
+from lib.generate.parsing import Parsed, parse_response
+from lib.generate.prompts import KEYS
 
 
 def ours(category, text):
-    """lib.parsing."""
+    """lib.generate.parsing."""
     got = parse_response(category, text)
     return (got.query, got.positive, got.negative) if isinstance(got, Parsed) else None
 

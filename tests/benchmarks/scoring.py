@@ -49,9 +49,10 @@ def suite(count: int, names: list[str]) -> dict:
     import torch
     from test_scoring_slow import OFF, adapters, sentence_transformer
 
-    from lib.embedder import Embedder
-    from lib.params import load
-    from lib.scoring import score_many, suites
+    from lib.embedder.embedder import Embedder
+    from lib.params.params import load
+    from lib.score import suites
+    from lib.score.score import score_many
 
     torch.set_num_threads(1)
     ours, theirs, worst, each = Clock(), Clock(), 0.0, []
@@ -109,7 +110,8 @@ def labels(rows: int) -> dict:
     from scoring_kit import lines, naive_encoder
     from test_scoring_slow import OFF
 
-    from lib.scoring import score, suites
+    from lib.score import suites
+    from lib.score.score import score
 
     ours, theirs = Clock(), Clock()
     with tempfile.TemporaryDirectory() as out:
@@ -145,7 +147,7 @@ def labels(rows: int) -> dict:
 def start() -> dict:
     """Import what each way needs in a new process; return CPU seconds."""
     ways = {
-        "ours": "import lib.scoring, lib.scoring.suites, lib.scoring.encoder, lib.scoring.mtebsets, lib.embedder, peft, torch",
+        "ours": "import lib.score.score, lib.score.suites, lib.score.encoder, lib.score.mtebsets, lib.embedder.embedder, peft, torch",
         "plain": "import mteb, sentence_transformers, peft",
     }
     code = "import time; {}; print(time.process_time())"

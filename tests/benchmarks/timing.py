@@ -47,8 +47,13 @@ def once(function: Callable[[], object], device: str) -> tuple[float, float]:
     return seconds, max(0.0, others) / (seconds * (os.cpu_count() or 1))
 
 
-def interleaved(variants: dict[str, Callable[[], object]], device: str = "cpu", rounds: int = 3,
-                load: float = 0.1, patience: int = 4) -> dict[str, dict]:
+def interleaved(
+    variants: dict[str, Callable[[], object]],
+    device: str = "cpu",
+    rounds: int = 3,
+    load: float = 0.1,
+    patience: int = 4,
+) -> dict[str, dict]:
     """Time every variant once per round, all variants in turn; return {name: {seconds, rounds, discarded}}.
 
     A timing during which other processes used more than ``load`` of the cores is discarded and that variant gets a
@@ -58,15 +63,17 @@ def interleaved(variants: dict[str, Callable[[], object]], device: str = "cpu", 
     kept: dict[str, list[float]] = {name: [] for name in variants}
     spoilt: dict[str, list[float]] = {name: [] for name in variants}
     for function in variants.values():
-        function()                                                   # compile, allocate, fill caches
+        function()  # compile, allocate, fill caches
     for _ in range(rounds * patience):
         for name, function in variants.items():
             seconds, others = once(function, device)
             (kept if others <= load or device == "cuda" else spoilt)[name].append(seconds)
         if all(len(times) >= rounds for times in kept.values()):
             break
-    return {name: {"seconds": min(kept[name] or spoilt[name]), "rounds": len(kept[name]),
-                   "discarded": len(spoilt[name])} for name in variants}
+    return {
+        name: {"seconds": min(kept[name] or spoilt[name]), "rounds": len(kept[name]), "discarded": len(spoilt[name])}
+        for name in variants
+    }
 
 
 def _busy() -> float:

@@ -31,14 +31,45 @@ import torch
 from tests.benchmarks.timing import interleaved
 
 SCALE = 20.0
-ROUNDED = "bfloat16"     # how a variant's name ends whose gradients are rounded on purpose
+ROUNDED = "bfloat16"  # how a variant's name ends whose gradients are rounded on purpose
 SHAPES = {  # random weights of published shapes
-    "qwen2-1.5b": ("qwen2", dict(hidden_size=1536, intermediate_size=8960, num_hidden_layers=28, num_attention_heads=12,
-                                 num_key_value_heads=2, vocab_size=32000, max_position_embeddings=4096)),
-    "mistral-7b": ("mistral", dict(hidden_size=4096, intermediate_size=14336, num_hidden_layers=32, num_attention_heads=32,
-                                   num_key_value_heads=8, vocab_size=32000, sliding_window=None, max_position_embeddings=4096)),
-    "tiny": ("qwen2", dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-                           num_key_value_heads=2, vocab_size=1000, max_position_embeddings=1024)),
+    "qwen2-1.5b": (
+        "qwen2",
+        dict(
+            hidden_size=1536,
+            intermediate_size=8960,
+            num_hidden_layers=28,
+            num_attention_heads=12,
+            num_key_value_heads=2,
+            vocab_size=32000,
+            max_position_embeddings=4096,
+        ),
+    ),
+    "mistral-7b": (
+        "mistral",
+        dict(
+            hidden_size=4096,
+            intermediate_size=14336,
+            num_hidden_layers=32,
+            num_attention_heads=32,
+            num_key_value_heads=8,
+            vocab_size=32000,
+            sliding_window=None,
+            max_position_embeddings=4096,
+        ),
+    ),
+    "tiny": (
+        "qwen2",
+        dict(
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            vocab_size=1000,
+            max_position_embeddings=1024,
+        ),
+    ),
 }
 CASES = {  # (median, spread) of log-normal lengths of queries and documents, and the cap
     "mixed": ((28, 0.35), (95, 0.55), 256),
@@ -55,8 +86,8 @@ class Words:
 
 def build(arguments):
     """Return an embedder with LoRA whose B is not zero."""
-    from lib.embedder import Embedder
-    from lib.params import ModelParams
+    from lib.embedder.embedder import Embedder
+    from lib.params.params import ModelParams
 
     torch.manual_seed(0)
     dtype = getattr(torch, arguments.dtype)
@@ -70,7 +101,9 @@ def build(arguments):
             before, _ = torch.get_default_dtype(), torch.set_default_dtype(dtype)
             core = AutoModel.from_config(AutoConfig.for_model(family, **shape), attn_implementation="sdpa")
             torch.set_default_dtype(before)
-        found = Embedder(core, Words(), ModelParams(name=family, pooling="last", append_eos=True, dtype=arguments.dtype))
+        found = Embedder(
+            core, Words(), ModelParams(name=family, pooling="last", append_eos=True, dtype=arguments.dtype)
+        )
     found.attach_lora(seed=1)
     with torch.no_grad():
         for name, weight in found.model.named_parameters():
@@ -82,7 +115,10 @@ def build(arguments):
 def triplets(case: str, count: int, found, seed: int) -> list[list[list[int]]]:
     """Return three columns (queries, positives, hard negatives) of token-id rows; queries share an instruction."""
     query, document, cap = CASES[case]
-    stream, words = random.Random(seed), min(found.core.config.vocab_size, 30000) - 1000 if found.family == "bert" else 900
+    stream, words = (
+        random.Random(seed),
+        min(found.core.config.vocab_size, 30000) - 1000 if found.family == "bert" else 900,
+    )
     low = 1000 if found.family == "bert" else 10
     ends = ([101], [102]) if found.family == "bert" else ([], [2])
     instruction = [low + stream.randrange(words) for _ in range(min(20, query[0] - 4))]
@@ -100,7 +136,7 @@ class Theirs(torch.nn.Module):
 
     def __init__(self, found):
         super().__init__()
-        self.found = SimpleNamespace(embedder=found)       # not a child: it is the other side's model already
+        self.found = SimpleNamespace(embedder=found)  # not a child: it is the other side's model already
 
     def forward(self, features):
         """Return features with "sentence_embedding"; masked as sentence-transformers does it."""
@@ -129,10 +165,10 @@ def variants(arguments, found) -> dict:
     """Return name -> function of columns that leaves gradients and returns the loss."""
     from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
 
-    from lib.kernels import fuse_lora, unfuse_lora
-    from lib.params import TrainingParams
-    from lib.training.gradcache import GradCache, StepTexts
-    from lib.training.memory import budgets
+    from lib.kernels.lora import fuse_lora, unfuse_lora
+    from lib.params.params import TrainingParams
+    from lib.train.gradcache import GradCache, StepTexts
+    from lib.train.memory import budgets
 
     def theirs(size):
         loss = CachedMultipleNegativesRankingLoss(torch.nn.Sequential(Theirs(found)), scale=SCALE, mini_batch_size=size)
@@ -142,20 +178,33 @@ def variants(arguments, found) -> dict:
             value = loss([dict(f) for f in features(columns, found)], None)
             value.backward()
             return value.item()
+
         return run
 
     def ours(attention, keep, fused=True, prune=True, prefix=True, kept="model", compiled=False):
-        params = TrainingParams(temperature=1 / SCALE, mask_duplicates=False, fused_lora=fused, last_layer_pruning=prune,
-                                shared_prefix=prefix, attention=attention, keep_graph_tokens=keep,
-                                keep_graphs_in=kept, compile_elementwise=compiled, micro_batch_tokens=arguments.tokens)
+        params = TrainingParams(
+            temperature=1 / SCALE,
+            mask_duplicates=False,
+            fused_lora=fused,
+            last_layer_pruning=prune,
+            shared_prefix=prefix,
+            attention=attention,
+            keep_graph_tokens=keep,
+            keep_graphs_in=kept,
+            compile_elementwise=compiled,
+            micro_batch_tokens=arguments.tokens,
+        )
 
         def run(columns):
             (fuse_lora if fused else unfuse_lora)(found.model)
             budget, kept = budgets(found, params)
             rows = [row for column in columns for row in column]
             count = len(columns[0])
-            texts = StepTexts(rows, list(range(count)), list(range(count, 2 * count)), list(range(2 * count, 3 * count)))
+            texts = StepTexts(
+                rows, list(range(count)), list(range(count, 2 * count)), list(range(2 * count, 3 * count))
+            )
             return GradCache(found, params, budget, kept, attention).run(texts).loss
+
         return run
 
     end = "varlen" if arguments.device == "cuda" and arguments.dtype != "float32" else "ragged"
@@ -168,12 +217,17 @@ def variants(arguments, found) -> dict:
     }
     if arguments.dtype == "float32":
         everything[f"kit: {end}, fused LoRA, graphs of {arguments.halves} tokens kept in {ROUNDED}"] = ours(
-            end, arguments.halves, kept=ROUNDED)
+            end, arguments.halves, kept=ROUNDED
+        )
     if found.causal:
-        everything |= {"kit: sorted, fused LoRA, last layer, prefix": ours("padded", 0),
-                       "kit: sorted, fused LoRA, last layer, prefix, compiled": ours("padded", 0, compiled=True),
-                       f"kit: sorted, all, graphs of {arguments.keep} tokens kept": ours("padded", arguments.keep)}
-    return {name: run for name, run in everything.items() if not arguments.only or any(o in name for o in arguments.only)}
+        everything |= {
+            "kit: sorted, fused LoRA, last layer, prefix": ours("padded", 0),
+            "kit: sorted, fused LoRA, last layer, prefix, compiled": ours("padded", 0, compiled=True),
+            f"kit: sorted, all, graphs of {arguments.keep} tokens kept": ours("padded", arguments.keep),
+        }
+    return {
+        name: run for name, run in everything.items() if not arguments.only or any(o in name for o in arguments.only)
+    }
 
 
 def parity(found, runs, arguments) -> dict[str, list[float]]:
@@ -223,14 +277,24 @@ def measure(found, runs, arguments) -> list[dict]:
             if arguments.device == "cuda":
                 torch.cuda.synchronize()
             wall = time.perf_counter() - began
-            row = {"round": number, "variant": name, "seconds": wall, "cpu_seconds": time.process_time() - own,
-                   "triplets_per_second": arguments.batch / wall, "tokens_per_second": real / wall, "real_tokens": real,
-                   "others": others_share(before, clock(), wall)}
+            row = {
+                "round": number,
+                "variant": name,
+                "seconds": wall,
+                "cpu_seconds": time.process_time() - own,
+                "triplets_per_second": arguments.batch / wall,
+                "tokens_per_second": real / wall,
+                "real_tokens": real,
+                "others": others_share(before, clock(), wall),
+            }
             if arguments.device == "cuda":
                 row["peak_gb"] = torch.cuda.max_memory_allocated() / 2**30
             rows.append(row)
-            print(f"{name:70s} {wall:8.2f} s  cpu {row['cpu_seconds']:8.2f} s  {row['triplets_per_second']:7.2f} triplets/s "
-                  f" others {row['others']:.0%}", flush=True)
+            print(
+                f"{name:70s} {wall:8.2f} s  cpu {row['cpu_seconds']:8.2f} s  {row['triplets_per_second']:7.2f} triplets/s "
+                f" others {row['others']:.0%}",
+                flush=True,
+            )
     return rows
 
 
@@ -257,8 +321,12 @@ def write(path: str, key: str, value) -> None:
 def ceiling(arguments) -> float:
     """Return the operations per second of a large matrix product on this device, the best of ten."""
     side = 8192 if arguments.device == "cuda" else 2048
-    left, right = (torch.randn(side, side, device=arguments.device, dtype=getattr(torch, arguments.dtype)) for _ in range(2))
-    return 2 * side**3 / interleaved({"product": lambda: left @ right}, arguments.device, rounds=10)["product"]["seconds"]
+    left, right = (
+        torch.randn(side, side, device=arguments.device, dtype=getattr(torch, arguments.dtype)) for _ in range(2)
+    )
+    return (
+        2 * side**3 / interleaved({"product": lambda: left @ right}, arguments.device, rounds=10)["product"]["seconds"]
+    )
 
 
 def step_operations(found) -> int:
@@ -272,15 +340,24 @@ def summary(rows: list[dict], operations: int, most: float) -> None:
     best = {}
     for row in rows:
         old = best.setdefault(row["variant"], dict(row))
-        old["seconds"], old["cpu_seconds"] = min(old["seconds"], row["seconds"]), min(old["cpu_seconds"], row["cpu_seconds"])
+        old["seconds"], old["cpu_seconds"] = (
+            min(old["seconds"], row["seconds"]),
+            min(old["cpu_seconds"], row["cpu_seconds"]),
+        )
     theirs = [b for name, b in best.items() if name.startswith("sentence")]
     for name, b in best.items():
-        ratios = [min(t[k] for t in theirs) / b[k] for k in ("seconds", "cpu_seconds")] if theirs else [float("nan")] * 2
+        ratios = (
+            [min(t[k] for t in theirs) / b[k] for k in ("seconds", "cpu_seconds")] if theirs else [float("nan")] * 2
+        )
         tokens = b["real_tokens"] / b["seconds"]
-        print(f"{name:70s} min {b['seconds']:8.2f} s (x{ratios[0]:.2f})   cpu {b['cpu_seconds']:8.2f} s (x{ratios[1]:.2f})   "
-              f"{tokens:7.0f} tokens/s, {operations * tokens / most:.0%} of the ceiling"
-              + (f", {b['peak_gb']:.1f} GB" if "peak_gb" in b else ""))
-    print(f"ceiling: a large matrix product, {most / 1e12:.3f} TFLOP/s; the share counts three forward passes per real token")
+        print(
+            f"{name:70s} min {b['seconds']:8.2f} s (x{ratios[0]:.2f})   cpu {b['cpu_seconds']:8.2f} s (x{ratios[1]:.2f})   "
+            f"{tokens:7.0f} tokens/s, {operations * tokens / most:.0%} of the ceiling"
+            + (f", {b['peak_gb']:.1f} GB" if "peak_gb" in b else "")
+        )
+    print(
+        f"ceiling: a large matrix product, {most / 1e12:.3f} TFLOP/s; the share counts three forward passes per real token"
+    )
 
 
 def main() -> None:
@@ -295,7 +372,9 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[32], help="their mini-batch sizes")
     parser.add_argument("--tokens", type=int, default=0, help="our tokens per micro-batch; 0 chooses")
     parser.add_argument("--keep", type=int, default=20000, help="tokens whose graphs are kept")
-    parser.add_argument("--halves", type=int, default=100000, help="tokens whose graphs are kept where they are kept in bfloat16")
+    parser.add_argument(
+        "--halves", type=int, default=100000, help="tokens whose graphs are kept where they are kept in bfloat16"
+    )
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--only", nargs="*", default=[], help="variants whose name holds one of these")
     parser.add_argument("--out", help="JSON file; rounds of several calls add up")
@@ -323,7 +402,9 @@ def main() -> None:
         import transformers
 
         versions = {m.__name__: m.__version__ for m in (torch, transformers, peft, sentence_transformers)}
-        device = torch.cuda.get_device_name(0) if arguments.device == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+        device = (
+            torch.cuda.get_device_name(0) if arguments.device == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+        )
         write(arguments.out, "setting", {**vars(arguments), "versions": versions, "device_name": device})
         write(arguments.out, "parity", checked)
         write(arguments.out, "rounds", rows)

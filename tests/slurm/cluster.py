@@ -98,9 +98,16 @@ class Cluster:
         (folder / "munge.key").chmod(0o400)
         devices = "/dev/null,/dev/zero,/dev/full,/dev/random"
         (folder / "gres.conf").write_text(f"NodeName={self.host} Name=gpu File={devices}\n")
-        (folder / "slurm.conf").write_text(CONFIG.format(
-            host=self.host, folder=folder, cpus=cpus, memory=memory_mb,
-            controller_port=controller_port, node_port=node_port))
+        (folder / "slurm.conf").write_text(
+            CONFIG.format(
+                host=self.host,
+                folder=folder,
+                cpus=cpus,
+                memory=memory_mb,
+                controller_port=controller_port,
+                node_port=node_port,
+            )
+        )
 
     def __enter__(self) -> Cluster:
         at = self.folder

@@ -25,7 +25,7 @@ def llama(tmp_path_factory):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    from lib import sources
+    from lib.generate import sources
 
     folder = tmp_path_factory.mktemp("llama")
     tokenizer = Tokenizer(models.BPE())

@@ -12,7 +12,11 @@ from test_tiny import whole
 @pytest.mark.long
 def test_the_dry_run_ends_with_figures(tmp_path):
     overrides = json.dumps({"tiny": True, "paths.runs": str(tmp_path)})
-    done = subprocess.run([sys.executable, "-m", "lib", "reproduce", "--profile", "paper", "--overrides", overrides],
-                          cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "lib", "reproduce", "--profile", "paper", "--overrides", overrides],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     whole(tmp_path)

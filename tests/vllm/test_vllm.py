@@ -16,12 +16,12 @@ import urllib.request
 
 import pytest
 
-from lib import generation
-from lib.design import CODES
-from lib.files import KitError, read_jsonl
-from lib.generation.backends import close_backends
-from lib.params import load
-from lib.prompts import KEYS
+from lib.common.design import CODES
+from lib.common.files import KitError, read_jsonl
+from lib.generate import generate as generation
+from lib.generate.backends import close_backends
+from lib.generate.prompts import KEYS
+from lib.params.params import load
 
 N = 5
 REAL_BRAINSTORM = generation.brainstorm
@@ -152,7 +152,7 @@ def server(llama, tmp_path_factory):
             "--max-model-len",
             "1500",
             "--enforce-eager",
-            "--no-enable-chunked-prefill",  # as in lib.generation.backends.vllm_local: on a processor it breaks seeded requests
+            "--no-enable-chunked-prefill",  # as in lib.generate.vllm_local: on a processor it breaks seeded requests
             "--dtype",
             "bfloat16",
         ],

@@ -1,0 +1,29 @@
+"""The data that come with the kit, below ``lib/data``: where they are, and the reference tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lib.common.files import KitError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROOT = Path(__file__).resolve().parents[2]  # the kit's folder
+DATA = ROOT / "lib" / "data"
+
+
+def data_path(relative: str) -> Path:
+    """Return the path of a bundled file or folder, such as ``classroom/suite``. Raises KitError when absent."""
+    path = DATA / relative
+    if not path.exists():
+        raise KitError(f"the kit has no bundled data {relative!r}; look below {DATA} for what there is")
+    return path
+
+
+def reference(name: str) -> pd.DataFrame:
+    """Return a bundled reference table: ``mteb_eng_v1_tasks`` or ``published_mteb_scores`` (papers' own numbers)."""
+    import pandas as pd
+
+    return pd.read_csv(data_path(f"reference/{name}.csv"))

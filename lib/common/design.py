@@ -1,0 +1,145 @@
+"""The study's design: the four categories, their 16 subsets, and the names they have on disk.
+
+The paper trains one model per subset of {short-short, short-long, long-short, long-long}, always together
+with the public data (Springer et al. 2025, section 3). STS and bitext are generated as well but are not part
+of that factorial. Three designs say which models an experiment needs:
+
+- ``factorial``: the paper's 16 subsets of the four categories, public data always on.
+- ``isolation``: each of the six categories alone, with and without public data, and public data alone (13 models).
+- ``crossed``: the 16 plus eight models without public data, chosen so that the effect of the public data and its
+  interaction with each category can be estimated too: 5 main effects and 10 two-way terms from 24 models.
+
+"No category and no public data" is in no design: there is nothing to train on; that model is the untrained base.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+from lib.common.files import KitError
+
+CATEGORIES = ("short_short", "short_long", "long_short", "long_long")
+EXTRA = ("sts", "bitext")
+CODES = {"short_short": "ss", "short_long": "sl", "long_short": "ls", "long_long": "ll", "sts": "sts", "bitext": "bt"}
+LABELS = {
+    "short_short": "short-short",
+    "short_long": "short-long",
+    "long_short": "long-short",
+    "long_long": "long-long",
+    "sts": "STS",
+    "bitext": "bitext",
+}
+BASE = "base"
+DESIGNS = ("factorial", "isolation", "crossed")
+WITHOUT_PUBLIC = ("0001", "0010", "0100", "0111", "1000", "1011", "1101", "1110")  # order ss, sl, ls, ll
+
+
+def subsets(categories: Sequence[str] = CATEGORIES) -> list[tuple[str, ...]]:
+    """Return all 2^k subsets in one fixed order: by size, then by the order of ``categories``; empty first."""
+    return [chosen for size in range(len(categories) + 1) for chosen in combinations(categories, size)]
+
+
+def subset_name(subset: Sequence[str]) -> str:
+    """Return the name on disk: ``none``, ``ss``, ``ss+ll``, ... Raises KitError for an unknown category."""
+    unknown = [category for category in subset if category not in CODES]
+    if unknown:
+        raise KitError(f"unknown category {unknown[0]!r}; the categories are {', '.join(CODES)}")
+    return "+".join(CODES[category] for category in CODES if category in subset) or "none"
+
+
+def parse_subset(name: str) -> tuple[str, ...]:
+    """Return the categories of a subset's name. Raises KitError, with the nearest names, for anything else.
+
+    >>> parse_subset("ss+ll")
+    ('short_short', 'long_long')
+    """
+    known = {code: category for category, code in CODES.items()}
+    parts = [] if name == "none" else str(name).split("+")
+    chosen = tuple(category for code, category in known.items() if code in parts)
+    if any(part not in known for part in parts) or len(parts) != len(chosen):
+        near = difflib.get_close_matches(str(name), [subset_name(s) for s in subsets(tuple(CODES))], n=3)
+        raise KitError(
+            f"unknown subset {name!r}; join codes from {', '.join(known)} with '+', or say none"
+            + (f" (near: {', '.join(near)})" if near else "")
+        )
+    return chosen
+
+
+def run_name(subset: Sequence[str], public: bool = True) -> str:
+    """Return the name of a run: the subset's name, with ``-alone`` when the public data are left out."""
+    if not subset and not public:
+        raise KitError("a run without synthetic and without public data has nothing to train on")
+    return subset_name(subset) + ("" if public else "-alone")
+
+
+def parse_run(name: str) -> tuple[tuple[str, ...], bool]:
+    """Return (subset, public) of a run's name: ``ss+ll`` or ``ss+ll-alone``. Raises KitError for other names."""
+    subset = parse_subset(str(name).removesuffix("-alone"))
+    public = not str(name).endswith("-alone")
+    run_name(subset, public)
+    return subset, public
+
+
+def run_in_order(name: str, base: bool = False) -> str:
+    """Return a run's name as it stands on disk: ``ll+ss`` is the run ``ss+ll``; ``base`` allows the untrained base too.
+
+    Raises KitError for other names.
+    """
+    if base and name == BASE:
+        return name
+    try:
+        return run_name(*parse_run(name))
+    except KitError as error:
+        if base:
+            raise KitError(f"{error}; or say {BASE} for the untrained base") from None
+        raise
+
+
+def levels(subset: Sequence[str], categories: Sequence[str] = CATEGORIES) -> dict[str, int]:
+    """Return the 0/1 factor levels of a subset, keyed by code: ``{"ss": 1, "sl": 0, ...}``."""
+    return {CODES[category]: int(category in subset) for category in categories}
+
+
+class Run(NamedTuple):
+    """One model to train: its categories, whether the public data are in, and its seed."""
+
+    subset: tuple[str, ...]
+    public: bool
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name on disk, ``ss+ll``, or ``ss+ll-alone`` without public data."""
+        return run_name(self.subset, self.public)
+
+
+def design_runs(name: str, seeds: int | Sequence[int] = 1, categories: Sequence[str] = CATEGORIES) -> list[Run]:
+    """Return the runs of a design in a fixed order: model after model, the seeds of each together.
+
+    ``seeds``: how many (0, 1, ...), or which. ``categories``: of the factorial; the crossed design needs the
+    paper's four. Raises KitError for an unknown design.
+    """
+    chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise KitError(f"seeds={seeds!r} must name at least one seed, and each only once")
+    return [Run(subset, public, seed) for subset, public in _models(name, tuple(categories)) for seed in chosen]
+
+
+def _models(name: str, categories: tuple[str, ...]) -> list[tuple[tuple[str, ...], bool]]:
+    factorial = [(subset, True) for subset in subsets(categories)]
+    if name == "factorial":
+        return factorial
+    if name == "isolation":
+        single = [(category,) for category in (*CATEGORIES, *EXTRA)]
+        return [((), True), *((one, True) for one in single), *((one, False) for one in single)]
+    if name != "crossed":
+        raise KitError(f"unknown design {name!r}; the designs are {', '.join(DESIGNS)}")
+    if categories != CATEGORIES:
+        raise KitError(
+            f"the crossed design is made for the four categories {', '.join(CATEGORIES)}; use factorial for others"
+        )
+    off = [tuple(c for c, bit in zip(CATEGORIES, code, strict=True) if bit == "1") for code in WITHOUT_PUBLIC]
+    return factorial + [(subset, False) for subset in off]

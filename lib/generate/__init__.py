@@ -1,0 +1,1 @@
+"""Notebook 01: prompts, answers, parsing, cleaning, hard negatives, training files."""

@@ -1,0 +1,94 @@
+"""Answers: the append-only store that makes a paid answer impossible to lose and never bought twice.
+
+One line of JSON per answer, keyed by the content of its request (prompt, model, sampling, seed). A process
+killed at any moment leaves at most one unfinished last line, which the next one cuts off. The final files are
+made from the store in the order of the plan, so they do not depend on the order in which answers came.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import time
+import uuid
+from pathlib import Path
+
+from lib.common.files import KitError, cannot_write, writing
+from lib.generate.request import Answer
+
+
+class AnswerStore:
+    """The answers of one category, open for reading and appending; use it in a ``with`` statement.
+
+    Raises KitError when another process holds it, when the disk is full and when a finished line is broken.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.answers: dict[str, dict] = {}
+
+    def __enter__(self) -> AnswerStore:
+        with writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._file)
+            raise KitError(f"another process is generating into {self.path}; wait for it or stop it") from None
+        self._read()
+        self._session, self._start = uuid.uuid4().hex[:8], time.monotonic()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with writing(self.path):
+            os.fsync(self._file)
+            os.close(self._file)
+
+    def _read(self) -> None:
+        content = self.path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):  # the last process died while it wrote this line
+            os.ftruncate(self._file, whole)
+        for number, line in enumerate(content[:whole].split(b"\n")[:-1], start=1):
+            try:
+                row = json.loads(line)
+                self.answers.setdefault(row["key"], row)
+            except (ValueError, KeyError, TypeError):
+                raise KitError(
+                    f"{self.path}, line {number} is not an answer; delete that line to have it asked again"
+                ) from None
+
+    def append(self, answer: Answer) -> dict:
+        """Write one answer down (a single write, unbuffered) and return its row."""
+        row = {
+            "key": answer.key,
+            "response": joined(answer.text),
+            "finish": answer.finish,
+            "tokens_in": answer.tokens_in,
+            "tokens_out": answer.tokens_out,
+            "session": self._session,
+            "at": round(time.monotonic() - self._start, 3),
+        }
+        line = (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8")
+        with writing(self.path):
+            written = os.write(self._file, line)
+        if written < len(line):  # the next process cuts the half line off
+            raise cannot_write(self.path, OSError(errno.ENOSPC, "no space for the whole line"))
+        self.answers.setdefault(answer.key, row)
+        return row
+
+    def seconds(self, keys: set[str]) -> float:
+        """Return the seconds spent until the last of these answers came, summed over all sessions."""
+        last: dict[str, float] = {}
+        for key in keys & self.answers.keys():
+            row = self.answers[key]
+            last[row["session"]] = max(last.get(row["session"], 0.0), row["at"])
+        return round(sum(last.values()), 3)
+
+
+def joined(text: str) -> str:
+    """Return text that UTF-8 can hold: halves of surrogate pairs are joined, and lone ones become U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -1,0 +1,229 @@
+"""Parsing: an LLM's answer becomes query, positive and negative, or a rejection with a machine-readable reason.
+
+A schema-valid answer is taken as it is. Around one, fences, chatter and reasoning blocks are ignored. What is
+not JSON goes through ``lib.generate.repair``, which mends only what has a single reading. Nothing is guessed: an answer
+that stops early is ``truncated`` even where its pieces could be closed, and two different objects in one
+answer are ``several_objects``. What the texts say is judged later, in ``lib.generate.cleaning``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lib.common.design import CODES
+from lib.common.files import KitError
+from lib.generate.prompts import KEYS
+from lib.generate.repair import Broken, EndOfText, read_list, read_object
+
+REASONS = (
+    "empty",
+    "invalid_json",
+    "truncated",
+    "missing_key",
+    "not_text",
+    "duplicate_key",
+    "several_objects",
+    "bad_unicode",
+    "no_answer",
+)
+_START = re.compile(r"""\{(?=\s*(?:["'“”„‟‘’}]|$))""")
+_BRACE = re.compile("[{}]")
+_THINKING = re.compile(r"<(think|thinking|reasoning)>.*?</\1>", re.DOTALL | re.IGNORECASE)
+_WRAPPERS = ("text", "content", "value", "document", "string")
+_MAX_STARTS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """The three texts of one answer; ``negative`` is the LLM's own, or "" where the category asks for none."""
+
+    query: str
+    positive: str
+    negative: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why an answer was not taken: ``reason`` is one of REASONS, ``detail`` is for people."""
+
+    reason: str
+    detail: str = ""
+
+
+class _Repeated(ValueError):
+    """An object that names one key twice; which value was meant cannot be known."""
+
+
+def parse_response(category: str, text: str) -> Parsed | Rejection:
+    """Read one answer. Never raises on any string; raises KitError for an unknown category only.
+
+    The negative is the short-long hard negative document, the long-short misleading label, or S3 of STS and
+    bitext. The positive of long-short is its label.
+    """
+    if category not in KEYS:
+        raise KitError(f"unknown category {category!r}; the categories are {', '.join(CODES)}")
+    if not text.strip():
+        return Rejection("empty", "the answer is empty")
+    found, problem = _objects(_THINKING.sub("", text))
+    complete = [values for values in map(lambda o: _locate(o, KEYS[category]), found) if values is not None]
+    if problem is not None and (problem.reason != "invalid_json" or not complete):
+        return problem
+    if not complete:
+        return _explain(found, KEYS[category])
+    if any(other != complete[0] for other in complete[1:]):
+        return Rejection("several_objects", f"{len(complete)} different objects hold the keys")
+    return _texts(complete[0], KEYS[category])
+
+
+def _objects(text: str) -> tuple[list[dict], Rejection | None]:
+    """Return all JSON objects at the top level of the answer, and what was wrong with the rest (or None)."""
+    found: list[dict] = []
+    problem: Rejection | None = None
+    position = 0
+    for _ in range(_MAX_STARTS):
+        match = _START.search(text, position)
+        if match is None:
+            break
+        try:
+            value, position = _read(text, match.start())
+            found.append(value)
+        except _Repeated as error:
+            return found, Rejection("duplicate_key", str(error))
+        except EndOfText:
+            return found, Rejection("truncated", "the answer ends inside an object")
+        except Broken as error:
+            problem = problem or Rejection("invalid_json", str(error))
+            position = _past_braces(text, match.start())
+    if not found and problem is None:
+        if _whole_string(text) is not None:
+            return _objects(_whole_string(text))
+        if re.search(r"```[\w ]*\s*$", text) and text.count("```") == 1:
+            return [], Rejection("truncated", "the answer ends where its object should begin")
+        problem = Rejection("invalid_json", "there is no JSON object in the answer")
+    return found, problem
+
+
+def _past_braces(text: str, start: int) -> int:
+    """Return the position after the braces that open at ``start``: what lies inside a broken object is not read."""
+    depth = 0
+    for brace in _BRACE.finditer(text, start):
+        depth += 1 if brace[0] == "{" else -1
+        if depth == 0:
+            return brace.end()
+    return len(text)
+
+
+def _read(text: str, start: int) -> tuple[dict, int]:
+    """Read the object at ``start``: as JSON (raw control characters allowed), else by careful repair."""
+    try:
+        return _DECODER.raw_decode(text, start)
+    except _Repeated:
+        raise
+    except (ValueError, RecursionError):
+        pairs, end = read_object(text, start)
+        return _no_repeats(pairs), end
+
+
+def _no_repeats(pairs: list[tuple[str, object]]) -> dict:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise _Repeated("an object names one key twice")
+    return values
+
+
+_DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_no_repeats)
+
+
+def _whole_string(text: str) -> str | None:
+    """Return the inner text of an answer that is one JSON string holding JSON, else None."""
+    stripped = text.strip()
+    if not (stripped.startswith('"') and stripped.endswith('"') and r"{" in stripped):
+        return None
+    try:
+        inner = json.loads(stripped, strict=False)
+    except ValueError:
+        return None
+    return inner if isinstance(inner, str) and not inner.lstrip().startswith('"') else None
+
+
+def _plain(key: str) -> str:
+    return re.sub(r"[\W_]+", "", key).lower()
+
+
+def _locate(value: object, keys: tuple[str, ...], depth: int = 0) -> dict | None:
+    """Return {key: value} of the object, or of the only object inside it, that has all keys; else None."""
+    if not isinstance(value, dict) or depth > 4:
+        return None
+    if all(key in value for key in keys):
+        return {key: value[key] for key in keys}
+    names = {}
+    for name, item in value.items():
+        names.setdefault(_plain(name), []).append(item)
+    if all(len(names.get(_plain(key), ())) == 1 for key in keys):
+        return {key: names[_plain(key)][0] for key in keys}
+    children = [child for item in value.values() for child in (item if isinstance(item, list) else [item])]
+    inside = [got for child in children if (got := _locate(child, keys, depth + 1)) is not None]
+    return inside[0] if len(inside) == 1 else None
+
+
+def _explain(found: list[dict], keys: tuple[str, ...]) -> Rejection:
+    nearest = max(found, key=lambda value: sum(key in value for key in keys))
+    missing = [key for key in keys if key not in nearest]
+    return Rejection("missing_key", ", ".join(missing) or "the keys lie in more than one place")
+
+
+def _texts(values: dict, keys: tuple[str, ...]) -> Parsed | Rejection:
+    texts = []
+    for key in keys:
+        value = _unwrap(values[key], key)
+        if not isinstance(value, str):
+            return Rejection("not_text", f"{key} is of type {type(value).__name__}")
+        if re.search("[\ud800-\udfff]", value):
+            return Rejection("bad_unicode", f"{key} holds half of a surrogate pair")
+        if _is_blank(value):
+            return Rejection("empty", key)
+        texts.append(value)
+    return Parsed(*texts)
+
+
+def _unwrap(value: object, key: str) -> object:
+    """Return the text of an object such as {"text": "..."}: one entry, under a name that says it is the text."""
+    if isinstance(value, dict) and len(value) == 1:
+        ((name, inner),) = value.items()
+        if isinstance(inner, str) and _plain(name) in (*_WRAPPERS, _plain(key)):
+            return inner
+    return value
+
+
+def _is_blank(text: str) -> bool:
+    """True when nothing in the text can be seen: white space, control, format and unassigned characters only."""
+    return all(character.isspace() or unicodedata.category(character)[0] in "CZ" for character in text)
+
+
+def parse_brainstorm(text: str) -> list[str]:
+    """Return the tasks of a brainstorm answer: the strings of its first list, else its bulleted or numbered lines.
+
+    A list that is cut off yields the items that were finished. Never raises on any string; an answer without a
+    list yields nothing.
+    """
+    text = _THINKING.sub("", text)
+    for match in list(re.finditer(r"\[(?=\s*[\"'“”„‟‘’])", text))[:20]:
+        try:
+            items = json.loads(text[match.start() : text.rindex("]") + 1], strict=False)
+        except (ValueError, RecursionError):
+            items = read_list(text, match.start())
+        tasks = _tidy(item for item in items if isinstance(item, str))
+        if tasks:
+            return tasks
+    lines = re.findall(r"^[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]+(\S.*)$", text, re.MULTILINE)
+    return _tidy(line.strip().rstrip(",").strip("\"'“”‘’ ") for line in lines)
+
+
+def _tidy(tasks: Iterable[str]) -> list[str]:
+    """Return the tasks on one line each, without those that are blank or hold half a surrogate pair."""
+    joined = [" ".join(task.split()) for task in tasks]
+    return [task for task in joined if not _is_blank(task) and not re.search("[\ud800-\udfff]", task)]

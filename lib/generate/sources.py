@@ -1,0 +1,117 @@
+"""Sources: the data that come with the kit, one documented function each, and the public half of the mixture.
+
+The bundled classroom data were written for this kit by a large language model (lib/data/classroom/README.md);
+they are training and test texts, not a source of facts. The public pairs are real: summary lines and
+descriptions from the docstrings of eight Python packages (lib/data/classroom/public/NOTICE.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lib.common.bundled import DATA, data_path
+from lib.common.design import CODES
+from lib.common.files import KitError, read_jsonl
+from lib.common.triplets import Triplet
+from lib.generate.released import load_e5, load_folder, load_released
+
+if TYPE_CHECKING:
+    from lib.params.params import PublicParams
+
+__all__ = [
+    "brainstorm",
+    "docstring_pairs",
+    "load_e5",
+    "load_folder",
+    "load_released",
+    "public_pairs",
+    "responses",
+    "suite_path",
+    "suite_sets",
+    "suite_texts",
+]
+
+# Keys under which the bundled evaluation sets keep text; labels, scores and ids are not text.
+_TEXT_KEYS = (
+    "title",
+    "text",
+    "sentence1",
+    "sentence2",
+    "query",
+    "positive",
+    "negative",
+    "human_summaries",
+    "machine_summaries",
+)
+
+
+def brainstorm(category: str) -> list[str]:
+    """Return the raw brainstorm answers of an asymmetric category, each a list of task sentences as text."""
+    return [row["response"] for row in _rows("brainstorm", category)]
+
+
+def responses(category: str) -> list[dict]:
+    """Return the raw bundled answers of a category: ``{"slots": {...}, "response": text}`` each."""
+    return _rows("responses", category)
+
+
+def _rows(kind: str, category: str) -> list[dict]:
+    path = DATA / "classroom" / kind / f"{category}.jsonl"
+    if category not in CODES or not path.exists():
+        known = sorted(p.stem for p in path.parent.glob("*.jsonl"))
+        raise KitError(f"no bundled {kind} answers for {category!r}; there are {', '.join(known)}")
+    return read_jsonl(path)
+
+
+def suite_path() -> Path:
+    """Return the folder of the bundled evaluation sets."""
+    return data_path("classroom/suite")
+
+
+def suite_sets(folder: str | Path | None = None) -> list[str]:
+    """Return the names of the evaluation sets in ``folder`` (default: the bundled ones), sorted."""
+    return sorted({path.name.split(".")[0] for path in Path(folder or suite_path()).glob("*.jsonl")})
+
+
+def suite_texts(folder: str | Path | None = None) -> dict[str, list[str]]:
+    """Return every text of every evaluation set, ``{set: [text, ...]}``, without duplicates, in file order.
+
+    Titles, queries, documents, sentences, candidates and summaries all count: a model trained on any of them
+    has seen the test. Labels are left out, since a label is not a text that could leak.
+    """
+    texts: dict[str, dict[str, None]] = {name: {} for name in suite_sets(folder)}
+    for path in sorted(Path(folder or suite_path()).glob("*.jsonl")):
+        if path.name.endswith(".qrels.jsonl"):
+            continue
+        for row in read_jsonl(path):
+            for key in _TEXT_KEYS:
+                value = row.get(key) or []
+                for text in [value] if isinstance(value, str) else value:
+                    texts[path.name.split(".")[0]][text] = None
+    return {name: list(found) for name, found in texts.items()}
+
+
+def docstring_pairs(public: PublicParams, exclude: Mapping[str, Iterable[str]] | None = None) -> list[Triplet]:
+    """Return the first ``public.n`` of 4,000 real (summary line, description) pairs from docstrings, in a fixed random order.
+
+    Every pair that shares an n-gram with a text of ``exclude`` (``{set: texts}``) is dropped; none of them does with
+    the bundled evaluation sets. There is no hard negative: batches of one source supply in-batch negatives of the
+    same kind, and a mined one would often be the same method of a sister class.
+    """
+    from lib.generate.contamination import find
+
+    rows = read_jsonl(data_path("classroom/public/docstrings.jsonl"))
+    triplets = [
+        Triplet(public.instruction, row["query"], row["positive"], "", "public", "English", row["id"]) for row in rows
+    ]
+    leaked = find(triplets, exclude).hits if exclude else {}
+    return [triplet for number, triplet in enumerate(triplets) if number not in leaked][: public.n]
+
+
+def public_pairs(public: PublicParams, exclude: Mapping[str, Iterable[str]] | None = None) -> list[Triplet]:
+    """Return the public half of the mixture, whichever source ``public.source`` names."""
+    if public.source == "docstrings":
+        return docstring_pairs(public, exclude)
+    return load_e5(public.location, public.datasets, public.n, public.seed)

@@ -1,0 +1,1 @@
+"""Notebook 02: tables that say what the data are."""

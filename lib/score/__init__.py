@@ -1,0 +1,1 @@
+"""Notebook 04: an adapter scored with mteb's own tasks and evaluators."""

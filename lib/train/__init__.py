@@ -1,0 +1,1 @@
+"""Notebook 03: a mixture of batches becomes one LoRA adapter."""

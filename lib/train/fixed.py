@@ -1,0 +1,140 @@
+"""The fixed batches of notebook 03: triplets that a run does not train on, embedded before it and after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lib.common.triplets import Triplet
+from lib.train.mixture import Batch
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lib.embedder.embedder import Embedder
+
+ENOUGH = 16  # held-out triplets that make a test of their own; with fewer, triplets that were trained on fill it up
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A fixed batch of one source, the first ``unseen`` of its triplets in no batch of the run."""
+
+    source: str
+    triplets: list[Triplet]
+    unseen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """A fixed batch embedded: queries and positives (n, d), and the hard negatives there are (m, d)."""
+
+    queries: np.ndarray
+    positives: np.ndarray
+    negatives: np.ndarray
+
+    @property
+    def cosines(self) -> np.ndarray:
+        """(n, n + m) cosines of every query with all positives and all hard negatives."""
+        return self.queries @ np.concatenate([self.positives, self.negatives]).T
+
+
+def held_out(pools: Mapping[str, Sequence[Triplet]], batches: Sequence[Batch], count: int = 48) -> dict[str, Held]:
+    """Return one fixed batch per source, of triplets that the run does not train on where ``ENOUGH`` are left."""
+    found = {}
+    for source, pool in pools.items():
+        trained = {row for batch in batches if batch.source == source for row in batch.rows}
+        rows = [row for row in range(len(pool)) if row not in trained][:count]
+        unseen = len(rows)
+        if unseen < ENOUGH:
+            rows += sorted(trained)[: count - unseen]
+        found[source] = Held(source, [pool[row] for row in rows], unseen)
+    return found
+
+
+def vectors(embedder: Embedder, held: Held) -> Vectors:
+    """Return the embeddings of a fixed batch."""
+    queries = [embedder.text_of(t.query, t.instruction) for t in held.triplets]
+    positives = [embedder.text_of(t.positive, document=True) for t in held.triplets]
+    negatives = [embedder.text_of(t.negative, document=True) for t in held.triplets if t.negative]
+    every = embedder.encode_written([*queries, *positives, *negatives])
+    return Vectors(*np.split(every, [len(queries), 2 * len(queries)]))
+
+
+def loss(found: Vectors, temperature: float) -> float:
+    """Return the InfoNCE loss of a fixed batch."""
+    import torch
+
+    from lib.kernels import infonce
+
+    texts = np.concatenate([found.positives, found.negatives])
+    return float(infonce(torch.from_numpy(found.queries), torch.from_numpy(texts), temperature=temperature))
+
+
+def softmax(cosines: np.ndarray, temperature: float) -> np.ndarray:
+    """Return the softmax over each row: how the loss shares its surprise among the choices."""
+    scores = np.exp((cosines - cosines.max(1, keepdims=True)) / temperature)
+    return scores / scores.sum(1, keepdims=True)
+
+
+def search_example(held: Held, before: Vectors, after: Vectors, top: int = 3) -> tuple[str, pd.DataFrame]:
+    """Return a sentence on one held-out query and its top results before and after, as a table.
+
+    The search is among the positives of the fixed batch. The query is the one whose own positive moved most in rank,
+    for better or worse, among those that have it in the top results at least once.
+    """
+    import pandas as pd
+
+    both = [found.queries @ found.positives.T for found in (before, after)]
+    ranks = [_rank_of_own(matrix) for matrix in both]
+    moved = np.where(np.minimum(*ranks) < top, np.abs(ranks[0] - ranks[1]), -1)
+    chosen = int(np.argmax(moved))
+    rows = []
+    for when, matrix in zip(("before", "after"), both, strict=True):
+        for place, j in enumerate(np.argsort(-matrix[chosen], kind="stable")[:top], start=1):
+            own = held.triplets[j].positive == held.triplets[chosen].positive
+            rows.append(
+                {
+                    "": when,
+                    "rank": place,
+                    "cosine": float(matrix[chosen, j]),
+                    "its own": "yes" if own else "",
+                    "text": _short(held.triplets[j].positive),
+                }
+            )
+    hits = [int((rank == 0).sum()) for rank in ranks]
+    sentence = (
+        f"{hits[0]} of {len(held.triplets)} queries have their own positive nearest before training, {hits[1]} after.\n"
+        f"{held.triplets[chosen].query!r}: its own positive is number {ranks[0][chosen] + 1} before and number "
+        f"{ranks[1][chosen] + 1} after"
+    )
+    return sentence, pd.DataFrame(rows)
+
+
+def source_of_choice(subset: Sequence[str]) -> str:
+    """Return the source whose triplets the notebook shows: short-long reads most like a search."""
+    return "short_long" if "short_long" in subset else subset[0] if subset else "public"
+
+
+def _rank_of_own(matrix: np.ndarray) -> np.ndarray:
+    return (matrix > np.diag(matrix)[:, None]).sum(1)
+
+
+def _short(text: str, width: int = 110) -> str:
+    return text if len(text) <= width else text[:width].rsplit(" ", 1)[0] + " ..."
+
+
+def push(cosines: np.ndarray, temperature: float, nearest: int = 3) -> tuple[float, float, float]:
+    """Return, as means over the queries, the softmax weight of the right answer and two parts of the push on wrong ones.
+
+    The push on a wrong answer is its softmax weight. The parts are those of the nearest wrong answer and of the
+    ``nearest`` nearest together.
+    """
+    weights = softmax(cosines, temperature)
+    right = np.diag(weights).mean()
+    wrong = np.where(np.eye(*weights.shape, dtype=bool), 0, weights)
+    wrong = -np.sort(-wrong, 1) / np.maximum(wrong.sum(1, keepdims=True), 1e-30)
+    return float(right), float(wrong[:, 0].mean()), float(wrong[:, :nearest].sum(1).mean())

@@ -1,0 +1,289 @@
+"""The training run: batches in, one LoRA adapter out, with a log line per step and a checkpoint to resume from."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib.common.files import KitError, append_jsonl, digest, digest_file, read_json, write_json
+from lib.common.triplets import Triplet
+from lib.embedder.adapters import CONFIG, WEIGHTS, spoilt
+from lib.train import checkpoint, memory
+from lib.train.distributed import Group, current
+from lib.train.gradcache import GradCache, StepTexts, random_state, restore, step_texts
+from lib.train.mixture import Batch, steps_per_source
+
+if TYPE_CHECKING:
+    from lib.embedder.embedder import Embedder
+    from lib.params.params import TrainingParams
+
+LOG, SUMMARY = "log.jsonl", "train.json"
+COPY = ".train.json"  # the summary again: Snakemake deletes the first when it was killed before it saw the job end
+CACHED_TEXTS = 200_000  # texts whose token ids are remembered between steps
+
+
+def train(
+    embedder: Embedder,
+    pools: Mapping[str, Sequence[Triplet]],
+    batches: Sequence[Batch],
+    params: TrainingParams,
+    out_dir: str | Path,
+    seed: int,
+    progress: bool = True,
+    extra: Mapping[str, Any] | None = None,
+) -> dict:
+    """Train a fresh adapter on ``batches`` and write it to ``out_dir``; return the run's summary.
+
+    ``out_dir`` gets the adapter in peft's format, ``log.jsonl`` (a line per step) and ``train.json`` (the summary
+    and ``extra``, say provenance). A run that was cut off goes on from its checkpoint to the same bits; a finished
+    one is only loaded. Under torchrun all ranks train one adapter and the first writes it.
+
+    Raises KitError when a loss is not finite, naming the batch; the state before it stays in the checkpoint.
+    """
+    run = Run(embedder, pools, batches, params, Path(out_dir), seed, current())
+    done = run.finished()
+    if done is not None:
+        if extra and {**done, **_identity(extra)} != done and run.group.first:  # the same run by another road
+            done |= _identity(extra)
+            write_json(run.out_dir / SUMMARY, done)
+        embedder.load_adapter(out_dir)
+        return done
+    run.prepare()
+    bar = _bar(len(batches), run.start, progress and run.group.first)
+    for step in range(run.start, len(batches)):
+        row = run.step(step)
+        bar.set_postfix(loss=f"{row['loss']:.3f}", tok_s=f"{row['tokens_per_second']:.0f}", data=row["source"])
+        bar.update(1)
+    bar.close()
+    return run.finish(dict(extra or {}))
+
+
+def learning_rate(step: int, steps: int, params: TrainingParams) -> float:
+    """Return the rate of optimizer step ``step`` (from 0) of ``steps``: linear warm-up, then the schedule."""
+    if step < params.warmup_steps:
+        return params.learning_rate * (step + 1) / params.warmup_steps
+    done = (step - params.warmup_steps) / max(1, steps - params.warmup_steps)
+    factor = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[params.schedule]
+    return params.learning_rate * factor
+
+
+class Run:
+    """One training run: what it is made from, its state, and its files."""
+
+    def __init__(self, embedder, pools, batches, params, out_dir: Path, seed: int, group: Group):
+        if not batches:
+            raise KitError("there are no batches to train on; raise mixture.steps or mixture.epochs")
+        self.embedder, self.pools, self.batches, self.params = embedder, pools, list(batches), params
+        self.out_dir, self.seed, self.group = out_dir, seed, group
+        self.key = _key(embedder, pools, self.batches, params, seed)
+        self.start, self.log, self._ids = 0, [], {}
+
+    def finished(self) -> dict | None:
+        """Return the summary of a run that has been finished already from the same data and parameters."""
+        for name in (SUMMARY, COPY):
+            summary = _summary_in(self.out_dir / name)
+            if summary.get("key") != self.key or not (self.out_dir / WEIGHTS).is_file():
+                continue
+            if file := spoilt(self.out_dir, summary):
+                print(f"{file} is not what training wrote (its digest differs); this run is trained again")
+                return None
+            if self.group.first:
+                checkpoint.remove(self.out_dir)  # a process killed just before its end had not come to that
+                if name == COPY:
+                    write_json(self.out_dir / SUMMARY, summary)
+            return summary
+        return None
+
+    def prepare(self) -> None:
+        """Attach the adapter, build the optimizer, and go to the checkpoint if there is one."""
+        import torch
+
+        torch.manual_seed(self.seed)
+        self.embedder.attach_lora(self.seed)
+        _modes(self.embedder, self.params)
+        weights = [w for w in self.embedder.model.parameters() if w.requires_grad]
+        self.optimizer = torch.optim.AdamW(weights, lr=self.params.learning_rate, weight_decay=self.params.weight_decay)
+        budget, keep = memory.budgets(self.embedder, self.params)
+        found = checkpoint.load(self.out_dir, self.key, self.embedder.model, self.optimizer, self.out_dir / LOG)
+        if found is not None:
+            self.start, budget, keep = found.step, found.budget, found.keep
+        budget = self.group.smallest(budget)  # every rank cuts the same micro-batches
+        if self.group.first:
+            checkpoint.sweep(self.out_dir)
+            self.log = checkpoint.trim_log(self.out_dir / LOG, self.start)
+        self.group.barrier()
+        self.cache = GradCache(
+            self.embedder, self.params, budget, keep, attention_of(self.embedder, self.params), self.group
+        )
+
+    def texts(self, batch: Batch) -> StepTexts:
+        """Return a batch as token ids, each text tokenised once per run."""
+        rows = [self.pools[batch.source][row] for row in batch.rows]
+        write = self.embedder.text_of
+        queries = [write(t.query, t.instruction) for t in rows]
+        documents = [[write(text, document=True) if text else "" for text in (t.positive, t.negative)] for t in rows]
+        return step_texts(
+            queries,
+            [d[0] for d in documents],
+            [d[1] if self.params.hard_negatives else "" for d in documents],
+            self._tokenize,
+            [t.instruction for t in rows],
+        )
+
+    def _tokenize(self, texts: list[str]) -> list[list[int]]:
+        new = [text for text in texts if text not in self._ids]
+        if len(self._ids) + len(new) > CACHED_TEXTS:
+            self._ids.clear()
+            new = texts
+        self._ids.update(zip(new, self.embedder.tokenize(new, self.params.max_length), strict=True))
+        return [self._ids[text] for text in texts]
+
+    def step(self, step: int) -> dict:
+        """Do one optimizer step; return its line of the log."""
+        import torch
+
+        began, batch = time.perf_counter(), self.batches[step]
+        weights = self.optimizer.param_groups[0]["params"]
+        before = random_state(self.embedder.device)
+        self.optimizer.zero_grad(set_to_none=True)
+        result = self.cache.run(self.texts(batch))
+        norm = float(torch.nn.utils.clip_grad_norm_(weights, self.params.clip_norm or math.inf))
+        if not (math.isfinite(result.loss) and math.isfinite(norm)):
+            restore(before)  # as before this step's dropout: what the checkpoint must hold
+            self._stop(step, batch, result.loss, norm)
+        rate = learning_rate(step, len(self.batches), self.params)
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.step()
+        seconds = time.perf_counter() - began
+        row = {
+            "step": step + 1,
+            "source": batch.source,
+            "loss": result.loss,
+            "learning_rate": rate,
+            "grad_norm": norm,
+            "texts": result.texts,
+            "tokens": result.tokens,
+            "padded_tokens": result.padded,
+            "padding_share": round(1 - result.tokens / result.padded, 4),
+            "kept_tokens": result.kept,
+            "seconds": round(seconds, 4),
+            "tokens_per_second": round(result.tokens / seconds, 1),
+            "memory_mb": round(memory.used(self.embedder.device) / 2**20),
+        }
+        self.log.append(row)
+        if self.group.first:
+            append_jsonl(self.out_dir / LOG, row)
+            every = self.params.checkpoint_every
+            if every and (step + 1) % every == 0 and step + 1 < len(self.batches):
+                self._save(step + 1)
+        return row
+
+    def _save(self, step: int) -> None:
+        position = checkpoint.Position(step, self.cache.budget, self.cache.keep)
+        checkpoint.save(self.out_dir, self.key, position, self.embedder.model, self.optimizer)
+
+    def _stop(self, step: int, batch: Batch, loss: float, norm: float) -> None:
+        if self.group.first:
+            self._save(step)  # the weights are still those of the last good step
+        rows = ", ".join(str(row) for row in batch.rows[:4])
+        raise KitError(
+            f"step {step + 1} gave loss {loss} and gradient norm {norm} on a batch of {batch.source} (rows {rows}, ...); "
+            f"the state after step {step} is in {self.out_dir / checkpoint.NAME}: look at those rows, "
+            "or lower training.learning_rate"
+        )
+
+    def finish(self, extra: dict) -> dict:
+        """Write adapter and summary, delete the checkpoint, leave the embedder ready to encode."""
+        self.embedder.model.eval()
+        if self.group.first:
+            self.embedder.save_adapter(self.out_dir)
+        self.group.barrier()
+        digests = {"adapter": digest_file(self.out_dir / WEIGHTS), "adapter_config": digest_file(self.out_dir / CONFIG)}
+        summary = {**extra, **self._summary(), **digests}
+        if self.group.first:
+            write_json(self.out_dir / COPY, summary)
+            write_json(self.out_dir / SUMMARY, summary)
+            checkpoint.remove(self.out_dir)
+        self.group.barrier()
+        return summary
+
+    def _summary(self) -> dict:
+        total = {name: sum(row[name] for row in self.log) for name in ("tokens", "padded_tokens", "seconds")}
+        return {
+            "key": self.key,
+            "seed": self.seed,
+            "steps": len(self.batches),
+            "steps_per_source": steps_per_source(self.batches),
+            "world_size": self.group.size,
+            "effective_batch": len(self.batches[0].rows),
+            "losses": [row["loss"] for row in self.log],
+            "tokens": total["tokens"],
+            "seconds": round(total["seconds"], 3),
+            "tokens_per_second": round(total["tokens"] / max(total["seconds"], 1e-9), 1),
+            "padding_share": round(1 - total["tokens"] / max(total["padded_tokens"], 1), 4),
+            "peak_memory_mb": max((row["memory_mb"] for row in self.log), default=0),
+            "micro_batch_tokens": self.cache.budget,
+            "keep_graph_tokens": self.cache.keep,
+            "attention": self.cache.attention,
+            "final_loss": self.log[-1]["loss"] if self.log else None,
+            "adapter_digest": self.embedder.adapter_digest(),
+            "embedder": self.embedder.fingerprint(),
+        }
+
+
+def _identity(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a training's provenance says which parameters and data it is of."""
+    return {name: extra[name] for name in ("made_of", "params_hash", "data_hash") if name in extra}
+
+
+def _summary_in(path: Path) -> dict:
+    """Return a finished run's summary, {} when there is none that can be read."""
+    try:
+        return read_json(path) if path.is_file() else {}
+    except KitError:
+        return {}
+
+
+def attention_of(embedder: Embedder, params: TrainingParams) -> str:
+    """Return the attention body: the one asked for, or what was measured to be fastest on the device."""
+    if params.attention != "auto":
+        return params.attention
+    plain = not params.checkpointing and not params.base_dropout
+    return "ragged" if embedder.device.type == "cpu" and plain else "padded"
+
+
+def _key(embedder, pools, batches, params, seed: int) -> str:
+    """Digest of everything that decides the adapter: base, LoRA, recipe, seed, and the texts of every batch."""
+    used = [[batch.source, [asdict(pools[batch.source][row]) for row in batch.rows]] for batch in batches]
+    lora = {k: v for k, v in embedder.params.model_dump(mode="json").items() if k.startswith("lora_")}
+    recipe = params.model_dump(mode="json", exclude={"checkpoint_every", "keep_graph_tokens"})
+    return digest([embedder.fingerprint(), lora, recipe, seed, digest(used)])
+
+
+def _modes(embedder: Embedder, params: TrainingParams) -> None:
+    """Set which modules are in training mode, fuse the LoRA linears, switch checkpointing on if asked."""
+    model = embedder.model
+    model.train(params.base_dropout)
+    if params.fused_lora:
+        from lib.kernels.lora import fuse_lora
+
+        fuse_lora(model)
+    for module in model.modules():
+        if hasattr(module, "lora_A"):
+            module.train()
+    if params.checkpointing:
+        embedder.core.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        embedder.core.enable_input_require_grads()
+        for module in embedder.core.modules():
+            if hasattr(module, "gradient_checkpointing"):
+                module.training = True
+
+
+def _bar(total: int, start: int, progress: bool):
+    from lib.common.bars import bar
+
+    return bar(total=total, initial=start, disable=not progress, desc="train", unit="step")
