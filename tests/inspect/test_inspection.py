@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from scoring_kit import hub_set, lines, rows_of
 
+from lib.common import network
 from lib.common.files import KitError, read_json, read_jsonl, write_json, write_jsonl
 from lib.common.triplets import Triplet, read_triplets
 from lib.figures import data as draw
@@ -23,7 +24,7 @@ from lib.generate.generate import write_report
 from lib.inspect import samples
 from lib.inspect import tables as inspection
 from lib.params.params import CleaningParams, load
-from lib.score import evaltexts, hub
+from lib.score import evaltexts
 
 TWO = ("short_long", "bitext")
 
@@ -227,12 +228,12 @@ def test_mtebs_texts_are_those_of_the_files(monkeypatch):
         )
         == 7
     )
-    hub.online.cache_clear()
+    network.online.cache_clear()
     with pytest.raises(
         KitError, match="needs the texts of .* and 40 more: no network, .* or set cleaning.contamination to off"
     ):
         evaltexts.evaluation_texts(load("classroom", {"scoring.suite": "MTEB(eng, v2)"}))
-    hub.online.cache_clear()
+    network.online.cache_clear()
 
 
 def test_sets_brought_by_hand_are_compared_and_offline_ones_named_at_once(tmp_path, monkeypatch):
@@ -241,7 +242,7 @@ def test_sets_brought_by_hand_are_compared_and_offline_ones_named_at_once(tmp_pa
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "arrow")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    hub.online.cache_clear()
+    network.online.cache_clear()
     folder = hub_set(tmp_path / "hub", "STS")
     given = {"scoring.suite": ["STS12"], "scoring.data_dir": str(tmp_path / "hub")}
     for count in (40, 10):
@@ -262,7 +263,7 @@ def test_sets_brought_by_hand_are_compared_and_offline_ones_named_at_once(tmp_pa
     evaltexts.evaluation_texts(
         load("classroom", {**given, "scoring.suite": ["STS12", "STS13"], "scoring.exclude": ["STS13"]})
     )
-    hub.online.cache_clear()
+    network.online.cache_clear()
 
 
 @pytest.mark.slow

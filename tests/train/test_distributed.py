@@ -34,13 +34,13 @@ with launched() as group:
 
 def run(folder: Path, family: str, ranks: int) -> None:
     script = folder.parent / "run.py"
-    script.write_text(CODE.format(tests=str(Path(__file__).parent)))
+    script.write_text(CODE.format(tests=str(Path(__file__).parents[1] / "kits")))
     launcher = (
         [sys.executable]
         if ranks == 1
         else [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
     )
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     subprocess.run([*launcher, str(script), str(folder), family], env=environment, check=True, timeout=240)
 
 

@@ -215,7 +215,7 @@ def test_what_the_old_errors_did():
 
 def real_tables(count, seed=0):
     """Tables that nobody here made: 16 public models, drawn at random, called subsets at random (complete sets only)."""
-    models = pd.read_csv(Path(__file__).parent / "data" / "public_mteb_models.csv").set_index("model")
+    models = pd.read_csv(Path(__file__).parents[1] / "data" / "public_mteb_models.csv").set_index("model")
     kinds = pd.read_csv(simulate.REFERENCE_TASKS).set_index("task")["type"]
     models = models.loc[models.notna().sum(axis=1) > 50, [task for task in models if task in kinds]].dropna(axis=1)
     random = np.random.default_rng(seed)

@@ -18,7 +18,7 @@ from lib.common.triplets import Triplet, read_triplets, write_triplets
 from lib.notebook import start
 from lib.params import params
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 # ── design ───────────────────────────────────────────────────────────────────────────────────────────────

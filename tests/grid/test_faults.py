@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hashed import encode
 from scoring_kit import CountingEmbedder, write_set
-from test_dataset import encode
 from test_training import BATCHES, one_run, weights
 
 from lib.__main__ import main
@@ -371,7 +371,7 @@ def test_half_a_results_file_is_one_sentence(scored, tmp_path):
         path.write_text(content[:keep])
         done = subprocess.run(
             [sys.executable, "-m", "lib", "figures", "--results", str(path), "--out", str(tmp_path / "f")],
-            cwd=Path(__file__).parent.parent,
+            cwd=Path(__file__).parents[2],
             capture_output=True,
             text=True,
         )
@@ -442,7 +442,7 @@ def test_a_hub_that_hangs_up_while_something_is_fetched(tmp_path, what, sentence
         capture_output=True,
         text=True,
         timeout=300,
-        cwd=Path(__file__).parent,
+        cwd=Path(__file__).parents[1] / "kits",
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip().splitlines()[-1].startswith(sentence), done.stdout

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 MARK = "SYNFLUENCE_TEST"  # in the environment of all processes of a test's grid
 KEEP = ("SameQuestion", "EverydaySTS")
 CUT = {

@@ -1,12 +1,11 @@
 """One category from prompt to training file, and what notebook 01 shows of it."""
 
-import hashlib
 import json
 
-import numpy as np
 import pandas as pd
 import pytest
 from fake_llm import FakeLLM
+from hashed import encode
 
 from lib.common.design import CODES
 from lib.common.files import KitError, digest_tree, read_json, read_jsonl
@@ -17,16 +16,6 @@ from lib.generate.backends import close_backends
 from lib.generate.costs import cost_table
 from lib.generate.dataset import Maker
 from lib.params.params import load
-
-
-def encode(texts):
-    """Bags of hashed words: texts that share words are near each other, and no model is loaded."""
-    rows = np.zeros((len(texts), 64), np.float32)
-    for row, text in zip(rows, texts, strict=True):
-        for word in text.lower().split():
-            row[hashlib.sha256(word.encode()).digest()[0] % 64] += 1
-        row[0] += 1e-3
-    return rows
 
 
 @pytest.mark.slow

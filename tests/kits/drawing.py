@@ -12,7 +12,7 @@ from planted import study
 from lib.influence.analysis import analyse
 from lib.params.params import InfluenceParams
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 QUICK = InfluenceParams(bootstrap=200)
 # Runs the command with every heavy package made unimportable: figures come from results.csv alone.
 BLOCKED = """

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from scoring_kit import HUB, CountingEmbedder, hub_set, lines, naive_score, plain_mteb, rows_of, write_set
 
-from lib.common import hub
 from lib.common.files import KitError
 from lib.params.params import ScoringParams, load
-from lib.score import suites
+from lib.score import hub, suites
 from lib.score.localsets import MAIN_SCORES
 from lib.score.score import draws as scoring_draws
 from lib.score.score import score, score_many, summary

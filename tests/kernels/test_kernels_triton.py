@@ -18,7 +18,7 @@ import torch
 from lib.kernels import infonce, reference
 
 pytest.importorskip("triton")
-KERNELS = Path(__file__).resolve().parent.parent / "lib" / "kernels"
+KERNELS = Path(__file__).resolve().parents[2] / "lib" / "kernels"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 READY = DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET") == "1"
 inside = pytest.mark.skipif(not READY, reason="runs in the process that test_in_a_fresh_process starts")

@@ -17,7 +17,7 @@ from lib.influence.analysis import analyse
 from lib.influence.verdicts import UNTESTABLE
 from lib.params.params import InfluenceParams, load
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 QUICK = InfluenceParams(bootstrap=200)
 TWO = {"Reranking": 2, "STS": 2}
 

@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 from scoring_kit import HUB, hub_set
 
-from lib.common import hub
 from lib.common.files import KitError
 from lib.embedder.embedder import Embedder
 from lib.params.params import ScoringParams, load
-from lib.score import suites
+from lib.score import hub, suites
 from lib.score.score import merged, score, score_many
 
 pytestmark = pytest.mark.slow
@@ -146,7 +145,14 @@ def test_sigkill_at_any_moment_costs_at_most_the_running_task(tmp_path):
 
     for kind in MAIN_SCORES:
         write_set(tmp_path / "sets", kind)
-    arguments = [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(tmp_path / "sets"), str(tmp_path / "out")]
+    arguments = [
+        sys.executable,
+        "-c",
+        CHILD,
+        str(Path(__file__).parents[1] / "kits"),
+        str(tmp_path / "sets"),
+        str(tmp_path / "out"),
+    ]
     store = tmp_path / "out" / "store"
     for goal in (1, 4):  # kill it twice, each time in the middle of a task
         child = subprocess.Popen([*arguments, "1.0"], env=dict(os.environ))

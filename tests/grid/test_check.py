@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from lib.common import hub
+from lib.common import network
 from lib.grid import check
 from lib.params.params import load
 
@@ -28,7 +28,7 @@ def server():
     threading.Thread(target=running.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{running.server_port}"
     running.shutdown()
-    hub.online.cache_clear()
+    network.online.cache_clear()
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_name_look_up_that_hangs_counts_as_no_answer():
 
 def switch_hub(monkeypatch, off: bool) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1" if off else "0")
-    hub.online.cache_clear()
+    network.online.cache_clear()
 
 
 def test_switching_the_hub_off_needs_no_network(server, monkeypatch):
