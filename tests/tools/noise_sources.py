@@ -35,7 +35,9 @@ def one_run(params, subset: str, batches: int, start: int, folder: Path) -> pd.D
     seed = mixture.start_seed(chosen, params.mixture, FIRST + start, public)
     embedder = Embedder.from_params(params.model)
     train(embedder, pools, planned, params.training, folder / "adapter", seed, progress=False, extra=provenance(params))
-    found = score(embedder, suites.tasks(params.scoring.suite), folder / "scores", params=params.scoring, progress=False)
+    found = score(
+        embedder, suites.tasks(params.scoring.suite), folder / "scores", params=params.scoring, progress=False
+    )
     return found[["task", "type", "score"]].assign(subset=subset, batches=batches, start=start)
 
 
