@@ -72,6 +72,7 @@ def micro_batches(lengths: Sequence[int], budget: int, pad: bool = True) -> list
     if budget < 1:
         raise KitError(f"a micro-batch of {budget} tokens holds nothing; training.micro_batch_tokens must be positive")
     groups: list[list[int]] = []
+    tokens = 0  # of the last group
     for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
         group = groups[-1] if groups else []
         if group and (lengths[group[0]] * (len(group) + 1) if pad else tokens + lengths[i]) <= budget:

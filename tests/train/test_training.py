@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,9 +20,9 @@ from lib.kernels.lora import fuse_lora
 from lib.params.params import MixtureParams
 from lib.train import checkpoint, memory
 from lib.train.gradcache import GradCache, step_texts
-from lib.train.graphs import HalvedGraphs
+from lib.train.memory import HalvedGraphs
 from lib.train.mixture import Batch, plan
-from lib.train.trainer import COPY, SUMMARY, Run, learning_rate, train
+from lib.train.trainer import COPY, SUMMARY, Run, learning_rate, set_modes, train
 
 SWITCHES = {
     "plain": {},
@@ -33,13 +32,10 @@ SWITCHES = {
     "all at once": {"micro_batch_tokens": 10**6},
     "ragged": {"attention": "ragged"},
     "fused": {"fused_lora": True},
-    "pruned": {"last_layer_pruning": True},
-    "prefix": {"shared_prefix": True},
     "checkpointing": {"checkpointing": True},
-    "all": {"keep_graph_tokens": 150, "fused_lora": True, "last_layer_pruning": True, "shared_prefix": True},
-    "all ragged": {"keep_graph_tokens": 150, "fused_lora": True, "last_layer_pruning": True, "attention": "ragged"},
+    "all": {"keep_graph_tokens": 150, "fused_lora": True, "attention": "ragged"},
 }
-OFF = {"fused_lora": False, "last_layer_pruning": False, "shared_prefix": False, "attention": "padded"}
+OFF = {"fused_lora": False, "attention": "padded"}
 
 
 def step(found, rows, params):
@@ -101,38 +97,10 @@ def test_the_step_equals_plain_autograd_for_every_switch_alone_and_all_together(
     for name, switch in SWITCHES.items():
         params = training(**{**OFF, **switch})
         found = embedder(family, **({} if family == "bert" else TEMPLATE))
-        from lib.train.trainer import _modes
-
-        _modes(found, params)
+        set_modes(found, params)
         result, own = step(found, rows, params)
         assert result.loss == pytest.approx(loss, rel=1e-5), name
         assert difference(own, grad) < 1e-5, name
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
-def test_compiled_norms_rotary_embedding_and_gated_product_are_exact():
-    rows, found = triplets(10), embedder("qwen3", **TEMPLATE)
-    loss, grad = autograd(found, rows, training(**OFF))
-    for name, bound in {"plain": 1e-5, "all": 1e-5, "all ragged": 1e-5, "rounded": 1e-2}.items():
-        switch = SWITCHES.get(name, {"keep_graphs_in": "bfloat16", "keep_graph_tokens": 150})
-        result, own = step(
-            embedder("qwen3", **TEMPLATE), rows, training(**{**OFF, **switch, "compile_elementwise": True})
-        )
-        assert result.loss == pytest.approx(loss, rel=1e-5), name
-        assert float((own - grad).norm() / grad.norm()) < bound, name
-    again, same = step(found, rows, training(**OFF))
-    assert again.loss == pytest.approx(loss, rel=1e-6) and difference(same, grad) < 1e-5, (
-        "the switch left something behind"
-    )
-
-
-def test_compiling_says_what_it_needs(monkeypatch):
-    with pytest.raises(KitError, match="bert models have no RMSNorm"):
-        step(embedder("bert"), triplets(4), training(compile_elementwise=True))
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(KitError, match="install g\\+\\+"):
-        step(embedder("qwen2"), triplets(4), training(compile_elementwise=True))
 
 
 @pytest.mark.parametrize("change", [{"hard_negatives": False}, {"mask_duplicates": False}, {"loss": "pair"}], ids=str)
@@ -198,9 +166,7 @@ def test_dropout_is_replayed_exactly(kind):
         options = {"lora_dropout": 0.3} if kind == "lora" else {"dropout": 0.3}
         found = embedder("bert", **options)
         params = training(**{**OFF, "keep_graph_tokens": keep, "base_dropout": kind == "base"})
-        from lib.train.trainer import _modes
-
-        _modes(found, params)
+        set_modes(found, params)
         torch.manual_seed(11)
         result, own = step(found, rows, params)
         grads.append((result.loss, own, torch.rand(1).item()))
@@ -370,7 +336,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
 import test_training as t
-from lib.training.gradcache import GradCache
+from lib.train.gradcache import GradCache
 calls, original = [], GradCache._embed
 def dying(self, *args):
     calls.append(1)
@@ -410,7 +376,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path,
     with pytest.raises(KitError, match=named) as told:
         one_run(tmp_path)
     assert "\n" not in str(told.value) and not (tmp_path / SUMMARY).exists()
-    state = torch.load(tmp_path / checkpoint.NAME, weights_only=True)
+    state = checkpoint.read(tmp_path / checkpoint.NAME)
     assert state["step"] == 3 and all(torch.isfinite(w).all() for w in state["adapter"].values())
     monkeypatch.undo()
     one_run(tmp_path / "whole")
