@@ -8,7 +8,7 @@
 Same model, LoRA, token ids, temperature and precision; tokenising and the optimizer are in neither. Parity of loss
 and gradients is checked first, rounds are interleaved, the minimum counts, and a round during which other processes
 took over a tenth of the machine is marked (``--out`` collects the rounds of several calls). Needs torch, transformers,
-peft and sentence-transformers only. Variants that end in "bfloat16" keep their graphs rounded; arithmetic is in --dtype.
+peft and sentence-transformers only. Variants that end in "bfloat16" keep rounded graphs; all arithmetic is in --dtype.
 """
 
 from __future__ import annotations
@@ -303,7 +303,7 @@ def step_operations(found) -> int:
 
 
 def summary(rows: list[dict], operations: int, most: float) -> None:
-    """Print per variant the minimum, its ratio to the best of sentence-transformers, its share of the ceiling ``most``."""
+    """Print per variant the minimum, its ratio to the best of sentence-transformers, and its share of ``most``."""
     best = {}
     for row in rows:
         old = best.setdefault(row["variant"], dict(row))
@@ -323,7 +323,7 @@ def summary(rows: list[dict], operations: int, most: float) -> None:
             + (f", {b['peak_gb']:.1f} GB" if "peak_gb" in b else "")
         )
     print(
-        f"ceiling: a large matrix product, {most / 1e12:.3f} TFLOP/s; its share counts three forward passes per real token"
+        f"ceiling: a large matrix product, {most / 1e12:.3f} TFLOP/s; three forward passes per real token are counted"
     )
 
 
