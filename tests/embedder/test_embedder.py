@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from engine_kit import DECODERS, FAMILIES, difference, embedder, gradients, text, wake
+from engine_kit import DECODERS, FAMILIES, difference, embedder, gradients, one_by_one, text, wake
 
 from lib.common.files import KitError
 from lib.embedder.embedder import Embedder
@@ -175,17 +175,6 @@ def test_not_a_number_is_never_returned():
 def rows(found, lengths=LENGTHS, seed=0):
     stream = random.Random(seed)
     return [[4 + stream.randrange(80) for _ in range(n - 1)] + [2 if found.eos is not None else 5] for n in lengths]
-
-
-def one_by_one(found, some):
-    """Every text alone in plain transformers: no padding, no mask, no helper of ours."""
-    states = [
-        found.core(input_ids=torch.tensor([row]), **({"use_cache": False} if found.causal else {})).last_hidden_state[0]
-        for row in some
-    ]
-    mode = found.params.pooling
-    pooled = torch.stack([s.mean(0) if mode == "mean" else s[0] if mode == "cls" else s[-1] for s in states])
-    return torch.nn.functional.normalize(pooled, dim=1)
 
 
 CASES = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine_kit import WORDS, difference, embedder, gradients, training, triplets, wake
+from engine_kit import WORDS, difference, embedder, gradients, one_by_one, training, triplets, wake
 
 from lib.common.files import KitError, read_json, read_jsonl
 from lib.common.triplets import Triplet
@@ -45,15 +44,12 @@ def step(found, rows, params):
     texts = run.texts(Batch("public", tuple(range(len(rows)))))
     found.model.zero_grad()
     budget, keep = memory.budgets(found, params)
-    result = GradCache(found, params, budget, keep, "padded" if params.attention == "auto" else params.attention).run(
-        texts
-    )
-    return result, gradients(found.model)
+    attention = "padded" if params.attention == "auto" else params.attention
+    return GradCache(found, params, budget, keep, attention).run(texts), gradients(found.model)
 
 
 def autograd(found, rows, params):
     """The same loss by plain autograd: every text alone through the model, all graphs kept, the whole score matrix."""
-    from test_embedder import one_by_one
 
     def vectors(texts):
         return torch.cat([one_by_one(found, [row]) for row in found.tokenize(texts, params.max_length)])
@@ -325,7 +321,6 @@ def test_a_run_cut_off_in_the_middle_of_a_step_ends_in_the_same_bits(tmp_path, m
     with pytest.raises(KeyboardInterrupt):
         one_run(tmp_path / "cut")
     torch.manual_seed(99)
-    random.seed(99)
     monkeypatch.setattr(GradCache, "_second_pass", original)
     _, resumed = one_run(tmp_path / "cut")
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole") and resumed["losses"] == whole["losses"]
