@@ -77,8 +77,9 @@ class TrainingParams(Section):
         True, description="a copy of the positive, or a known positive of the same query, is no negative"
     )
     base_dropout: bool = Field(False, description="keep the base model's own dropout on in training")
-    attention: Literal["auto", "padded", "ragged", "varlen"] = Field(
-        "auto", description="padded: sorted, right-padded; ragged and varlen: texts laid end to end (processor, GPU)"
+    attention: Literal["auto", "padded", "ragged"] = Field(
+        "auto",
+        description="padded: sorted, right-padded; ragged: texts laid end to end; auto: the faster on the device",
     )
     micro_batch_tokens: int = Field(0, ge=0, description="tokens per forward pass; 0 chooses from the free memory")
     keep_graph_tokens: int = Field(
@@ -91,16 +92,6 @@ class TrainingParams(Section):
         description="model: graphs in the model's own type, exact; bfloat16: half the memory, rounded gradients",
     )
     fused_lora: bool = Field(True, description="compute each LoRA linear as one operation")
-    compile_elementwise: bool = Field(
-        False,
-        description="torch.compile a decoder's norms, rotary embedding and gated product (a C++ compiler, no checkpointing)",
-    )
-    last_layer_pruning: bool = Field(
-        True, description="last layer only at the pooled token, where pooling uses one token"
-    )
-    shared_prefix: bool = Field(
-        True, description="run the instruction that a batch's queries share once (decoders, padded)"
-    )
     checkpointing: bool = Field(
         False, description="gradient checkpointing inside GradCache: less memory, a third forward pass"
     )
