@@ -1,4 +1,4 @@
-"""Parsing: an LLM's answer becomes query, positive and negative, or a rejection with a machine-readable reason.
+"""Parsing: an LLM's answer becomes a triplet, or a rejection with a machine-readable reason that is counted.
 
 A schema-valid answer is taken as it is. Around one, fences, chatter and reasoning blocks are ignored. What is
 not JSON goes through ``lib.generate.repair``, which mends only what has a single reading. Nothing is guessed: an answer
@@ -11,24 +11,18 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lib.common.design import CODES
 from lib.common.files import KitError
-from lib.generate.prompts import KEYS
+from lib.common.triplets import Triplet
+from lib.generate.prompts import FIXED_INSTRUCTION, KEYS
 from lib.generate.repair import Broken, EndOfText, read_list, read_object
 
-REASONS = (
-    "empty",
-    "invalid_json",
-    "truncated",
-    "missing_key",
-    "not_text",
-    "duplicate_key",
-    "several_objects",
-    "bad_unicode",
-    "no_answer",
+REASONS = frozenset(
+    "empty invalid_json truncated missing_key not_text duplicate_key several_objects bad_unicode no_answer".split()
 )
 _START = re.compile(r"""\{(?=\s*(?:["'“”„‟‘’}]|$))""")
 _BRACE = re.compile("[{}]")
@@ -56,6 +50,41 @@ class Rejection:
 
 class _Repeated(ValueError):
     """An object that names one key twice; which value was meant cannot be known."""
+
+
+def to_triplets(category: str, responses: Sequence[dict]) -> tuple[list[Triplet], Counter]:
+    """Return the triplets of the answers that can be read, and how many were rejected for which reason.
+
+    The negative is the LLM's own where the category has one, else "". Outer white space is removed. The language of
+    bitext reads "source -> target".
+    """
+    triplets, rejected = [], Counter()
+    for number, row in enumerate(responses):
+        parsed = read_answer(category, row)
+        if isinstance(parsed, Rejection):
+            rejected[parsed.reason] += 1
+            continue
+        slots = row.get("slots") or {}
+        both = f"{slots['src_lang']} -> {slots['tgt_lang']}" if "src_lang" in slots and "tgt_lang" in slots else ""
+        triplets.append(
+            Triplet(
+                instruction=FIXED_INSTRUCTION.get(category) or slots.get("task", ""),
+                query=parsed.query.strip(),
+                positive=parsed.positive.strip(),
+                negative=parsed.negative.strip(),
+                category=category,
+                language=slots.get("language") or both,
+                id=row.get("id") or f"{CODES[category]}-{number:06d}",
+            )
+        )
+    return triplets, rejected
+
+
+def read_answer(category: str, row: dict) -> Parsed | Rejection:
+    """Parse the answer of one row; an answer the server refused to give is rejected as ``no_answer``."""
+    if str(row.get("finish") or "").startswith("error"):
+        return Rejection("no_answer", row["finish"])
+    return parse_response(category, row["response"])
 
 
 def parse_response(category: str, text: str) -> Parsed | Rejection:
