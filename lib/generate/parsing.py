@@ -21,11 +21,12 @@ from lib.common.triplets import Triplet
 from lib.generate.prompts import FIXED_INSTRUCTION, KEYS
 from lib.generate.repair import Broken, EndOfText, read_list, read_object
 
-REASONS = frozenset(
+REASONS = (
     "empty invalid_json truncated missing_key not_text duplicate_key several_objects bad_unicode no_answer".split()
 )
 _START = re.compile(r"""\{(?=\s*(?:["'“”„‟‘’}]|$))""")
 _BRACE = re.compile("[{}]")
+_HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair
 _THINKING = re.compile(r"<(think|thinking|reasoning)>.*?</\1>", re.DOTALL | re.IGNORECASE)
 _WRAPPERS = ("text", "content", "value", "document", "string")
 _MAX_STARTS = 200
@@ -102,7 +103,9 @@ def parse_response(category: str, text: str) -> Parsed | Rejection:
     if problem is not None and (problem.reason != "invalid_json" or not complete):
         return problem
     if not complete:
-        return _explain(found, KEYS[category])
+        nearest = max(found, key=lambda value: sum(key in value for key in KEYS[category]))
+        missing = [key for key in KEYS[category] if key not in nearest]
+        return Rejection("missing_key", ", ".join(missing) or "the keys lie in more than one place")
     if any(other != complete[0] for other in complete[1:]):
         return Rejection("several_objects", f"{len(complete)} different objects hold the keys")
     return _texts(complete[0], KEYS[category])
@@ -128,8 +131,8 @@ def _objects(text: str) -> tuple[list[dict], Rejection | None]:
             problem = problem or Rejection("invalid_json", str(error))
             position = _past_braces(text, match.start())
     if not found and problem is None:
-        if _whole_string(text) is not None:
-            return _objects(_whole_string(text))
+        if (inner := _whole_string(text)) is not None:
+            return _objects(inner)
         if re.search(r"```[\w ]*\s*$", text) and text.count("```") == 1:
             return [], Rejection("truncated", "the answer ends where its object should begin")
         problem = Rejection("invalid_json", "there is no JSON object in the answer")
@@ -199,19 +202,13 @@ def _locate(value: object, keys: tuple[str, ...], depth: int = 0) -> dict | None
     return inside[0] if len(inside) == 1 else None
 
 
-def _explain(found: list[dict], keys: tuple[str, ...]) -> Rejection:
-    nearest = max(found, key=lambda value: sum(key in value for key in keys))
-    missing = [key for key in keys if key not in nearest]
-    return Rejection("missing_key", ", ".join(missing) or "the keys lie in more than one place")
-
-
 def _texts(values: dict, keys: tuple[str, ...]) -> Parsed | Rejection:
     texts = []
     for key in keys:
         value = _unwrap(values[key], key)
         if not isinstance(value, str):
             return Rejection("not_text", f"{key} is of type {type(value).__name__}")
-        if re.search("[\ud800-\udfff]", value):
+        if _HALF.search(value):
             return Rejection("bad_unicode", f"{key} holds half of a surrogate pair")
         if _is_blank(value):
             return Rejection("empty", key)
@@ -254,5 +251,5 @@ def parse_brainstorm(text: str) -> list[str]:
 
 def _tidy(tasks: Iterable[str]) -> list[str]:
     """Return the tasks on one line each, without those that are blank or hold half a surrogate pair."""
-    joined = [" ".join(task.split()) for task in tasks]
-    return [task for task in joined if not _is_blank(task) and not re.search("[\ud800-\udfff]", task)]
+    lines = [" ".join(task.split()) for task in tasks]
+    return [task for task in lines if not _is_blank(task) and not _HALF.search(task)]
