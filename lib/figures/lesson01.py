@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from lib.common.design import CODES, LABELS
-from lib.generate.generate import ask, read_answer
-from lib.generate.parsing import Parsed, parse_response
+from lib.generate.generate import ask
+from lib.generate.parsing import Parsed, parse_response, read_answer
 
 if TYPE_CHECKING:
     import pandas as pd

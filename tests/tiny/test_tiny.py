@@ -164,6 +164,7 @@ def test_the_laptops_models(name, kind, tmp_path):
 def test_a_local_model_is_held_to_the_schema(params, tmp_path):
     from lib.generate import generate as generation
     from lib.generate.backends import close_backends
+    from lib.generate.parsing import to_triplets
 
     small = load(
         "paper",
@@ -178,7 +179,7 @@ def test_a_local_model_is_held_to_the_schema(params, tmp_path):
     try:
         for category in CODES:
             rows = generation.generate(small, category, out_dir=tmp_path, progress=False)
-            found, rejected = generation.to_triplets(category, rows)
+            found, rejected = to_triplets(category, rows)
             assert len(found) == 6 and not rejected and len({row["response"] for row in rows}) == 6
             assert all(0 < len(text) <= 24 for row in rows for text in json.loads(row["response"]).values())
     finally:
