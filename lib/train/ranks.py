@@ -31,7 +31,7 @@ def train_together(params: Params, params_file: str, overrides: dict[str, Any], 
 
     Raises KitError with the ranks' own sentence when they fail; all they said is in ``ranks.log`` beside the adapter.
     """
-    from lib.common import warm
+    from lib.common.kernel_client import die_with_parent
 
     count = processes(params)
     if count < 2:
@@ -57,7 +57,7 @@ def train_together(params: Params, params_file: str, overrides: dict[str, Any], 
     }
     with open(folder / LOG, "wb") as log:
         code = subprocess.call(
-            command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, preexec_fn=warm.die_with_parent
+            command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, preexec_fn=die_with_parent
         )
     if code:
         raise KitError(_reason(folder / LOG, count))
@@ -76,9 +76,9 @@ def main(argv: list[str] | None = None) -> int:
 
     The one argument is JSON, ``[params_file, overrides, run, seed]``: torchrun takes options of its own for its own.
     """
-    from lib.common import warm
+    from lib.common.kernel_client import die_with_parent
 
-    warm.die_with_parent()  # torchrun starts us; without it we would go on writing beside the next attempt
+    die_with_parent()  # torchrun starts us; without it we would go on writing beside the next attempt
     params_file, overrides, run, seed = json.loads((argv or sys.argv[1:])[0])
     try:
         _train(load(params_file, overrides), run, seed)
