@@ -188,7 +188,7 @@ def _numbers(table: pd.DataFrame, nan: str, notes: list[str]) -> pd.DataFrame:
         if nan == "refuse":
             raise KitError(
                 f"{_where(table, score.isna())} has no score (NaN), and {int(score.isna().sum())} rows in all; "
-                "score it again, or say nan='drop' to go on without"
+                "score it again, or set influence.nan: drop to go on without"
             )
         notes.append(f"{int(score.isna().sum())} rows have no score (NaN) and are treated as runs that did not happen.")
         table, score = table[score.notna()].reset_index(drop=True), score.dropna().reset_index(drop=True)

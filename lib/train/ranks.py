@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lib.common import warm
+from lib.common.kernel_client import die_with_parent
 from lib.common.bundled import ROOT
 from lib.common.design import parse_run
 from lib.common.files import KitError
@@ -47,7 +47,7 @@ def train_together(params: Params, params_file: str, overrides: dict[str, Any], 
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
     with open(folder / LOG, "wb") as log:
         code = subprocess.call(
-            command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, preexec_fn=warm.die_with_parent
+            command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, preexec_fn=die_with_parent
         )
     if code:
         raise KitError(_reason(folder / LOG, count))
@@ -66,7 +66,7 @@ def main(argv: list[str]) -> int:
 
     The one argument is JSON, ``[params_file, overrides, run, seed]``: torchrun takes options of its own for its own.
     """
-    warm.die_with_parent()  # torchrun starts us; without it we would go on writing beside the next attempt
+    die_with_parent()  # torchrun starts us; without it we would go on writing beside the next attempt
     from lib.embedder.embedder import Embedder  # only now: these imports take seconds, in which a parent can die
     from lib.train.distributed import launched
     from lib.train.trainer import train

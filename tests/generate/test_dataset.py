@@ -5,10 +5,10 @@ import json
 import pandas as pd
 import pytest
 from fake_llm import FakeLLM
-from hashed import encode
+from hashed import digest_tree, encode
 
 from lib.common.design import CODES
-from lib.common.files import KitError, digest_tree, read_json, read_jsonl
+from lib.common.files import KitError, read_json, read_jsonl
 from lib.common.triplets import read_triplets
 from lib.figures import lesson01, texts
 from lib.generate import sources

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from fake_llm import FakeLLM
+from hashed import digest_tree
 
 from lib.common.design import CODES
-from lib.common.files import KitError, digest_tree, read_json, read_jsonl
+from lib.common.files import KitError, read_json, read_jsonl
 from lib.generate import generate as generation
 from lib.generate.answers import Answer, AnswerStore, Request
 from lib.generate.backends import close_backends

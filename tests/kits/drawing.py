@@ -13,7 +13,7 @@ from lib.influence.analysis import analyse
 from lib.params.params import InfluenceParams
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = InfluenceParams(bootstrap=200)
+QUICK = InfluenceParams()
 # Runs the command with every heavy package made unimportable: figures come from results.csv alone.
 BLOCKED = """
 import sys, resource

@@ -7,10 +7,11 @@ import sys
 
 import pytest
 from grids import ROOT
+from hashed import digest_tree
 from scoring_kit import CountingEmbedder
 
 from lib.common.design import CODES
-from lib.common.files import KitError, digest_tree, read_json
+from lib.common.files import KitError, read_json
 from lib.generate import sources
 from lib.params.params import load
 from lib.score import score as scoring

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -49,8 +50,9 @@ def main(paths: list[str]) -> None:
     """Print the curve for sets and for types."""
     scores = pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
     scores = scores[scores["subset"] != "base"]
-    run = scores.groupby(["subset", "seed"]).agg(train=("seconds", "first"), score=("score_seconds", "sum"))
-    minutes = 16 * run.sum(axis=1).mean() / 60 / 2
+    timing = pd.concat([pd.read_csv(Path(path).with_name("timing.csv")) for path in paths], ignore_index=True)
+    run = timing[timing["subset"] != "base"].groupby(["subset", "seed"])
+    minutes = 16 * (run["seconds"].first() + run["score_seconds"].sum()).mean() / 60 / 2
     for level in ("task", "type"):
         for size, share in sorted(curve(scores, level).items()):
             print(f"{level}: 16 x {size}, {size * minutes:.0f} minutes, reliability {share:.2f}")
