@@ -6,64 +6,26 @@ needs neither torch nor mteb.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from lib.common import bundled
 from lib.common.bundled import ROOT
-from lib.common.design import CODES
 from lib.common.files import KitError, digest, digest_file, write_text
 from lib.common.numbers import minus
 from lib.figures import replication as two
 from lib.figures.base import category_name, save
-from lib.figures.catalogue import DATA_FIGURES, FIGURES
-from lib.influence import claims, tables
+from lib.figures.catalogue import DATA_FIGURES, FIGURES, Report
+from lib.influence import tables
 from lib.influence.analysis import Analysis, analyse, published
-from lib.influence.verdicts import Evidence
 from lib.params.params import InfluenceParams
 
 NOTEBOOK, DATA_NOTEBOOK = "notebooks/05_influence.ipynb", "notebooks/02_inspect.ipynb"
 PUBLISHED = "published"
 SECOND = "replication.csv"  # the table of the second study, committed beside the figures
-
-
-@dataclass(frozen=True)
-class Report:
-    """What the figures are drawn from: the analysis, the published scores, counts, and the judged claims."""
-
-    analysis: Analysis
-    inputs: dict[str, str]  # file -> 16 hex digits of its content
-    data: Path | None = None  # the run's data folder, for counts and costs
-    second: pd.DataFrame | None = None  # the same effects in a second study, see `lib.figures.replication`
-
-    @property
-    def own(self) -> bool:
-        """Whether the categories are somebody's own: then nothing of the paper's is drawn beside them."""
-        return not set(self.analysis.study.factors) & {*CODES, *CODES.values(), "public", "synthetic"}
-
-    @property
-    def notes(self) -> list[str]:
-        """What must be read beside the figures."""
-        return [re.sub(r" for : ", " for all tasks: ", note) for note in self.analysis.notes]
-
-    @cached_property
-    def reference(self) -> pd.DataFrame:
-        """Published scores per data set."""
-        return bundled.reference("published_mteb_scores")
-
-    @cached_property
-    def claims(self) -> pd.DataFrame:
-        """The claims with verdicts, see `lib.influence.claims.evaluate`."""
-        return claims.evaluate(evidence(self))
-
-    def level(self, name: str) -> pd.DataFrame:
-        """The effects of one level: task, type or overall."""
-        return self.analysis.effects[self.analysis.effects["level"] == name]
 
 
 def build(
@@ -200,21 +162,6 @@ def claims_markdown(judged: pd.DataFrame) -> str:
         "\n".join([*lines, "", "How each was decided:", "", *(f"- {kind}: {rule}" for kind, rule in rules.items())])
         + "\n"
     )
-
-
-def evidence(report: Report) -> Evidence:
-    """What the claims are judged on: the analysis, the published scores, the costs and the second study."""
-    found = Evidence(report.analysis, report.reference, costs(report.data))
-    return replace(found, replication=report.second) if hasattr(found, "replication") else found
-
-
-def costs(data: Path | None) -> pd.DataFrame | None:
-    """Costs of the run's generation, or None without a data folder."""
-    if data is None or not (data / "generation.json").is_file():
-        return None
-    from lib.generate.costs import cost_table
-
-    return cost_table(data)
 
 
 def effect_table(a: Analysis, level: str = "type") -> pd.DataFrame:

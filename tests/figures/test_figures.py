@@ -234,7 +234,7 @@ def test_many_tasks_draw_the_strongest_and_keep_all_in_the_table():
 
 
 def test_noise_alone_rarely_passes_the_half_normal_margin():
-    from lib.figures.interactions import with_margin
+    from lib.figures.structure import with_margin
 
     random, passed = np.random.default_rng(4), 0
     for _ in range(400):
@@ -245,7 +245,7 @@ def test_noise_alone_rarely_passes_the_half_normal_margin():
 
 
 def test_text_is_read_on_every_shade():
-    from lib.figures import grid
+    from lib.figures import base, matrix
 
     def luminance(shade):
         part = np.where(
@@ -253,10 +253,9 @@ def test_text_is_read_on_every_shade():
         )
         return part @ [0.2126, 0.7152, 0.0722]
 
-    values = np.linspace(-1, 1, 81)[None]
-    for strength in grid.STRENGTH:
-        for shade in grid.shades(values, 1.0, np.full(values.shape, strength))[0]:
-            light = sorted([luminance(shade), 1.0 if grid.ink(shade) == "white" else 0.0])
+    for strength in matrix.STRENGTH:
+        for shade in matrix.pale(base.diverging()(np.linspace(0, 1, 81)), np.full(81, strength)):
+            light = sorted([luminance(shade), 1.0 if matrix.ink(shade) == "white" else 0.0])
             assert (light[1] + 0.05) / (light[0] + 0.05) >= 4.5
 
 

@@ -13,7 +13,7 @@ PLANTED = {("sl", "Reranking"): 3.0, ("sl", "STS"): -3.0, ("ll", "Clustering"): 
 
 
 def drawn_heat(effects, across, **more):
-    from lib.figures.heat import heat_map
+    from lib.figures.effects import heat_map
 
     fig, table = heat_map(effects, across, **more)
     return fig, table, [p for p in fig.axes[0].patches if p.get_edgecolor()[:3] == (0.0, 0.0, 0.0)]
