@@ -21,20 +21,10 @@ from lib.common.files import KitError, write_bytes, write_text
 WIDTH = 6.3
 
 # Okabe and Ito's palette, told apart by readers with any of the common colour vision deficiencies.
-CATEGORY_COLOURS = {
-    "ss": "#E69F00",
-    "sl": "#0072B2",
-    "ls": "#009E73",
-    "ll": "#CC79A7",
-    "sts": "#56B4E9",
-    "bt": "#D55E00",
-    "public": "#000000",
-}
-CATEGORY_NAMES = {CODES[name]: label for name, label in LABELS.items()} | {
-    "sts": "STS data",
-    "bt": "bitext data",
-    "public": "public data",
-}
+CATEGORY_COLOURS = {"ss": "#E69F00", "sl": "#0072B2", "ls": "#009E73", "ll": "#CC79A7", "sts": "#56B4E9"}
+CATEGORY_COLOURS |= {"bt": "#D55E00", "public": "#000000"}
+CATEGORY_NAMES = {CODES[name]: label for name, label in LABELS.items()}
+CATEGORY_NAMES |= {"sts": "STS data", "bt": "bitext data", "public": "public data"}
 OWN_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#8A7500")
 GAIN, LOSS, NEUTRAL, INK = "#0072B2", "#D55E00", "#8C8C8C", "#222222"
 
@@ -44,6 +34,7 @@ TYPE_NAMES = {"PairClassification": "Pair classif.", "BitextMining": "Bitext min
 
 RC: dict[str, Any] = {
     "figure.dpi": 110,
+    "figure.constrained_layout.use": True,
     "savefig.dpi": 200,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -81,8 +72,8 @@ def style():
 def save(fig, table: pd.DataFrame | None, name: str, out_dir: str | Path) -> dict[str, Path]:
     """Write `out_dir/name.{svg,png,csv}` atomically and close the figure.
 
-    `table` holds the numbers that `fig` shows (a figure without them is refused with KitError). Same figure, same bytes:
-    no date, fixed ids. Returns {"svg", "png", "csv": path}.
+    `table` holds the numbers that `fig` shows (a figure without them is refused with KitError). Same figure, same
+    bytes: no date, fixed ids. Returns {"svg", "png", "csv": path}.
     """
     if table is None or len(table) == 0:
         raise KitError(f"figure {name!r} has no table of numbers; pass the DataFrame it shows to save()")
@@ -102,7 +93,7 @@ def save(fig, table: pd.DataFrame | None, name: str, out_dir: str | Path) -> dic
 
 
 def order_types(types: Iterable[str], last: str = "") -> list[str]:
-    """Task types in MTEB's order, unknown ones after them by name; the row of all sets, `last`, at the end if present."""
+    """Task types in MTEB's order, unknown ones after them by name; at the end the row of all sets, `last`, if there."""
     present = set(types) - {last}
     ordered = [t for t in TYPES if t in present] + sorted(present - set(TYPES))
     return ordered + [last] * (last in set(types))
@@ -111,8 +102,8 @@ def order_types(types: Iterable[str], last: str = "") -> list[str]:
 def by_type(table: pd.DataFrame, then: str, ascending: bool = True) -> pd.DataFrame:
     """The rows sorted by type in MTEB's order, then by a column; rows that tie stay as they are."""
     order = order_types(table["type"])
-    return table.sort_values(["type", then], key=lambda column: column.map(order.index) if column.name == "type" else column,
-                             ascending=[True, ascending], kind="stable", ignore_index=True)  # fmt: skip
+    table = table.sort_values(then, ascending=ascending, kind="stable")
+    return table.sort_values("type", key=lambda kinds: kinds.map(order.index), kind="stable", ignore_index=True)
 
 
 def type_name(task_type: str) -> str:
@@ -154,7 +145,5 @@ def order_factors(codes: Iterable[str]) -> list[str]:
 
 def diverging():
     """Orange (harm) through white to blue (help): safe for colour vision deficiencies; grey where there is no value."""
-    scale = mpl.colors.LinearSegmentedColormap.from_list(
-        "harm_help", ["#8C3D00", LOSS, "#F7D6BF", "#FFFFFF", "#C3DDF0", GAIN, "#00375C"]
-    )
-    return scale.with_extremes(bad="#EEEEEE")
+    shades = ["#8C3D00", LOSS, "#F7D6BF", "#FFFFFF", "#C3DDF0", GAIN, "#00375C"]
+    return mpl.colors.LinearSegmentedColormap.from_list("harm_help", shades).with_extremes(bad="#EEEEEE")

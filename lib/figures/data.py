@@ -7,7 +7,7 @@ import pandas as pd
 import seaborn as sns
 
 from lib.figures.base import INK, LOSS, NEUTRAL, WIDTH, category_name, colour, order_factors, palette, style
-from lib.figures.marks import mark, points, stacked
+from lib.figures.marks import mark, points, rows, stacked
 
 MARKERS = {"query": "o", "positive": "s", "negative": "^"}
 _SLOT = ["code", "text", "asked"]  # the columns that say which slot a text answers
@@ -18,14 +18,11 @@ _LOST = {"cannot be read": "", "break a rule": "//", "duplicates": "xx", "contam
 def _panels(table: pd.DataFrame, labels: list[str], height: float):
     """One panel per generator with a row per label: the figure, and [(axes, rows of the generator)]."""
     generators = list(dict.fromkeys(table["generator"]))
-    fig, axes = plt.subplots(1, len(generators), figsize=(WIDTH, height), layout="constrained", sharey=True, sharex=True,
-                             squeeze=False)  # fmt: skip
+    size = (WIDTH, height)
+    fig, axes = plt.subplots(1, len(generators), figsize=size, sharey=True, sharex=True, squeeze=False)
     for ax, name in zip(axes[0], generators, strict=True):
         ax.set_title(name if len(generators) > 1 else "")
-        ax.set_yticks(range(len(labels)), labels)
-        ax.set_ylim(len(labels) - 0.5, -0.5)
-        ax.tick_params(axis="y", length=0)
-        ax.grid(axis="x")
+        rows(ax, range(len(labels)), labels)
     return fig, [(ax, table[table["generator"] == name]) for ax, name in zip(axes[0], generators, strict=True)]
 
 
@@ -35,22 +32,28 @@ def _spread(ax, table: pd.DataFrame, value: str, y: str, marker: str) -> None:
     look = {"x": value, "y": y, "hue": "code", "palette": shades, "orient": "h", "native_scale": True, "ax": ax}
     look |= {"estimator": "median", "linestyle": "none", "legend": False}
     sns.pointplot(table, errorbar=("pi", 90), err_kws={"linewidth": 0.9}, marker="none", **look)
-    sns.pointplot(
-        table, errorbar=("pi", 50), err_kws={"linewidth": 2.6, "solid_capstyle": "butt"}, marker="none", **look
-    )
-    medians = table.groupby([y, "code"], as_index=False)[value].median()
-    points(
-        ax, medians[value], medians[y], medians["code"].map(shades), False, marker=marker, s=25, linewidth=1, zorder=4
-    )
+    thick = {"linewidth": 2.6, "solid_capstyle": "butt"}
+    sns.pointplot(table, errorbar=("pi", 50), err_kws=thick, marker="none", **look)
+    found = table.groupby([y, "code"], as_index=False)[value].median()
+    points(ax, found[value], found[y], found["code"].map(shades), False, marker=marker, s=25, linewidth=1, zorder=4)
     ax.set(xlabel="", ylabel="")
 
 
 def _quantiles(table: pd.DataFrame, keys: list[str], value: str) -> pd.DataFrame:
-    """The table of what `_spread` draws: per group the number of texts and the five quantiles."""
-    groups = table.groupby(keys, sort=False)[value]
-    return pd.DataFrame(
-        {"texts": groups.count()} | {name: groups.quantile(q) for name, q in _MARKS.items()}
-    ).reset_index()
+    """What `_spread` draws, by generator and height: per group the number of texts and five quantiles of `value`."""
+    place = list(dict.fromkeys(table["generator"])).index
+    table = table.sort_values("y", kind="stable").sort_values("generator", key=lambda g: g.map(place), kind="stable")
+    groups = table.groupby(["generator", *keys], sort=False)
+    marks = {name: groups[value].quantile(q) for name, q in _MARKS.items()}
+    found = pd.DataFrame({"texts": groups[value].count()} | marks)
+    if "fits" in table:
+        found["fits"] = groups["fits"].mean()
+    return found.reset_index().rename(columns={"code": "category"})
+
+
+def _lost(name: str) -> dict:
+    """The look of the answers lost at one stage."""
+    return {"facecolor": "white", "edgecolor": INK, "hatch": _LOST[name], "linewidth": 0.6}
 
 
 def funnel(stages: pd.DataFrame):
@@ -64,17 +67,12 @@ def funnel(stages: pd.DataFrame):
         for ax, part in panels:
             parts = pd.concat([part[["kept"]], lost.loc[part.index].iloc[:, ::-1]], axis=1)
             looks = [{"color": [colour(code) for code in part["code"]]}]
-            looks += [
-                {"color": "white", "edgecolor": INK, "hatch": _LOST[name], "linewidth": 0.6}
-                for name in parts.columns[1:]
-            ]
+            looks += [_lost(name) for name in parts.columns[1:]]
             words = [f"{kept:,} of {asked:,}" for kept, asked in zip(part["kept"], part["asked"], strict=True)]
             stacked(ax, part["code"].map(codes.index), parts, looks, words)
             ax.set_xlim(0, stages["asked"].max() * (1 + 0.2 * len(panels)))
         if len(lost.columns):
-            boxes = [
-                plt.Rectangle((0, 0), 1, 1, facecolor="white", edgecolor=INK, hatch=_LOST[n], label=n) for n in lost
-            ]
+            boxes = [plt.Rectangle((0, 0), 1, 1, label=name, **_lost(name)) for name in lost]
             fig.legend(handles=boxes, loc="outside upper center", ncols=len(boxes))
         fig.supxlabel("answers asked for; coloured: kept as triplets", fontsize=8)
     return fig, stages
@@ -82,11 +80,12 @@ def funnel(stages: pd.DataFrame):
 
 def lengths(slots: pd.DataFrame):
     """Words per text against what its slot asked for (grey band). Returns (figure, table of the intervals drawn)."""
+    top = slots["words"].quantile(0.999) * 1.5
     order = {"code": order_factors(slots["code"]).index, "text": list(MARKERS).index}
     wanted = slots.drop_duplicates(_SLOT)[[*_SLOT, "low", "high"]]
-    wanted = wanted.sort_values(["code", "text", "low", "high"], ignore_index=True,
-                                key=lambda column: column.map(order.get(column.name, float)))  # fmt: skip
-    wanted["y"] = wanted.index
+    keys = ["code", "text", "low", "high"]
+    wanted = wanted.sort_values(keys, key=lambda c: c.map(order.get(c.name, float)), ignore_index=True)
+    wanted["y"], wanted["width"] = wanted.index, wanted["high"].clip(upper=top) - wanted["low"]
     # where a slot is a number, its words are the band that this number asks for
     asked = [f"{w.low:g} to {w.high:g} words" if w.asked.isdigit() else w.asked for w in wanted.itertuples()]
     labels = [f"{category_name(w.code)}, {w.text}: {a}" for w, a in zip(wanted.itertuples(), asked, strict=True)]
@@ -97,32 +96,19 @@ def lengths(slots: pd.DataFrame):
     )
     if "ls" in set(slots["code"]):
         key += "\nnot shown, as no length was asked for: the labels of long-short, and negatives that were mined"
-    top = slots["words"].quantile(0.999) * 1.5
     with style():
         fig, panels = _panels(slots, labels, 0.185 * len(wanted) + 1.0)
         for ax, part in panels:
             ax.set(xscale="log", xlim=(0.9, top))
-            ax.barh(
-                wanted["y"],
-                wanted["high"].clip(upper=top) - wanted["low"],
-                left=wanted["low"],
-                color="#E3E3E3",
-                zorder=0,
-            )
+            ax.barh(wanted["y"], wanted["width"], left=wanted["low"], color="#E3E3E3", zorder=0)
             for text, own in part.groupby("text"):
                 _spread(ax, own, "words", "y", MARKERS[text])
             ax.set_xticks([1, 2, 5, 10, 20, 50, 100, 200, 500][: 7 if top < 200 else 9])
             ax.xaxis.set_major_formatter("{x:g}")
             ax.minorticks_off()
         fig.supxlabel(key, fontsize=7.5)
-    keys = ["generator", *_SLOT, "low", "high"]
-    ordered = slots.assign(place=slots["generator"].map(list(dict.fromkeys(slots["generator"])).index))
-    ordered = ordered.sort_values(["place", "y"], kind="stable")
-    table = _quantiles(ordered, keys, "words")
-    fits = (
-        ordered["words"].between(ordered["low"], ordered["high"]).groupby([ordered[k] for k in keys], sort=False).mean()
-    )
-    return fig, table.assign(fits=fits.to_numpy()).rename(columns={"code": "category"})
+    slots["fits"] = slots["words"].between(slots["low"], slots["high"])
+    return fig, _quantiles(slots, [*_SLOT, "low", "high"], "words")
 
 
 def overlaps(data: pd.DataFrame):
@@ -143,9 +129,7 @@ def overlaps(data: pd.DataFrame):
         fig.supxlabel("share of the shorter text's words found in the other", fontsize=8)
         key = [mark(f"query and {kind}", marker=MARKERS[kind], filled=False, markersize=6) for kind in kinds]
         fig.legend(handles=key, loc="outside upper center", ncols=2)
-    long["place"] = long["generator"].map(list(dict.fromkeys(data["generator"])).index)
-    table = _quantiles(long.sort_values(["place", "y"], kind="stable"), ["generator", "code", "pair"], "share")
-    return fig, table.rename(columns={"code": "category"})
+    return fig, _quantiles(long, ["code", "pair"], "share")
 
 
 def languages(table: pd.DataFrame, top: int = 25):

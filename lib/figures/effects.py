@@ -40,8 +40,8 @@ _REST = ("n_tasks", "n", "status", "reliability", "shrunk", "published", "verdic
 def heat_table(effects, across, claims=None, replication=None) -> pd.DataFrame:
     """Numbers of the heat map: one row per category x type (and "All tasks").
 
-    `effects` holds levels type and overall of `influence.effects`, `across` the rows of `influence.across_tasks` by type
-    and overall, `claims` rows factor, type, published, verdict, `replication` the table of a second study.
+    `effects` holds levels type and overall of `influence.effects`, `across` the rows of `influence.across_tasks` by
+    type and overall, `claims` rows factor, type, published, verdict, `replication` the table of a second study.
     """
     table = effects[effects["level"].isin(["type", "overall"])].copy()
     table["type"] = table["type"].where(table["level"] == "type", OVERALL)
@@ -88,7 +88,7 @@ def heat_map(
     with style():
         tall = (0.74 if replication is None else 0.86) * len(factors)
         size = (WIDTH, max(tall, 1.5) + 1.15 + 0.12 * (key.count("\n") + 1))
-        fig, (ax, bar) = plt.subplots(2, 1, figsize=size, height_ratios=(tall, 0.36), layout="constrained")
+        fig, (ax, bar) = plt.subplots(2, 1, figsize=size, height_ratios=(tall, 0.36))
         shown = table.assign(strength=matrix.STRENGTH[sure])
         values, strength = (_wide(shown, name, factors, kinds) for name in ("effect", "strength"))
         columns = [f"{TWO_LINES.get(type_name(kind), type_name(kind))}\n({sizes[kind]:.0f})" for kind in kinds]
@@ -173,7 +173,7 @@ def alone_map(effects: pd.DataFrame, alpha: float = 0.05, corrected: str = "p_bh
     shown = effects.assign(strength=matrix.STRENGTH[sure], words=words, sure=sure == 2)
     with style():
         tall = 0.34 * len(factors)
-        fig = plt.figure(figsize=(WIDTH, tall + 2.0), layout="constrained")
+        fig = plt.figure(figsize=(WIDTH, tall + 2.0))
         places = fig.add_gridspec(2, len(panels), height_ratios=(tall, 0.3))
         for i, public in enumerate(panels):
             ax, own = fig.add_subplot(places[0, i]), shown[shown["public"] == public]

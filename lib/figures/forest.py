@@ -11,7 +11,8 @@ from matplotlib.ticker import AutoMinorLocator, MaxNLocator
 from scipy import stats
 
 from lib.figures.base import INK, NEUTRAL, WIDTH, by_type, category_name, order_factors, palette, style
-from lib.figures.marks import headings, heights, line, mark, points
+from lib.figures.marks import heights, line, mark, points
+from lib.figures.marks import rows as name_rows
 from lib.figures.matrix import correction
 
 DASHES = (0, (2, 1))
@@ -65,7 +66,7 @@ def _draw(drawn: pd.DataFrame, label: str):
     shades, lowest, few = palette(factors), rows["y"].max(), len(factors) < 5
     with style():
         size = (WIDTH, (0.128 if "second" in drawn else 0.118) * (lowest + 3) + 1.35)
-        fig, axes = plt.subplots(1, len(factors), figsize=size, sharex=True, squeeze=False, layout="constrained")
+        fig, axes = plt.subplots(1, len(factors), figsize=size, sharex=True, squeeze=False)
         for ax, factor in zip(axes[0], factors, strict=True):
             own = drawn[drawn["factor"] == factor]
             _panel(ax, own, shades[factor], span)
@@ -73,7 +74,7 @@ def _draw(drawn: pd.DataFrame, label: str):
                 lost = "lost: these runs\ncannot tell it from\nanother category"
                 ax.text(0.5, 0.5, lost, transform=ax.transAxes, ha="center", fontsize=6.5, backgroundcolor="white")
             ax.axvline(0, color=INK, linewidth=0.7)
-            ax.set(yticks=[], xlim=span, ylim=(lowest + 0.8, -1.8))
+            ax.set(yticks=[], xlim=span, ylim=(lowest + 0.7, -1.7))
             ax.xaxis.set_major_locator(MaxNLocator(nbins=6 if few else 4, steps=(1, 2, 2.5, 5, 10)))
             ax.xaxis.set_minor_locator(AutoMinorLocator(2))
             ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "−"))
@@ -81,18 +82,15 @@ def _draw(drawn: pd.DataFrame, label: str):
             ax.set_xlabel("effect (points)", fontsize=7)
             ax.tick_params(axis="x", labelsize=6.5)
             ax.set_title(category_name(factor), color=shades[factor], fontweight="bold", fontsize=8.5 if few else 6.2)
-        first = axes[0, 0]
-        first.set_yticks(rows["y"], rows["task"].replace("", "mean"), fontsize=5.8)
-        for tick, level in zip(first.get_yticklabels(), rows["level"], strict=True):
+        name_rows(axes[0, 0], rows["y"], rows["task"].replace("", "mean"), 5.8, rows["type"])
+        for tick, level in zip(axes[0, 0].get_yticklabels(), rows["level"], strict=True):
             tick.set_fontstyle("italic" if level == "type" else "normal")
-        first.tick_params(axis="y", length=0)
-        headings(first, rows["type"], rows["y"].to_numpy())
         fig.legend(handles=_key(drawn, label), loc="outside lower center", ncols=2, fontsize=6.4, handlelength=1.6)
     return fig
 
 
 def _rows(drawn: pd.DataFrame) -> pd.DataFrame:
-    """Level, type, task and height `y` of every row: by type the tasks from the largest mean effect down, then the mean."""
+    """Level, type, task, height `y` of every row: by type the tasks, largest mean effect first, then the mean."""
     rows = drawn.groupby(["level", "type", "task"], as_index=False)["effect"].mean()
     rows = rows[rows["type"].isin(rows.loc[rows["level"] == "task", "type"])]
     rows = by_type(rows.sort_values("effect", ascending=False), "level")  # task before type

@@ -17,9 +17,9 @@ from lib.influence.tables import curve, honest_curve, top
 def sparsity(per_seed: pd.DataFrame | None, published: pd.DataFrame | None, k_share: float = 1 / 7):
     """Gain of every task, sorted, and what the best tasks contribute to the mean gain.
 
-    `per_seed`: `tables.gains` of this study, or None; `published`: `tables.published_gains`, or None. Left: gain per task;
-    right: the gains added up from the largest down, divided by the number of tasks, so that a curve ends at the mean
-    gain. The dashed curve of this study ranks tasks by other seeds than it counts, because sorting noise alone bends a
+    `per_seed`: `tables.gains` of this study, or None; `published`: `tables.published_gains`, or None. Left: gain per
+    task; right: the gains added up from the largest down, divided by the number of tasks, so that a curve ends at the
+    mean gain. The dashed curve of this study ranks tasks by other seeds than it counts, because sorting noise alone bends a
     curve. The table also has the share of the net gain (NaN where there is none). Returns (figure, table).
     """
     gains, honest = {}, None
@@ -33,13 +33,15 @@ def sparsity(per_seed: pd.DataFrame | None, published: pd.DataFrame | None, k_sh
     curves += [honest.assign(source="this study", ranking="other seeds")] if honest is not None else []
     table = pd.concat(curves, ignore_index=True)
     with style():
-        fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.3), layout="constrained")
-        sns.lineplot(table.dropna(subset="gain"), x="fraction", y="gain", hue="source", palette=shades, marker="o", markersize=3,
-                     markeredgewidth=0, linewidth=0.8, estimator=None, legend=False, ax=left)  # fmt: skip
+        fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.3))
+        look = {"marker": "o", "markersize": 3, "markeredgewidth": 0, "linewidth": 0.8, "estimator": None}
+        ranked = table.dropna(subset="gain")
+        sns.lineplot(ranked, x="fraction", y="gain", hue="source", palette=shades, legend=False, ax=left, **look)
         for (name, ranking), own in table.groupby(["source", "ranking"], sort=False):
             same, n = ranking == "same seeds", len(own)
-            sns.lineplot(x=np.r_[0, own["fraction"]], y=np.r_[0, own["cumulated"] / n], color=shades[name], estimator=None, ax=right,
-                         linestyle="-" if same else "--", label=name if same else f"{name}, sets ranked by other seeds")  # fmt: skip
+            look = {"linestyle": "-" if same else "--", "color": shades[name], "estimator": None}
+            look["label"] = name if same else f"{name}, sets ranked by other seeds"
+            sns.lineplot(x=np.r_[0, own["fraction"]], y=np.r_[0, own["cumulated"] / n], ax=right, **look)
             best = own.iloc[max(1, round(k_share * n)) - 1]
             if same:
                 points(right, [best["fraction"]], [best["cumulated"] / n], shades[name], s=18, zorder=3)
@@ -83,7 +85,7 @@ def trade_off(run_means: pd.DataFrame, effects: pd.DataFrame):
     kinds = order_types([c for c in run_means.columns if c in set(effects["type"])])
     pair = ["Reranking", "STS"] if {"Reranking", "STS"} <= set(kinds) else kinds[:2]
     with style():
-        fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.6), width_ratios=(1.15, 1), layout="constrained")
+        fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.6), width_ratios=(1.15, 1))
         _cloud(left, run_means[pair] - run_means[pair].mean(), effects, pair)
         _together(right, run_means, kinds)
     return fig, run_means.reset_index(drop=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,18 +14,20 @@ from lib.figures.base import INK, order_types, type_name
 
 
 def points(ax, x, y, shade, filled=True, edge=None, **look) -> None:
-    """Draw points with seaborn. `shade`, `filled` (else white inside) and `edge` (else the shade): one value or one each."""
+    """Draw points with seaborn. `shade`, `filled` (else white), `edge` (else the shade): one value or one each."""
     table = pd.DataFrame({"x": np.asarray(x, float), "y": np.asarray(y, float)})
-    table = table.assign(
-        shade=np.asarray(shade), filled=np.asarray(filled), edge=np.asarray(shade if edge is None else edge)
-    ).dropna()
+    edge = shade if edge is None else edge
+    table = table.assign(shade=np.asarray(shade), filled=np.asarray(filled), edge=np.asarray(edge)).dropna()
     if table.empty:
         return
-    faces = np.where(table["filled"], table["shade"], "white")
+    table["shade"] = table["shade"].where(table["filled"], "white")
     if look.get("marker") not in ("|", "x"):  # those have no inside
         look["edgecolor"] = table["edge"].array
-    sns.scatterplot(x=table["x"].array, y=table["y"].array, hue=faces, palette={face: face for face in faces},
-                    legend=False, ax=ax, **look)  # fmt: skip
+    own = {shade: shade for shade in table["shade"]}
+    names = {"x": "x", "y": "y", "hue": "shade", "palette": own, "legend": False}
+    labels = ax.get_xlabel(), ax.get_ylabel()
+    sns.scatterplot(table, ax=ax, **names | look)
+    ax.set(xlabel=labels[0], ylabel=labels[1])
 
 
 def stacked(ax, y, parts: pd.DataFrame, looks: list[dict], words: list[str]) -> None:
@@ -48,16 +51,27 @@ def line(label: str, width: float = 1.0, dashes: Any = "-", colour: str = INK) -
     return Line2D([], [], color=colour, linewidth=width, linestyle=dashes, label=label)
 
 
-def heights(types: pd.Series, extra: float = 1.3) -> np.ndarray:
-    """Return the heights (rows,) of rows sorted by type: one unit each, with `extra` room for a heading above a type."""
-    order = {kind: i for i, kind in enumerate(order_types(types))}
-    return np.arange(len(types)) + extra * types.map(order).to_numpy()
+def heights(types: pd.Series) -> np.ndarray:
+    """Heights (rows,) of rows sorted by type: one unit each, and room for a heading above every type."""
+    return np.arange(len(types)) + 1.3 * types.map(order_types(types).index).to_numpy()
 
 
-def headings(ax, types: pd.Series, y: np.ndarray, inside: bool = False) -> None:
-    """Write the types' names, bold, above their rows: among the labels of the y axis, or inside the panel."""
-    look = {"fontsize": 6.5, "fontweight": "bold", "va": "center", "annotation_clip": False}
-    for kind in order_types(types):
+def rows(ax, y, labels: Iterable[str], size: float = 7.5, types: pd.Series | None = None, inside: bool = False) -> None:
+    """Name the rows at the heights `y`, the first on top; with `types` write each type's name above its rows, bold."""
+    y = np.asarray(y)
+    ax.set_yticks(y, list(labels), fontsize=size)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x")
+    ax.set_ylim(y.max() + 0.7, y.min() - (0.7 if types is None else 1.7))
+    for kind in [] if types is None else order_types(types):
         place = (0, y[(types == kind).to_numpy()].min() - 0.95)
-        ax.annotate(type_name(kind), place, xycoords=("axes fraction", "data"), textcoords="offset points",
-                    xytext=(3 if inside else -4, 0), ha="left" if inside else "right", **look)  # fmt: skip
+        look = {"ha": "left" if inside else "right", "va": "center", "fontsize": 6.5, "fontweight": "bold"}
+        ax.annotate(
+            type_name(kind),
+            place,
+            (3 if inside else -4, 0),
+            ("axes fraction", "data"),
+            "offset points",
+            annotation_clip=False,
+            **look,
+        )

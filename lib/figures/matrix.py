@@ -26,7 +26,7 @@ def certainty(table: pd.DataFrame, corrected: str, alpha: float) -> np.ndarray:
 
 
 def reach(effect: pd.Series, sure: np.ndarray) -> float:
-    """Where the colours end: the largest effect that is certain, so that a wild uncertain one does not set the scale."""
+    """Where the colours end: the largest effect that is certain, so that a wild uncertain one does not set it."""
     size, sure = np.abs(effect.to_numpy(float)), np.asarray(sure)
     return 1.15 * max(0.1, float(np.nanmax(size[sure == 2] if (sure == 2).any() else size, initial=0.0)))
 
@@ -43,8 +43,8 @@ def heatmap(
 ) -> np.ndarray:
     """Draw a matrix with seaborn from orange (-`limit`) to blue (`limit`), paled by `strength` (0 to 1), with `text`.
 
-    `blank` cells are white, other cells without a value grey. `options` go to `seaborn.heatmap`. Cells are one unit wide,
-    their centres at whole numbers plus a half. Returns the colours (rows, columns) in which the cells' text is read.
+    `blank` cells are white, other cells without a value grey. `options` go to `seaborn.heatmap`. Cells are one unit
+    wide, their centres at whole numbers plus a half. Returns the colours (rows, columns) in which their text is read.
     """
     words = {} if text is None else {"annot": text, "fmt": "", "annot_kws": {"size": size}}
     look = {"cmap": diverging(), "vmin": -limit, "vmax": limit, "cbar": False, "linewidths": 1.2, "mask": blank}

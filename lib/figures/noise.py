@@ -10,7 +10,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from lib.common.numbers import minus
 from lib.figures.base import GAIN, INK, LOSS, NEUTRAL, WIDTH, by_type, category_name, order_types, style, type_name
-from lib.figures.marks import headings, heights, line, mark, points
+from lib.figures.marks import heights, line, mark, points, rows
 from lib.influence.power import detectable_ratio
 
 BAND = "#DDDDDD"
@@ -33,7 +33,7 @@ def floor(
     drawn = table if len(table) <= limit else table[table["task"].isin(table.nlargest(limit, "detectable")["task"])]
     y, size = heights(drawn["type"]), drawn["effect"].abs()
     with style():
-        fig, ax = plt.subplots(figsize=(WIDTH, 0.13 * (y.max() + 2) + 1.2), layout="constrained")
+        fig, ax = plt.subplots(figsize=(WIDTH, 0.13 * (y.max() + 2) + 1.2))
         ax.barh(y, drawn["detectable"], height=0.78, color=BAND, zorder=1)
         points(ax, drawn["se_effect"], y, INK, s=45, marker="|", linewidth=1.1, zorder=2)
         right = [size.max(), drawn["detectable"].quantile(0.95)]
@@ -44,14 +44,11 @@ def floor(
             points(ax, again, y, LOSS, s=13, marker="s", linewidth=0, zorder=4, clip_on=False)
         seen = size > drawn["detectable"]
         points(ax, size, y, np.where(seen, GAIN, NEUTRAL), seen, s=20, marker="D", linewidth=0.9, zorder=5)
-        ax.set_yticks(y, drawn["task"], fontsize=6 if len(drawn) < 30 else 5.6)
-        headings(ax, drawn["type"], y)
-        ax.set(xlabel="size of an effect (points)", ylim=(y.max() + 1, -1.6), xlim=(0, 1.06 * np.nanmax(right)))
+        rows(ax, y, drawn["task"], 6 if len(drawn) < 30 else 5.6, drawn["type"])
+        ax.set(xlabel="size of an effect (points)", xlim=(0, 1.06 * np.nanmax(right)))
         for row in drawn.assign(y=y).dropna(subset="factor").itertuples():
             words = f"{category_name(row.factor)} {minus(row.effect, 1)}"
             ax.annotate(words, (1.01, row.y), xycoords=("axes fraction", "data"), ha="left", va="center", fontsize=5.6)
-        ax.grid(axis="x")
-        ax.tick_params(axis="y", length=0)
         fig.legend(handles=_floor_key(power, "second" in drawn), loc="outside upper center", ncols=2, fontsize=6.5)
     return fig, table
 
@@ -67,7 +64,7 @@ def _floor_key(power: float, second: bool) -> list:
 
 
 def floor_table(noise: pd.DataFrame, effects: pd.DataFrame, replication: pd.DataFrame | None = None) -> pd.DataFrame:
-    """The noise of every set, its largest effect (`factor, effect`) and that effect in a second study; sorted by type."""
+    """The noise of every set, its largest effect (`factor, effect`) and that effect in a second study, by type."""
     largest = effects.assign(size=effects["effect"].abs()).sort_values("size").groupby("task").tail(1)
     table = noise.merge(largest[["task", "factor", "effect", "p_bh"]], on="task", how="left")
     if replication is not None:
@@ -86,7 +83,7 @@ def power(
     """
     sets = sets_table(sizes, alpha, strength)
     with style():
-        fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.1), layout="constrained")
+        fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.1))
         _seeds(left, seeds_buy, seeds)
         left.set_ylabel(f"effect found with {100 * strength:g} % power (points)")
         _sets(right, sets)
@@ -100,8 +97,9 @@ def _seeds(ax, table: pd.DataFrame, seeds: float | None) -> None:
         for column, words in names.items():
             alone = column == "detectable_median"
             label = f"one {'set' if level == 'task' else level}, {words.format(own['tests'].iloc[0])}"
-            sns.lineplot(own, x="seeds", y=column, color=shade, marker="o", markersize=4, markeredgecolor=shade, estimator=None,
-                         markerfacecolor=shade if alone else "white", linestyle="-" if alone else "--", label=label, ax=ax)  # fmt: skip
+            look = {"linestyle": "-" if alone else "--", "markerfacecolor": shade if alone else "white"}
+            look |= {"color": shade, "marker": "o", "markersize": 4, "markeredgecolor": shade, "estimator": None}
+            sns.lineplot(own, x="seeds", y=column, label=label, ax=ax, **look)
     if seeds:
         ax.axvline(seeds, color=INK, linewidth=0.8, linestyle=":", label="this study")
     ax.set(xlabel="training seeds per subset", ylim=(0, None), xticks=sorted(set(table["seeds"])))
@@ -130,14 +128,12 @@ def _sets(ax, table: pd.DataFrame) -> None:
     for at in y[~known]:
         where = {"xycoords": ("axes fraction", "data"), "ha": "center", "va": "center"}
         ax.annotate("one set: no answer", (0.5, at), fontsize=6, color=NEUTRAL, **where)
-    ax.set_yticks(y, [f"{type_name(k)} ({n})" for k, n in zip(table["type"], table["sets"], strict=True)], fontsize=6.5)
-    ax.set(xscale="log", ylim=(len(table) - 0.4, -0.6), title="Would other sets of the kind move?")
+    rows(ax, y, [f"{type_name(k)} ({n})" for k, n in zip(table["type"], table["sets"], strict=True)], 6.5)
+    ax.set(xscale="log", title="Would other sets of the kind move?")
     ax.set_xlabel("mean effect found, in spreads between sets\n(best case: runs without noise; log scale)", fontsize=7)
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter("{x:g}")
-    ax.tick_params(axis="y", length=0)
-    ax.grid(axis="x")
     if known.any():
         key = [mark("one type, tested alone", GAIN), mark("among all types (Bonferroni)", GAIN, filled=False)]
         ax.legend(handles=key, fontsize=6.3, loc="upper center", bbox_to_anchor=(0.4, -0.3), ncols=2, handletextpad=0.2)

@@ -36,7 +36,7 @@ def read(source: str | Path | pd.DataFrame) -> pd.DataFrame:
 
 
 def about(table: pd.DataFrame, effects: pd.DataFrame) -> bool:
-    """Whether the table's first study is the one of these effects (half a standard error is another machine's rounding)."""
+    """Whether its first study is the one of these effects (half a standard error is another machine's rounding)."""
     ours = effects[[*KEYS, "effect"]].fillna({"task": "", "type": ""})
     both = table.merge(ours, on=KEYS, how="inner")
     if both.empty or len(both) < 0.5 * len(table):
@@ -53,7 +53,7 @@ def merged(rows: pd.DataFrame, table: pd.DataFrame, overall: str) -> pd.DataFram
 
 
 def agreement(table: pd.DataFrame) -> dict[str, float]:
-    """How well two studies agree: correlation `r`, `slope` of the second on the first, signs that agree, marks, returned."""
+    """How well two studies agree: correlation `r`, `slope` of the second on the first, marks, and what returned."""
     both = table.dropna(subset=["first", "second"])
     same = np.sign(both["first"]) == np.sign(both["second"])
     enough = len(both) > 2 and both["first"].std() > 0 and both["second"].std() > 0
@@ -80,7 +80,7 @@ def replication(table: pd.DataFrame):
     shades = palette(table["factor"])
     with style():
         size = (WIDTH, 4.5) if len(panels) == 2 else (4.6, 5.2)
-        fig, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False, layout="constrained")
+        fig, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False)
         for ax, (level, words) in zip(axes[0], panels.items(), strict=True):
             _panel(ax, table[table["level"] == level], shades, words)
         axes[0, 0].set_ylabel("the same effect in the second study (points)")
@@ -119,9 +119,14 @@ def _panel(ax, own: pd.DataFrame, shades: dict[str, str], words: str) -> None:
         )
     for strong, rows in own.groupby("marked_first"):
         colours = rows["factor"].map(shades)
-        ax.errorbar(rows["first"], rows["second"], 2 * rows["second_se"], 2 * rows["first_se"], fmt="none", ecolor=colours,
-                    elinewidth=1.1 if strong else 0.5, alpha=0.9 if strong else 0.22, zorder=2)  # fmt: skip
-        look = {"s": 30, "edge": INK, "linewidth": 1, "zorder": 4} if strong else {"s": 9, "alpha": 0.55, "linewidth": 0, "zorder": 3}
+        far = {"xerr": 2 * rows["first_se"], "yerr": 2 * rows["second_se"], "ecolor": colours, "fmt": "none"}
+        far |= {"elinewidth": 1.1, "alpha": 0.9} if strong else {"elinewidth": 0.5, "alpha": 0.22}
+        ax.errorbar(rows["first"], rows["second"], zorder=2, **far)
+        look = (
+            {"s": 30, "edge": INK, "linewidth": 1, "zorder": 4}
+            if strong
+            else {"s": 9, "alpha": 0.55, "linewidth": 0, "zorder": 3}
+        )
         points(ax, rows["first"], rows["second"], colours, rows["returned"] | (not strong), **look)
     ax.set(xlim=(-limit, limit), ylim=(-limit, limit), xlabel="effect in the first study (points)", ylabel="")
     ax.set_box_aspect(1)

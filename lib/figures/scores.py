@@ -5,7 +5,6 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 
 from lib.common.numbers import POINTS, minus
 from lib.figures.base import (
@@ -21,7 +20,7 @@ from lib.figures.base import (
     style,
     type_name,
 )
-from lib.figures.marks import headings, heights, mark, points
+from lib.figures.marks import heights, mark, points, rows
 from lib.influence.tables import LABEL_WITH, LABEL_WITHOUT, OVERALL, corner_names, corners
 from lib.influence.tables import main_results as main_table
 
@@ -41,14 +40,13 @@ def main_results(results: pd.DataFrame):
     note = f"; large: mean of {seeds:.0f} seeds, small: one seed" if seeds > 1 else ", one run each"
     with style():
         size = (WIDTH, 0.28 * len(kinds) + 1.25)
-        fig, axes = plt.subplots(1, len(generators), figsize=size, sharey=True, squeeze=False, layout="constrained")
+        fig, axes = plt.subplots(1, len(generators), figsize=size, sharey=True, squeeze=False)
         for ax, generator in zip(axes[0], generators, strict=True):
             own = results[results["generator"] == generator] if "generator" in results else results
             _levels(ax, table[table["generator"] == generator], own, kinds)
             ax.set_xlabel(f"score (points){note}", fontsize=7)
             ax.set_title(generator)
-        axes[0, 0].set_yticks(range(len(kinds)), [f"{type_name(kind)} ({sets[kind]})" for kind in kinds])
-        axes[0, 0].invert_yaxis()
+            rows(ax, range(len(kinds)), [f"{type_name(kind)} ({sets[kind]})" for kind in kinds])
         key = [
             mark(names.get(mixture, mixture), shade, marker, markersize=9 if marker == "|" else 5)
             for mixture, (marker, shade) in _MARK.items()
@@ -60,16 +58,16 @@ def main_results(results: pd.DataFrame):
 
 def _levels(ax, table: pd.DataFrame, results: pd.DataFrame, kinds: list[str]) -> None:
     """The mean of each corner per type, single seeds, and at the right what the full mixture adds."""
-    for mixture, rows in corners(results).items():
+    for mixture, runs in corners(results).items():
         marker, shade = _MARK[mixture]
         means = table[table["mixture"] == mixture]
-        points(ax, means["points"], means["type"].map(kinds.index), shade, s=80 if marker == "|" else 26, marker=marker,
-               linewidth=1.4 if marker == "|" else 0.5, zorder=4)  # fmt: skip
-        if marker != "|" and rows["seed"].nunique() > 1:
-            both = pd.concat([rows, rows.assign(type=OVERALL)])
+        look = {"s": 80, "linewidth": 1.4} if marker == "|" else {"s": 26, "linewidth": 0.5}
+        points(ax, means["points"], means["type"].map(kinds.index), shade, marker=marker, zorder=4, **look)
+        if marker != "|" and runs["seed"].nunique() > 1:
+            both = pd.concat([runs, runs.assign(type=OVERALL)])
             seeds = both.groupby(["type", "seed"], as_index=False)["score"].mean()
-            points(ax, POINTS * seeds["score"], seeds["type"].map(kinds.index), shade, False, s=8, marker=marker,
-                   linewidth=0.6, zorder=3)  # fmt: skip
+            look = {"s": 8, "linewidth": 0.6, "zorder": 3, "marker": marker}
+            points(ax, POINTS * seeds["score"], seeds["type"].map(kinds.index), shade, False, **look)
     sides = table.pivot(index="type", columns="mixture", values="points")
     if {LABEL_WITHOUT, LABEL_WITH} <= set(sides):
         beside = {"xycoords": ("axes fraction", "data"), "ha": "left", "va": "center", "fontsize": 7}
@@ -80,8 +78,6 @@ def _levels(ax, table: pd.DataFrame, results: pd.DataFrame, kinds: list[str]) ->
             ax.annotate(minus(high - low, 1), (1.02, y), color=shade, **beside)
         ax.annotate("difference\n(points)", (1.02, -0.85), **beside | {"fontsize": 6})
     ax.axhline(len(kinds) - 1.5, color="#555555", linewidth=0.7)
-    ax.grid(axis="x")
-    ax.tick_params(axis="y", length=0)
 
 
 def counts(table: pd.DataFrame):
@@ -93,19 +89,17 @@ def counts(table: pd.DataFrame):
     sources, codes = (list(dict.fromkeys(table[name])) for name in ("source", "category"))
     markers = dict(zip(sources, "osD^v" * len(sources), strict=False))
     with style():
-        fig, ax = plt.subplots(figsize=(WIDTH, 0.3 * len(codes) + 0.95), layout="constrained")
-        for source, rows in table.groupby("source", sort=False):
-            y, shades = rows["category"].map(codes.index), rows["category"].map(palette(codes))
+        fig, ax = plt.subplots(figsize=(WIDTH, 0.3 * len(codes) + 0.95))
+        for source, own in table.groupby("source", sort=False):
+            y, shades = own["category"].map(codes.index), own["category"].map(palette(codes))
             points(
-                ax, rows["rows"], y, shades, source == sources[0], s=34, marker=markers[source], linewidth=1, zorder=3
+                ax, own["rows"], y, shades, source == sources[0], s=34, marker=markers[source], linewidth=1, zorder=3
             )
-            for at, n in zip(y, rows["rows"], strict=True):
+            for at, n in zip(y, own["rows"], strict=True):
                 ax.annotate(f"{n:,.0f}", (n, at), xytext=(6, 0), textcoords="offset points", va="center", fontsize=7)
-        ax.set_yticks(range(len(codes)), [category_name(code) for code in codes])
-        ax.set(xscale="log", xlabel="examples (log scale)", ylim=(len(codes) - 0.5, -0.5))
-        ax.set_xlim(max(0.8, table["rows"].min() / 2), table["rows"].max() * 4)
-        ax.grid(axis="x")
-        ax.tick_params(axis="y", length=0)
+        rows(ax, range(len(codes)), [category_name(code) for code in codes])
+        ends = max(0.8, table["rows"].min() / 2), table["rows"].max() * 4
+        ax.set(xscale="log", xlabel="examples (log scale)", xlim=ends)
         key = [mark(name, INK, markers[name], name == sources[0], markersize=6) for name in sources]
         fig.legend(handles=key, loc="outside upper center", ncols=3)
     return fig, table
@@ -121,25 +115,22 @@ def published(table: pd.DataFrame, source: str):
     shade = np.select([table["gain"] > 0, table["gain"] < 0], [GAIN, LOSS], NEUTRAL)
     with style():
         size = (WIDTH, 0.118 * (y.max() + 1) + 0.8)
-        fig, (left, right) = plt.subplots(1, 2, figsize=size, sharey=True, width_ratios=(3, 2), layout="constrained")
+        fig, (left, right) = plt.subplots(1, 2, figsize=size, sharey=True, width_ratios=(3, 2))
         left.hlines(y, table["without"], table["with"], color=shade, linewidth=1.4)
         points(left, table["without"], y, INK, False, s=21, linewidth=1)  # a ring where both coincide
         points(left, table["with"], y, shade, s=7, marker="D", linewidth=0, zorder=3)
-        sns.barplot(x=table["gain"].array, y=y, hue=shade, palette={s: s for s in shade}, orient="h", native_scale=True, width=0.75,
-                    saturation=1, legend=False, ax=right)  # fmt: skip
+        right.barh(y, table["gain"], color=shade, height=0.75)
         right.axvline(0, color=INK, linewidth=0.7)
-        left.set_yticks(y, table["task"], fontsize=5.8)
-        left.set(xlabel="score (points)", ylim=(y.max() + 1, -2.2), title=source)
+        rows(left, y, table["task"], 5.8, table["type"], inside=True)
+        left.set(xlabel="score (points)", title=source)
         falling = f"{(table['gain'] < 0).sum()} of {len(table)} fall"
         right.set(xlabel="gain (points)", title=f"mean {minus(table['gain'].mean(), 2)}; {falling}")
-        headings(left, table["type"], y, inside=True)
         key = [
             mark("without synthetic data", filled=False),
             mark("with them: higher", GAIN, "D"),
             mark("with them: lower", LOSS, "D"),
         ]
         fig.legend(handles=key, loc="outside upper left", ncols=3, handletextpad=0.3, fontsize=6.8)
-        for ax in (left, right):
-            ax.grid(axis="x")
-            ax.tick_params(axis="y", length=0)
+        right.grid(axis="x")
+        right.tick_params(axis="y", length=0)
     return fig, table

@@ -1,4 +1,4 @@
-"""Do categories add up? Interaction matrices, half-normal plots of all contrasts, and the subsets of a set as a lattice."""
+"""Do categories add up? Interaction matrices, half-normal plots of all contrasts, the subsets of a set as a lattice."""
 
 from __future__ import annotations
 
@@ -27,10 +27,15 @@ from lib.influence.interactions import lenth
 from lib.influence.tables import OVERALL
 
 
-def _grid(figure, kinds: list[str], share: bool = False) -> dict:
-    """Small panels, one per type, at most five in a row: {type: axes}."""
+def _shape(kinds: list[str]) -> tuple[int, int]:
+    """Rows and columns of small panels, one per type."""
     columns = 5 if len(kinds) == 9 else min(4, len(kinds))
-    rows = -(-len(kinds) // columns)
+    return -(-len(kinds) // columns), columns
+
+
+def _grid(figure, kinds: list[str], share: bool = False) -> dict:
+    """The panels' axes: {type: axes}."""
+    rows, columns = _shape(kinds)
     axes = figure.subplots(rows, columns, sharex=share, sharey=share, squeeze=False).ravel()
     for spare in axes[len(kinds) :]:
         spare.set_visible(False)
@@ -60,9 +65,9 @@ def interaction_map(
         f"in the titles: F-test of all pairs together\n{defined(factors)}"
     )
     with style():
-        columns = 5 if len(kinds) == 9 else min(4, len(kinds))
-        tall = (WIDTH / columns + 0.25) * -(-len(kinds) // columns)
-        fig = plt.figure(figsize=(WIDTH, tall + 1.25), layout="constrained")
+        rows, columns = _shape(kinds)
+        tall = (WIDTH / columns + 0.25) * rows
+        fig = plt.figure(figsize=(WIDTH, tall + 1.25))
         above, below = fig.subfigures(2, 1, height_ratios=(tall + 0.45, 0.75))
         for kind, ax in _grid(above, kinds).items():
             _cells(ax, table[table["type"] == kind], factors, limit)
@@ -81,21 +86,17 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
 
 def _cells(ax, table: pd.DataFrame, factors: list[str], limit: float) -> None:
     """One type's matrix: main effects on the diagonal, the interaction of two categories below it."""
-    parts = table["term"].str.split(":")
-    table = table[parts.map(lambda names: set(names) <= set(factors))]
-    place = {name: i for i, name in enumerate(factors)}
-    ends = [sorted(place[name] for name in names) for names in table["term"].str.split(":")]
+    ends = [sorted(factors.index(name) for name in term.split(":")) for term in table["term"]]
     table = table.assign(row=[end[-1] for end in ends], column=[end[0] for end in ends])
     table = table.assign(strength=matrix.STRENGTH[table["certainty"]], words=[minus(e, 1) for e in table["effect"]])
+    every = range(len(factors))
     values, strength, text = (
-        table.pivot(index="row", columns="column", values=name).reindex(
-            index=range(len(factors)), columns=range(len(factors))
-        )
+        table.pivot(index="row", columns="column", values=name).reindex(index=every, columns=every)
         for name in ("effect", "strength", "words")
     )
     names = ["pub" if name == "public" else name for name in factors]
-    matrix.heatmap(ax, values, limit, strength, text, np.triu(np.ones(values.shape, bool), 1), 5.6 if len(factors) < 5 else 4.6,
-                   linewidths=0.6, xticklabels=names, yticklabels=names)  # fmt: skip
+    look = {"size": 5.6 if len(factors) < 5 else 4.6, "linewidths": 0.6, "xticklabels": names, "yticklabels": names}
+    matrix.heatmap(ax, values, limit, strength, text, blank=np.triu(np.ones(values.shape, bool), 1), **look)
     for cell in table[table["certainty"] == 2].itertuples():
         matrix.frame(ax, cell.column, cell.row)
     ax.tick_params(labelsize=6.3)
@@ -125,8 +126,7 @@ def half_normal(contrasts: pd.DataFrame, alpha: float = 0.05):
         *([line(defined(factors), 0)] if defined(factors) else []),
     ]
     with style():
-        rows = -(-len(kinds) // (5 if len(kinds) == 9 else 4))
-        fig = plt.figure(figsize=(WIDTH, 1.65 * rows + 0.95), layout="constrained")
+        fig = plt.figure(figsize=(WIDTH, 1.65 * _shape(kinds)[0] + 0.95))
         for kind, ax in _grid(fig, kinds, share=True).items():
             own = table[table["type"] == kind]
             shade = np.where(own["term"].str.contains(":"), NEUTRAL, GAIN)
@@ -134,8 +134,8 @@ def half_normal(contrasts: pd.DataFrame, alpha: float = 0.05):
             ax.axhline(float((own["figure_margin"] / own["pse"]).iloc[0]), color=INK, linewidth=0.8, linestyle=":")
             points(ax, own["quantile"], own["units"], shade, s=13, linewidth=0, zorder=3)
             for row in own[own["beyond"]].itertuples():
-                ax.annotate(f"{row.term.replace(':', '×')} {minus(row.contrast, 1)}", (row.quantile, row.units), (-4, 0),
-                            textcoords="offset points", ha="right", va="center", fontsize=6)  # fmt: skip
+                words, place = f"{row.term.replace(':', '×')} {minus(row.contrast, 1)}", (row.quantile, row.units)
+                ax.annotate(words, place, (-4, 0), None, "offset points", ha="right", va="center", fontsize=6)
             ax.set_ylim(0, top)
             ax.set_title(type_name(kind), fontsize=7)
             ax.tick_params(labelsize=6.3, labelbottom=True)
@@ -158,45 +158,32 @@ def lattice(cells: pd.DataFrame, factor: str | None = None, title: str = "", eff
     """Draw the subsets with their scores (points); the edges that add `factor` are drawn in its colour with the change.
 
     Bottom nothing added, top everything, one edge per added category. `cells`: `influence.cells` of one task (columns
-    subset, 0/1 factors, score); `effect`: the row of `influence.effects` of this set and category, for the line that says
-    what the edges add up to. Returns (figure, table).
+    subset, 0/1 factors, score); `effect`: the row of `influence.effects` of this set and category, for the line that
+    says what the edges add up to. Returns (figure, table).
     """
     names = [c for c in cells.columns if c not in ("subset", "score", "sd_seed", "n")]
     at, shade, scores, changes = _places(cells, names), palette(names).get(factor), cells["score"].to_numpy(), []
     light = LinearSegmentedColormap.from_list("light", ["#FFFFFF", "#B9C3D6"])  # black text is read on all of it
     tones = plt.cm.ScalarMappable(plt.Normalize(scores.min(), scores.max()), light)
+    centre = {"ha": "center", "va": "center"}
     with style():
-        fig, ax = plt.subplots(figsize=(WIDTH, 4.15), layout="constrained")
+        fig, ax = plt.subplots(figsize=(WIDTH, 4.15))
         for low, high, added in _edges(cells, names):
-            own = added == factor
-            look = (
-                {"color": shade, "linewidth": 1.8, "zorder": 2}
-                if own
-                else {"color": "#DDDDDD", "linewidth": 0.6, "zorder": 1}
-            )
-            ax.plot(*at[[low, high]].T, **look)
-            if own:
-                changes.append(scores[high] - scores[low])
-                box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
-                ax.text(*(0.64 * at[low] + 0.36 * at[high]), minus(changes[-1], 1), ha="center", va="center", fontsize=7,
-                        color=shade, fontweight="bold", zorder=5, bbox=box)  # fmt: skip
-        for place, name, score in zip(at, cells["subset"], scores, strict=True):
-            box = {
-                "boxstyle": "round,pad=0.35",
-                "facecolor": tones.to_rgba(score),
-                "edgecolor": "#8A93A6",
-                "linewidth": 0.6,
+            if added != factor:
+                ax.plot(*at[[low, high]].T, color="#DDDDDD", linewidth=0.6, zorder=1)
+                continue
+            ax.plot(*at[[low, high]].T, color=shade, linewidth=1.8, zorder=2)
+            changes.append(scores[high] - scores[low])
+            look = {
+                "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.6},
+                "fontweight": "bold",
+                "color": shade,
             }
-            ax.text(
-                *place,
-                f"{name}\n{score:.1f}",
-                ha="center",
-                va="center",
-                fontsize=6.3,
-                zorder=4,
-                linespacing=1.15,
-                bbox=box,
-            )
+            ax.text(*(0.64 * at[low] + 0.36 * at[high]), minus(changes[-1], 1), fontsize=7, zorder=5, **centre | look)
+        for place, name, score in zip(at, cells["subset"], scores, strict=True):
+            box = {"boxstyle": "round,pad=0.35", "edgecolor": "#8A93A6", "linewidth": 0.6}
+            box["facecolor"] = tones.to_rgba(score)
+            ax.text(*place, f"{name}\n{score:.1f}", fontsize=6.3, zorder=4, linespacing=1.15, bbox=box, **centre)
         bar = fig.colorbar(tones, ax=ax, fraction=0.03, pad=0.01)
         bar.set_label("score (points)")
         bar.outline.set_visible(False)
