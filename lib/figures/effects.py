@@ -63,19 +63,12 @@ def stars(row, alpha: float = 0.05, corrected: str = "p_bh") -> str:
     return "**" if getattr(row, f"{corrected}_datasets") < alpha else "*"
 
 
-def heat_map(
-    effects: pd.DataFrame,
-    across: pd.DataFrame,
-    claims: pd.DataFrame | None = None,
-    alpha: float = 0.05,
-    corrected: str = "p_bh",
-    replication: pd.DataFrame | None = None,
-    reliability: float | None = None,
-):
+def heat_map(effects, across, claims=None, alpha=0.05, corrected="p_bh", replication=None, reliability=np.nan):
     """Influence of each category on each task type (the paper's Figure 3). Returns (figure, table).
 
-    Colour is the effect in points, paled where it is not certain; marked cells are framed, with a dashed frame where a
-    second study (`replication`) did not find them again. Small numbers: error, second study, normalised influence.
+    Tables as for `heat_table`; `reliability` of these effects from 0 to 1. Colour is the effect in points, paled where it
+    is not certain; marked cells are framed, with a dashed frame where a second study (`replication`) did not find them
+    again. Small numbers: error, second study, normalised influence.
     """
     table = heat_table(effects, across, claims, replication)
     kinds, factors = order_types(table["type"], last=OVERALL), order_factors(table["factor"])
@@ -89,16 +82,14 @@ def heat_map(
         tall = (0.74 if replication is None else 0.86) * len(factors)
         size = (WIDTH, max(tall, 1.5) + 1.15 + 0.12 * (key.count("\n") + 1))
         fig, (ax, bar) = plt.subplots(2, 1, figsize=size, height_ratios=(tall, 0.36))
-        shown = table.assign(strength=matrix.STRENGTH[sure])
-        values, strength = (_wide(shown, name, factors, kinds) for name in ("effect", "strength"))
-        columns = [f"{TWO_LINES.get(type_name(kind), type_name(kind))}\n({sizes[kind]:.0f})" for kind in kinds]
-        rows = [category_name(factor).replace("-", "-\n", 1) for factor in factors]
-        inks = matrix.heatmap(ax, values, limit, strength, xticklabels=columns, yticklabels=rows)
+        columns = {kind: f"{TWO_LINES.get(type_name(kind), type_name(kind))}\n({sizes[kind]:.0f})" for kind in kinds}
+        rows = {factor: category_name(factor).replace("-", "-\n", 1) for factor in factors}
+        shown = table.rename(columns={"factor": "row", "type": "column"}).assign(sure=sure)
+        inks = matrix.effect_map(ax, shown, limit, rows, columns)
         for row, level in zip(table.itertuples(), sure, strict=True):
             y, x = factors.index(row.factor), kinds.index(row.type)
             _cell(ax, x, y, row, inks[y, x] if level else "#555555")
         ax.tick_params(axis="x", labelsize=6.6)
-        ax.tick_params(axis="y", rotation=0)
         ax.set_xlabel("task type (number of evaluation sets)", fontsize=7)
         if OVERALL in kinds and len(kinds) > 1:
             ax.axvline(len(kinds) - 1, color="white", linewidth=4)
@@ -107,11 +98,7 @@ def heat_map(
     return fig, table
 
 
-def _wide(table: pd.DataFrame, column: str, factors: list[str], kinds: list[str]) -> pd.DataFrame:
-    return table.pivot(index="factor", columns="type", values=column).reindex(index=factors, columns=kinds)
-
-
-def _key(table: pd.DataFrame, alpha: float, corrected: str, reliability: float | None) -> str:
+def _key(table: pd.DataFrame, alpha: float, corrected: str, reliability: float) -> str:
     """The lines above the map that explain every sign on it."""
     lines = [
         f"framed: certain after {matrix.correction(corrected)}'s correction for all cells (p < {alpha:g})",
@@ -127,7 +114,7 @@ def _key(table: pd.DataFrame, alpha: float, corrected: str, reliability: float |
     if (table["verdict"] != "").any():
         signs = "  ".join(f"{sign} {name}" for name, sign in VERDICT_SIGN.items() if name in set(table["verdict"]))
         lines.append(f"top right corner: the paper makes a claim about this cell, here {signs}")
-    if reliability is not None and np.isfinite(reliability):
+    if np.isfinite(reliability):
         lines.append(
             f"reliability of these effects: {reliability:.2f} (1: another study would find the same, 0: all luck); "
             f"expect about {max(reliability, 0):.0%} of a number"
@@ -136,7 +123,7 @@ def _key(table: pd.DataFrame, alpha: float, corrected: str, reliability: float |
 
 
 def _cell(ax, x: int, y: int, row, ink: str) -> None:
-    """The numbers of one cell, its frame if it is marked, and the sign of a claim's verdict."""
+    """The numbers of one cell, and the sign of a claim's verdict."""
     look = {"ha": "center", "va": "center", "color": ink}
     known = np.isfinite(row.effect)
     if not known or row.status not in ("ok", "no error", "constant"):
@@ -154,8 +141,6 @@ def _cell(ax, x: int, y: int, row, ink: str) -> None:
         ax.text(x + 0.5, y + 0.87 - 0.19 * i, words, fontsize=5.3 if words[0] in "zβt" else 5.8, **look)
     if row.verdict:
         ax.text(x + 0.95, y + 0.13, VERDICT_SIGN.get(row.verdict, "?"), fontsize=6.5, **look | {"ha": "right"})
-    if row.mark:
-        matrix.frame(ax, x, y, dashed=getattr(row, "returned", None) is False)
 
 
 def alone_map(effects: pd.DataFrame, alpha: float = 0.05, corrected: str = "p_bh"):
@@ -170,21 +155,18 @@ def alone_map(effects: pd.DataFrame, alpha: float = 0.05, corrected: str = "p_bh
     sure = matrix.certainty(effects, corrected, alpha)
     limit = matrix.reach(effects["effect"], sure)
     words = [minus(e, 1) + ("*" if s == 2 else "") for e, s in zip(effects["effect"], sure, strict=True)]
-    shown = effects.assign(strength=matrix.STRENGTH[sure], words=words, sure=sure == 2)
+    shown = effects.rename(columns={"factor": "row", "type": "column"}).assign(words=words, sure=sure)
+    rows, columns = {name: category_name(name) for name in factors}, {kind: type_name(kind) for kind in kinds}
     with style():
         tall = 0.34 * len(factors)
         fig = plt.figure(figsize=(WIDTH, tall + 2.0))
         places = fig.add_gridspec(2, len(panels), height_ratios=(tall, 0.3))
         for i, public in enumerate(panels):
-            ax, own = fig.add_subplot(places[0, i]), shown[shown["public"] == public]
-            values, strength, text = (_wide(own, name, factors, kinds) for name in ("effect", "strength", "words"))
-            names = [category_name(factor) for factor in factors] if i == 0 else False
-            columns = [type_name(kind) for kind in kinds]
-            matrix.heatmap(ax, values, limit, strength, text, xticklabels=columns, yticklabels=names)
-            for row in own[own["sure"]].itertuples():
-                matrix.frame(ax, kinds.index(row.type), factors.index(row.factor))
-            ax.set_xticks(ax.get_xticks(), columns, rotation=40, ha="right", rotation_mode="anchor", fontsize=6.5)
-            ax.tick_params(axis="y", rotation=0)
+            ax = fig.add_subplot(places[0, i])
+            own = shown[shown["public"] == public]
+            matrix.effect_map(ax, own, limit, rows if i == 0 else dict.fromkeys(rows, ""), columns)
+            look = {"rotation": 40, "ha": "right", "rotation_mode": "anchor", "fontsize": 6.5}
+            ax.set_xticks(ax.get_xticks(), list(columns.values()), **look)
             ax.set_title(titles[public], fontsize=7.5)
         matrix.scale(fig.add_subplot(places[1, :]), limit, "effect (points)", alpha)
         key = f"framed, *: certain, {matrix.correction(corrected)} p < {alpha:g} over runs"

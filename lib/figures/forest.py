@@ -18,14 +18,7 @@ from lib.figures.matrix import correction
 DASHES = (0, (2, 1))
 
 
-def forest(
-    effects: pd.DataFrame,
-    across: pd.DataFrame,
-    alpha: float = 0.05,
-    corrected: str = "p_bh",
-    limit: int = 70,
-    replication: pd.DataFrame | None = None,
-):
+def forest(effects: pd.DataFrame, across: pd.DataFrame, alpha=0.05, corrected="p_bh", limit=70, replication=None):
     """Effect of each category on each task, grouped by type, two intervals per point (Figure 4 for every type).
 
     Thick bar: 95 % for this point alone, over runs; thin bar: 95 % for all points of the figure at once. Below each
@@ -118,9 +111,8 @@ def _panel(ax, own: pd.DataFrame, shade: str, span: tuple[float, float]) -> None
         if "shrunk" in rows:
             points(ax, rows["shrunk"], rows["y"], INK, s=18, marker="|", linewidth=0.8, zorder=5)
     means = own[own["level"] == "type"]
-    _interval(
-        ax, means["y"] + 0.24, means["datasets_low"], means["datasets_high"], span, INK, linewidth=0.7, linestyle=DASHES
-    )
+    look = {"linewidth": 0.7, "linestyle": DASHES}
+    _interval(ax, means["y"] + 0.24, means["datasets_low"], means["datasets_high"], span, INK, **look)
     _interval(ax, means["y"], means["ci_low"], means["ci_high"], span, INK, linewidth=1.8)
     edge = np.where(means["sure"], INK, shade)
     points(ax, means["effect"], means["y"], shade, means["sure"], edge, s=17, marker="D", linewidth=0.7, zorder=4)

@@ -19,8 +19,8 @@ def sparsity(per_seed: pd.DataFrame | None, published: pd.DataFrame | None, k_sh
 
     `per_seed`: `tables.gains` of this study, or None; `published`: `tables.published_gains`, or None. Left: gain per
     task; right: the gains added up from the largest down, divided by the number of tasks, so that a curve ends at the
-    mean gain. The dashed curve of this study ranks tasks by other seeds than it counts, because sorting noise alone bends a
-    curve. The table also has the share of the net gain (NaN where there is none). Returns (figure, table).
+    mean gain. The dashed curve of this study ranks tasks by other seeds than it counts, because sorting noise alone
+    bends a curve. The table also has the share of the net gain (NaN where there is none). Returns (figure, table).
     """
     gains, honest = {}, None
     if published is not None:
@@ -48,10 +48,8 @@ def sparsity(per_seed: pd.DataFrame | None, published: pd.DataFrame | None, k_sh
             if same and 0 < best["share"] <= 1:
                 words = f"● {best['k']} of {n} sets: {100 * best['share']:.0f} % of the net gain"
                 place = (0.97, 0.06 + 0.16 * list(gains).index(name))
-                box = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8}
-                right.text(
-                    *place, words, transform=right.transAxes, fontsize=6.5, color=shades[name], ha="right", bbox=box
-                )
+                look = {"transform": right.transAxes, "fontsize": 6.5, "color": shades[name], "ha": "right"}
+                right.text(*place, words, backgroundcolor="#FFFFFFCC", **look)
         for ax, label in ((left, "gain of each set (points)"), (right, "summed gain / all sets (points)")):
             ax.set(xlabel="fraction of sets, largest gain first", ylabel=label)
             ax.axhline(0, color=INK, linewidth=0.7)
@@ -127,7 +125,7 @@ def _together(ax, runs: pd.DataFrame, kinds: list[str]) -> None:
     columns, rows = ([type_name(kind) for kind in names] for names in (values.columns, values.index))
     matrix.heatmap(ax, values, 1.15, strength, text, above, 6, yticklabels=rows)
     ax.set_xticks(np.arange(len(columns)) + 0.5, columns, rotation=40, ha="right", rotation_mode="anchor", fontsize=6.5)
-    ax.tick_params(axis="y", rotation=0, labelsize=6.5)
+    ax.tick_params(axis="y", labelsize=6.5)
     ax.set_box_aspect(1)
     words = f"how types move together: correlation over\n{len(cells)} subsets (pale: chance, within ±{bound:.2f})"
     ax.set_title(words, fontsize=6.6, loc="right")

@@ -23,11 +23,8 @@ def points(ax, x, y, shade, filled=True, edge=None, **look) -> None:
     table["shade"] = table["shade"].where(table["filled"], "white")
     if look.get("marker") not in ("|", "x"):  # those have no inside
         look["edgecolor"] = table["edge"].array
-    own = {shade: shade for shade in table["shade"]}
-    names = {"x": "x", "y": "y", "hue": "shade", "palette": own, "legend": False}
-    labels = ax.get_xlabel(), ax.get_ylabel()
-    sns.scatterplot(table, ax=ax, **names | look)
-    ax.set(xlabel=labels[0], ylabel=labels[1])
+    look |= {"hue": table["shade"].array, "palette": {shade: shade for shade in table["shade"]}, "legend": False}
+    sns.scatterplot(x=table["x"].array, y=table["y"].array, ax=ax, **look)
 
 
 def stacked(ax, y, parts: pd.DataFrame, looks: list[dict], words: list[str]) -> None:
@@ -66,12 +63,5 @@ def rows(ax, y, labels: Iterable[str], size: float = 7.5, types: pd.Series | Non
     for kind in [] if types is None else order_types(types):
         place = (0, y[(types == kind).to_numpy()].min() - 0.95)
         look = {"ha": "left" if inside else "right", "va": "center", "fontsize": 6.5, "fontweight": "bold"}
-        ax.annotate(
-            type_name(kind),
-            place,
-            (3 if inside else -4, 0),
-            ("axes fraction", "data"),
-            "offset points",
-            annotation_clip=False,
-            **look,
-        )
+        look |= {"textcoords": "offset points", "annotation_clip": False}
+        ax.annotate(type_name(kind), place, (3 if inside else -4, 0), ("axes fraction", "data"), **look)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -61,8 +61,29 @@ def heatmap(
     for label, colour in zip(ax.texts, inks[known], strict=False):
         label.set_color(colour)
     ax.tick_params(length=0)
+    ax.tick_params(axis="y", rotation=0)
     ax.set(xlabel="", ylabel="")
     return inks
+
+
+def effect_map(ax, table: pd.DataFrame, limit: float, rows: dict, columns: dict, **look) -> np.ndarray:
+    """Draw effects as a matrix, paled by certainty, certain ones framed. `rows`, `columns`: {key: name}, in order.
+
+    `table`: columns row, column (keys), effect, sure (0 to 2), and words, if cells have a text. `look` as `heatmap`.
+    """
+    strength = matrix_of(table.assign(strength=STRENGTH[table["sure"]]), "strength", rows, columns)
+    look |= {"text": matrix_of(table, "words", rows, columns)} if "words" in table else {}
+    names = {"xticklabels": list(columns.values()), "yticklabels": list(rows.values())}
+    inks = heatmap(ax, matrix_of(table, "effect", rows, columns), limit, strength, **names | look)
+    lost = table["returned"].eq(False) if "returned" in table else pd.Series(False, table.index)
+    for cell in table.assign(lost=lost)[table["sure"] == 2].itertuples():
+        frame(ax, list(columns).index(cell.column), list(rows).index(cell.row), dashed=cell.lost)
+    return inks
+
+
+def matrix_of(table: pd.DataFrame, values: str, rows: Iterable, columns: Iterable) -> pd.DataFrame:
+    """One column of a long table as a matrix."""
+    return table.pivot(index="row", columns="column", values=values).reindex(index=list(rows), columns=list(columns))
 
 
 def pale(shades: np.ndarray, strength) -> np.ndarray:

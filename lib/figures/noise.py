@@ -16,13 +16,7 @@ from lib.influence.power import detectable_ratio
 BAND = "#DDDDDD"
 
 
-def floor(
-    noise: pd.DataFrame,
-    effects: pd.DataFrame,
-    replication: pd.DataFrame | None = None,
-    limit: int = 70,
-    power: float = 0.8,
-):
+def floor(noise: pd.DataFrame, effects: pd.DataFrame, replication=None, limit: int = 70, power: float = 0.8):
     """How large an effect on each set must be to be seen, beside the largest effect of any category on it.
 
     `noise`: `influence.noise`; `effects`: level "task". Grey band: effects that this design misses more often than
@@ -73,9 +67,7 @@ def floor_table(noise: pd.DataFrame, effects: pd.DataFrame, replication: pd.Data
     return by_type(table, "task")
 
 
-def power(
-    seeds_buy: pd.DataFrame, sizes: pd.Series, alpha: float = 0.05, strength: float = 0.8, seeds: float | None = None
-):
+def power(seeds_buy: pd.DataFrame, sizes: pd.Series, alpha=0.05, strength=0.8, seeds: float | None = None):
     """What this design can show: effects found by seeds (over runs), and by number of sets (over sets of the kind).
 
     Takes `influence.seeds_buy` (levels stacked), the number of sets per type and this study's `seeds` per subset. The
@@ -126,8 +118,8 @@ def _sets(ax, table: pd.DataFrame) -> None:
     points(ax, table["alone"], y, GAIN, s=20, zorder=3)
     points(ax, table["corrected"], y, GAIN, False, s=20, zorder=3)
     for at in y[~known]:
-        where = {"xycoords": ("axes fraction", "data"), "ha": "center", "va": "center"}
-        ax.annotate("one set: no answer", (0.5, at), fontsize=6, color=NEUTRAL, **where)
+        look = {"transform": ax.get_yaxis_transform(), "ha": "center", "va": "center", "color": NEUTRAL}
+        ax.text(0.5, at, "one set: no answer", fontsize=6, **look)
     rows(ax, y, [f"{type_name(k)} ({n})" for k, n in zip(table["type"], table["sets"], strict=True)], 6.5)
     ax.set(xscale="log", title="Would other sets of the kind move?")
     ax.set_xlabel("mean effect found, in spreads between sets\n(best case: runs without noise; log scale)", fontsize=7)

@@ -7,19 +7,8 @@ import numpy as np
 import pandas as pd
 
 from lib.common.numbers import POINTS, minus
-from lib.figures.base import (
-    GAIN,
-    INK,
-    LOSS,
-    NEUTRAL,
-    WIDTH,
-    by_type,
-    category_name,
-    order_types,
-    palette,
-    style,
-    type_name,
-)
+from lib.figures import base
+from lib.figures.base import GAIN, INK, LOSS, NEUTRAL, WIDTH, by_type, category_name, order_types, palette, style
 from lib.figures.marks import heights, mark, points, rows
 from lib.influence.tables import LABEL_WITH, LABEL_WITHOUT, OVERALL, corner_names, corners
 from lib.influence.tables import main_results as main_table
@@ -46,12 +35,9 @@ def main_results(results: pd.DataFrame):
             _levels(ax, table[table["generator"] == generator], own, kinds)
             ax.set_xlabel(f"score (points){note}", fontsize=7)
             ax.set_title(generator)
-            rows(ax, range(len(kinds)), [f"{type_name(kind)} ({sets[kind]})" for kind in kinds])
-        key = [
-            mark(names.get(mixture, mixture), shade, marker, markersize=9 if marker == "|" else 5)
-            for mixture, (marker, shade) in _MARK.items()
-            if mixture in set(table["mixture"])
-        ]
+            rows(ax, range(len(kinds)), [f"{base.type_name(kind)} ({sets[kind]})" for kind in kinds])
+        shown = {name: _MARK[name] for name in _MARK if name in set(table["mixture"])}
+        key = [mark(names.get(n, n), shade, m, markersize=9 if m == "|" else 5) for n, (m, shade) in shown.items()]
         fig.legend(handles=key, loc="outside upper left", ncols=3, handletextpad=0.3)
     return fig, table.replace({"mixture": names})
 

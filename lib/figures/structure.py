@@ -43,7 +43,7 @@ def _grid(figure, kinds: list[str], share: bool = False) -> dict:
 
 
 def interaction_map(
-    interactions: pd.DataFrame, effects: pd.DataFrame, block: pd.DataFrame, alpha: float = 0.05, corrected: str = "p_bh"
+    interactions: pd.DataFrame, effects: pd.DataFrame, block: pd.DataFrame, alpha=0.05, corrected="p_bh"
 ):
     """Main effects (diagonal) and two-way interactions (below it) per task type and over all tasks, in points.
 
@@ -87,21 +87,13 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
 def _cells(ax, table: pd.DataFrame, factors: list[str], limit: float) -> None:
     """One type's matrix: main effects on the diagonal, the interaction of two categories below it."""
     ends = [sorted(factors.index(name) for name in term.split(":")) for term in table["term"]]
-    table = table.assign(row=[end[-1] for end in ends], column=[end[0] for end in ends])
-    table = table.assign(strength=matrix.STRENGTH[table["certainty"]], words=[minus(e, 1) for e in table["effect"]])
-    every = range(len(factors))
-    values, strength, text = (
-        table.pivot(index="row", columns="column", values=name).reindex(index=every, columns=every)
-        for name in ("effect", "strength", "words")
-    )
-    names = ["pub" if name == "public" else name for name in factors]
-    look = {"size": 5.6 if len(factors) < 5 else 4.6, "linewidths": 0.6, "xticklabels": names, "yticklabels": names}
-    matrix.heatmap(ax, values, limit, strength, text, blank=np.triu(np.ones(values.shape, bool), 1), **look)
-    for cell in table[table["certainty"] == 2].itertuples():
-        matrix.frame(ax, cell.column, cell.row)
+    table = table.assign(row=[end[-1] for end in ends], column=[end[0] for end in ends], sure=table["certainty"])
+    above = np.triu(np.ones((len(factors), len(factors)), bool), 1)
+    names = dict(enumerate("pub" if name == "public" else name for name in factors))
+    look = {"size": 5.6 if len(factors) < 5 else 4.6, "linewidths": 0.6, "blank": above}
+    matrix.effect_map(ax, table.assign(words=[minus(e, 1) for e in table["effect"]]), limit, names, names, **look)
     ax.tick_params(labelsize=6.3)
-    ax.tick_params(axis="x", rotation=0 if max(map(len, names)) < 4 else 45)
-    ax.tick_params(axis="y", rotation=0)
+    ax.tick_params(axis="x", rotation=0 if max(map(len, names.values())) < 4 else 45)
     ax.set_box_aspect(1)
 
 
@@ -135,7 +127,7 @@ def half_normal(contrasts: pd.DataFrame, alpha: float = 0.05):
             points(ax, own["quantile"], own["units"], shade, s=13, linewidth=0, zorder=3)
             for row in own[own["beyond"]].itertuples():
                 words, place = f"{row.term.replace(':', '×')} {minus(row.contrast, 1)}", (row.quantile, row.units)
-                ax.annotate(words, place, (-4, 0), None, "offset points", ha="right", va="center", fontsize=6)
+                ax.annotate(words, place, (-4, 0), textcoords="offset points", ha="right", va="center", fontsize=6)
             ax.set_ylim(0, top)
             ax.set_title(type_name(kind), fontsize=7)
             ax.tick_params(labelsize=6.3, labelbottom=True)
