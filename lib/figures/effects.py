@@ -66,9 +66,9 @@ def stars(row, alpha: float = 0.05, corrected: str = "p_bh") -> str:
 def heat_map(effects, across, claims=None, alpha=0.05, corrected="p_bh", replication=None, reliability=np.nan):
     """Influence of each category on each task type (the paper's Figure 3). Returns (figure, table).
 
-    Tables as for `heat_table`; `reliability` of these effects from 0 to 1. Colour is the effect in points, paled where it
-    is not certain; marked cells are framed, with a dashed frame where a second study (`replication`) did not find them
-    again. Small numbers: error, second study, normalised influence.
+    Tables as for `heat_table`; `reliability` of these effects from 0 to 1. Colour is the effect in points, paled where
+    it is not certain; marked cells are framed, with a dashed frame where a second study (`replication`) did not find
+    them again. Small numbers: error, second study, normalised influence.
     """
     table = heat_table(effects, across, claims, replication)
     kinds, factors = order_types(table["type"], last=OVERALL), order_factors(table["factor"])

@@ -49,7 +49,7 @@ def sparsity(per_seed: pd.DataFrame | None, published: pd.DataFrame | None, k_sh
                 words = f"● {best['k']} of {n} sets: {100 * best['share']:.0f} % of the net gain"
                 place = (0.97, 0.06 + 0.16 * list(gains).index(name))
                 look = {"transform": right.transAxes, "fontsize": 6.5, "color": shades[name], "ha": "right"}
-                right.text(*place, words, backgroundcolor="#FFFFFFCC", **look)
+                right.text(*place, words, bbox={"facecolor": "#FFFFFFCC", "edgecolor": "none", "pad": 1}, **look)
         for ax, label in ((left, "gain of each set (points)"), (right, "summed gain / all sets (points)")):
             ax.set(xlabel="fraction of sets, largest gain first", ylabel=label)
             ax.axhline(0, color=INK, linewidth=0.7)

@@ -40,7 +40,7 @@ def floor(noise: pd.DataFrame, effects: pd.DataFrame, replication=None, limit: i
         points(ax, size, y, np.where(seen, GAIN, NEUTRAL), seen, s=20, marker="D", linewidth=0.9, zorder=5)
         rows(ax, y, drawn["task"], 6 if len(drawn) < 30 else 5.6, drawn["type"])
         ax.set(xlabel="size of an effect (points)", xlim=(0, 1.06 * np.nanmax(right)))
-        for row in drawn.assign(y=y).dropna(subset="factor").itertuples():
+        for row in drawn.assign(y=y).dropna(subset="effect").itertuples():
             words = f"{category_name(row.factor)} {minus(row.effect, 1)}"
             ax.annotate(words, (1.01, row.y), xycoords=("axes fraction", "data"), ha="left", va="center", fontsize=5.6)
         fig.legend(handles=_floor_key(power, "second" in drawn), loc="outside upper center", ncols=2, fontsize=6.5)

@@ -106,28 +106,15 @@ def _panel(ax, own: pd.DataFrame, shades: dict[str, str], words: str) -> None:
     ax.plot([-limit, limit], [-limit, limit], color=INK, linewidth=0.8, linestyle=":")
     told = agreement(own)
     if np.isfinite(told["slope"]):
-        sns.regplot(
-            own,
-            x="first",
-            y="second",
-            scatter=False,
-            ci=None,
-            truncate=False,
-            color=INK,
-            line_kws={"linewidth": 1.1},
-            ax=ax,
-        )
+        look = {"scatter": False, "ci": None, "truncate": False, "color": INK, "line_kws": {"linewidth": 1.1}}
+        sns.regplot(own, x="first", y="second", ax=ax, **look)
     for strong, rows in own.groupby("marked_first"):
         colours = rows["factor"].map(shades)
-        far = {"xerr": 2 * rows["first_se"], "yerr": 2 * rows["second_se"], "ecolor": colours, "fmt": "none"}
-        far |= {"elinewidth": 1.1, "alpha": 0.9} if strong else {"elinewidth": 0.5, "alpha": 0.22}
-        ax.errorbar(rows["first"], rows["second"], zorder=2, **far)
-        look = (
-            {"s": 30, "edge": INK, "linewidth": 1, "zorder": 4}
-            if strong
-            else {"s": 9, "alpha": 0.55, "linewidth": 0, "zorder": 3}
-        )
-        points(ax, rows["first"], rows["second"], colours, rows["returned"] | (not strong), **look)
+        bars = {"elinewidth": 1.1, "alpha": 0.9} if strong else {"elinewidth": 0.5, "alpha": 0.22}
+        far = 2 * rows["second_se"], 2 * rows["first_se"]
+        ax.errorbar(rows["first"], rows["second"], *far, fmt="none", ecolor=colours, zorder=2, **bars)
+        look = {"s": 30, "edge": INK, "linewidth": 1} if strong else {"s": 9, "alpha": 0.55, "linewidth": 0}
+        points(ax, rows["first"], rows["second"], colours, rows["returned"] | (not strong), zorder=3 + strong, **look)
     ax.set(xlim=(-limit, limit), ylim=(-limit, limit), xlabel="effect in the first study (points)", ylabel="")
     ax.set_box_aspect(1)
     ax.grid()

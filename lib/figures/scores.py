@@ -33,11 +33,11 @@ def main_results(results: pd.DataFrame):
         for ax, generator in zip(axes[0], generators, strict=True):
             own = results[results["generator"] == generator] if "generator" in results else results
             _levels(ax, table[table["generator"] == generator], own, kinds)
-            ax.set_xlabel(f"score (points){note}", fontsize=7)
             ax.set_title(generator)
             rows(ax, range(len(kinds)), [f"{base.type_name(kind)} ({sets[kind]})" for kind in kinds])
         shown = {name: _MARK[name] for name in _MARK if name in set(table["mixture"])}
         key = [mark(names.get(n, n), shade, m, markersize=9 if m == "|" else 5) for n, (m, shade) in shown.items()]
+        fig.supxlabel(f"score (points){note}", fontsize=7)
         fig.legend(handles=key, loc="outside upper left", ncols=3, handletextpad=0.3)
     return fig, table.replace({"mixture": names})
 
@@ -78,9 +78,8 @@ def counts(table: pd.DataFrame):
         fig, ax = plt.subplots(figsize=(WIDTH, 0.3 * len(codes) + 0.95))
         for source, own in table.groupby("source", sort=False):
             y, shades = own["category"].map(codes.index), own["category"].map(palette(codes))
-            points(
-                ax, own["rows"], y, shades, source == sources[0], s=34, marker=markers[source], linewidth=1, zorder=3
-            )
+            look = {"s": 34, "marker": markers[source], "linewidth": 1, "zorder": 3}
+            points(ax, own["rows"], y, shades, source == sources[0], **look)
             for at, n in zip(y, own["rows"], strict=True):
                 ax.annotate(f"{n:,.0f}", (n, at), xytext=(6, 0), textcoords="offset points", va="center", fontsize=7)
         rows(ax, range(len(codes)), [category_name(code) for code in codes])

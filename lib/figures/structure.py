@@ -207,11 +207,7 @@ def _places(cells: pd.DataFrame, names: list[str]) -> np.ndarray:
 
 def _edges(cells: pd.DataFrame, names: list[str]) -> list[tuple[int, int, str]]:
     """(row without, row with, category) of every pair of subsets that differ in one category."""
-    rows = {tuple(levels): i for i, levels in enumerate(cells[names].to_numpy().tolist())}
-    edges = []
-    for levels, low in rows.items():
-        for place, name in enumerate(names):
-            higher = tuple(1 if i == place else v for i, v in enumerate(levels))
-            if levels[place] == 0 and higher in rows:
-                edges.append((low, rows[higher], name))
-    return edges
+    bits = 2 ** np.arange(len(names))
+    rows = {code: row for row, code in enumerate(cells[names].to_numpy() @ bits)}
+    steps = [(code, bit, name) for code in rows for bit, name in zip(bits, names, strict=True) if not code & bit]
+    return [(rows[code], rows[code + bit], name) for code, bit, name in steps if code + bit in rows]

@@ -38,17 +38,15 @@ def reading(table: pd.DataFrame, formats: Mapping[str, Callable | str] | None = 
     sides = ["right" if is_numeric_dtype(table[column]) else "left" for column in table]
     show = [(formats or {}).get(column, str) for column in table]
     show = [how.format if isinstance(how, str) else how for how in show]
-    rows = [("th", [str(column) for column in table])]
-    rows += [
-        ("td", [how(value) for how, value in zip(show, values, strict=True)])
-        for values in table.itertuples(index=False)
-    ]
-    lines = []
-    for tag, values in rows:
+    lines = [("th", [str(column) for column in table])]
+    for row in table.itertuples(index=False):
+        lines.append(("td", [how(value) for how, value in zip(show, row, strict=True)]))
+    text = ""
+    for tag, values in lines:
         look = [f"<{tag} style='text-align:{side};vertical-align:top'>" for side in sides]
-        cells = [f"{start}{html.escape(value)}</{tag}>" for start, value in zip(look, values, strict=True)]
-        lines.append(f"<tr>{''.join(cells)}</tr>")
-    return HTML(f"<table>{''.join(lines)}</table>")
+        cells = (f"{start}{html.escape(value)}</{tag}>" for start, value in zip(look, values, strict=True))
+        text += f"<tr>{''.join(cells)}</tr>"
+    return HTML(f"<table>{text}</table>")
 
 
 def card(params: Params, category: str) -> str:
