@@ -31,30 +31,23 @@ def reach(effect: pd.Series, sure: np.ndarray) -> float:
     return 1.15 * max(0.1, float(np.nanmax(size[sure == 2] if (sure == 2).any() else size, initial=0.0)))
 
 
-def heatmap(
-    ax,
-    values: pd.DataFrame,
-    limit: float,
-    strength: pd.DataFrame | float = 1.0,
-    text: pd.DataFrame | None = None,
-    blank: np.ndarray | None = None,
-    size: float = 7,
-    **options,
-) -> np.ndarray:
+def heatmap(ax, values: pd.DataFrame, limit, strength=1.0, text=None, blank=None, size=7, **options) -> np.ndarray:
     """Draw a matrix with seaborn from orange (-`limit`) to blue (`limit`), paled by `strength` (0 to 1), with `text`.
 
-    `blank` cells are white, other cells without a value grey. `options` go to `seaborn.heatmap`. Cells are one unit
-    wide, their centres at whole numbers plus a half. Returns the colours (rows, columns) in which their text is read.
+    `strength`: one value or a matrix; `text`: a matrix of words; `blank`: one of booleans. Blank cells are white, others
+    without a value grey. `options` go to `seaborn.heatmap`. Cells are one unit wide, centred at whole numbers plus a
+    half. Returns the colours (rows, columns) in which their text is read.
     """
     words = {} if text is None else {"annot": text, "fmt": "", "annot_kws": {"size": size}}
+    blank = np.zeros(values.shape, bool) if blank is None else blank
     look = {"cmap": diverging(), "vmin": -limit, "vmax": limit, "cbar": False, "linewidths": 1.2, "mask": blank}
     sns.heatmap(values.astype(float), ax=ax, **look | words | options)
     mesh = ax.collections[0]
     mesh.update_scalarmappable()
-    known = np.isfinite(values.to_numpy(float)) & ~(np.zeros(values.shape, bool) if blank is None else blank)
+    known = values.notna().to_numpy() & ~blank
     shades = mesh.get_facecolors().reshape(*values.shape, 4)
     shades[known] = pale(shades[known], np.broadcast_to(strength, values.shape)[known])
-    shades[~known & (False if blank is None else blank)] = 1.0
+    shades[blank] = 1.0
     mesh.set_array(None)
     mesh.set_facecolors(shades.reshape(-1, 4))
     inks = np.array([ink(shade) for shade in shades.reshape(-1, 4)]).reshape(values.shape)

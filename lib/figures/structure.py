@@ -8,20 +8,8 @@ import pandas as pd
 from matplotlib.colors import LinearSegmentedColormap
 
 from lib.common.numbers import minus
-from lib.figures import matrix
-from lib.figures.base import (
-    GAIN,
-    INK,
-    NEUTRAL,
-    WIDTH,
-    category_name,
-    defined,
-    order_factors,
-    order_types,
-    palette,
-    style,
-    type_name,
-)
+from lib.figures import base, matrix
+from lib.figures.base import INK, NEUTRAL, WIDTH, category_name, defined, order_factors, order_types, palette, style
 from lib.figures.marks import line, mark, points
 from lib.influence.interactions import lenth
 from lib.influence.tables import OVERALL
@@ -42,9 +30,7 @@ def _grid(figure, kinds: list[str], share: bool = False) -> dict:
     return dict(zip(kinds, axes, strict=False))
 
 
-def interaction_map(
-    interactions: pd.DataFrame, effects: pd.DataFrame, block: pd.DataFrame, alpha=0.05, corrected="p_bh"
-):
+def interaction_map(interactions, effects: pd.DataFrame, block: pd.DataFrame, alpha=0.05, corrected="p_bh"):
     """Main effects (diagonal) and two-way interactions (below it) per task type and over all tasks, in points.
 
     Takes the levels type and overall of `influence.interactions`, `effects`, `interaction_block`. A panel's title has
@@ -52,10 +38,9 @@ def interaction_map(
     certain is pale. Returns (figure, table).
     """
     inter, main, block = (_typed(t) for t in (interactions, effects, block))
-    table = pd.concat([main.rename(columns={"factor": "term"}), inter], ignore_index=True)[
-        ["type", "term", "effect", "se", "t", "df", "p", "p_bh", "p_holm", "n"]
-    ]
-    table["certainty"] = matrix.certainty(table, corrected, alpha)
+    table = pd.concat([main.rename(columns={"factor": "term"}), inter], ignore_index=True)
+    table = table[["type", "term", "effect", "se", "t", "df", "p", "p_bh", "p_holm", "n"]]
+    table = table.assign(certainty=matrix.certainty(table, corrected, alpha))
     kinds, factors = order_types({*inter["type"], OVERALL}, last=OVERALL), order_factors(main["factor"])
     limit = matrix.reach(table["effect"], table["certainty"])
     tests, pairs = block.set_index("type")["p"], inter["type"].value_counts()
@@ -73,7 +58,7 @@ def interaction_map(
             _cells(ax, table[table["type"] == kind], factors, limit)
             p = tests.get(kind, np.nan)
             told = f"{pairs[kind]} pairs: p = {p:.2g}" if np.isfinite(p) else "no test of the pairs"
-            ax.set_title(f"{type_name(kind)}\n{told}", fontsize=6.5)
+            ax.set_title(f"{base.type_name(kind)}\n{told}", fontsize=6.5)
         matrix.scale(below.subplots(), limit, "points", alpha)
         fig.suptitle(key.strip(), fontsize=6.4, x=0.005, ha="left")
     return fig, table
@@ -111,7 +96,7 @@ def half_normal(contrasts: pd.DataFrame, alpha: float = 0.05):
     factors = order_factors({part for term in table["term"] for part in term.split(":")})
     words = f"margin for all {len(table)} points at once (noise alone: {100 * alpha:g} %); beyond: named, in points"
     key = [
-        mark("effect of one category", GAIN),
+        mark("effect of one category", base.GAIN),
         mark("interaction of two or more", NEUTRAL),
         line("where pure noise lies", 0.7),
         line(words, 0.8, ":"),
@@ -121,7 +106,7 @@ def half_normal(contrasts: pd.DataFrame, alpha: float = 0.05):
         fig = plt.figure(figsize=(WIDTH, 1.65 * _shape(kinds)[0] + 0.95))
         for kind, ax in _grid(fig, kinds, share=True).items():
             own = table[table["type"] == kind]
-            shade = np.where(own["term"].str.contains(":"), NEUTRAL, GAIN)
+            shade = np.where(own["term"].str.contains(":"), NEUTRAL, base.GAIN)
             ax.axline((0, 0), slope=1, color=INK, linewidth=0.7)
             ax.axhline(float((own["figure_margin"] / own["pse"]).iloc[0]), color=INK, linewidth=0.8, linestyle=":")
             points(ax, own["quantile"], own["units"], shade, s=13, linewidth=0, zorder=3)
@@ -129,7 +114,7 @@ def half_normal(contrasts: pd.DataFrame, alpha: float = 0.05):
                 words, place = f"{row.term.replace(':', '×')} {minus(row.contrast, 1)}", (row.quantile, row.units)
                 ax.annotate(words, place, (-4, 0), textcoords="offset points", ha="right", va="center", fontsize=6)
             ax.set_ylim(0, top)
-            ax.set_title(type_name(kind), fontsize=7)
+            ax.set_title(base.type_name(kind), fontsize=7)
             ax.tick_params(labelsize=6.3, labelbottom=True)
         fig.supxlabel("half-normal quantile (where pure noise would put the point)", fontsize=7)
         fig.supylabel("|contrast| / its noise (Lenth's error)", fontsize=7)
