@@ -34,7 +34,7 @@ def reach(effect: pd.Series, sure: np.ndarray) -> float:
 def heatmap(ax, values: pd.DataFrame, limit, strength=1.0, text=None, blank=None, size=7, **options) -> np.ndarray:
     """Draw a matrix with seaborn from orange (-`limit`) to blue (`limit`), paled by `strength` (0 to 1), with `text`.
 
-    `strength`: one value or a matrix; `text`: a matrix of words; `blank`: one of booleans. Blank cells are white, others
+    `strength`: one value or a matrix; `text`: a matrix of words; `blank`: of booleans. Blank cells are white, others
     without a value grey. `options` go to `seaborn.heatmap`. Cells are one unit wide, centred at whole numbers plus a
     half. Returns the colours (rows, columns) in which their text is read.
     """
