@@ -14,10 +14,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lib.common.kernel_client import die_with_parent
 from lib.common.bundled import ROOT
 from lib.common.design import parse_run
 from lib.common.files import KitError
+from lib.common.kernel_client import die_with_parent
 from lib.params.params import Params, load
 from lib.params.provenance import provenance
 from lib.train import mixture
