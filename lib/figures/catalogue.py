@@ -11,7 +11,10 @@ import pandas as pd
 from lib.common import bundled
 from lib.common.design import CODES
 from lib.common.files import KitError, read_json
-from lib.influence import claims, influence, tables
+from lib.influence import claims, tables
+from lib.influence.effects import alone
+from lib.influence.interactions import half_normal
+from lib.influence.outcomes import cells, run_means
 
 if TYPE_CHECKING:
     from lib.figures.report import Report
@@ -31,13 +34,13 @@ def _lattice(r: Report):
     from lib.figures.lattice import lattice
 
     task, factor = strongest(r.analysis.effects)
-    cells = influence.cells(r.analysis.study, task=task)
-    if "public" in cells:
-        cells = cells[cells["public"] == 1].drop(columns="public").reset_index(drop=True)
-    if len(cells.columns) > 8:
+    shown = cells(r.analysis.study, task=task)
+    if "public" in shown:
+        shown = shown[shown["public"] == 1].drop(columns="public").reset_index(drop=True)
+    if len(shown.columns) > 8:
         raise KitError("a lattice of more than four categories is too large to read")
     effect = r.level("task").query("task == @task and factor == @factor").iloc[0]
-    return lattice(cells, factor, task, effect)
+    return lattice(shown, factor, task, effect)
 
 
 def _alone(r: Report):
@@ -48,7 +51,7 @@ def _alone(r: Report):
     parts = []
     for public in (1, 0):
         try:
-            parts.append(influence.alone(r.analysis.study, "type", public))
+            parts.append(alone(r.analysis.study, "type", public))
         except KitError:
             continue
     if not parts:
@@ -60,8 +63,8 @@ def _heat(r: Report):
     from lib.figures.heat import heat_map
 
     a = r.analysis
-    cells = None if r.own else claims.cells(r.claims)
-    return heat_map(a.effects, a.across, cells, a.settings.alpha, a.corrected, r.second, reliability(a, "type"))
+    about = None if r.own else claims.cells(r.claims)
+    return heat_map(a.effects, a.across, about, a.settings.alpha, a.corrected, r.second, reliability(a, "type"))
 
 
 def reliability(analysis, level: str) -> float | None:
@@ -132,7 +135,7 @@ def _trade_off(r: Report):
         raise KitError("a trade-off needs two task types")
     if r.analysis.study.runs["subset"].nunique() < 4:
         raise KitError("a trade-off needs four subsets or more")
-    return trade_off(influence.run_means(r.analysis.study), r.level("type"))
+    return trade_off(run_means(r.analysis.study), r.level("type"))
 
 
 def _interactions(r: Report):
@@ -145,14 +148,14 @@ def _interactions(r: Report):
 
 
 def _half_normal(r: Report):
-    from lib.figures.interactions import half_normal
+    from lib.figures import interactions
 
     study = r.analysis.study
     if len(study.factors) < 2:
         raise KitError("a half-normal plot needs two categories or more")
-    parts = [influence.half_normal(study, type=kind).assign(type=kind) for kind in dict.fromkeys(study.types)]
-    parts.append(influence.half_normal(study).assign(type=tables.OVERALL))
-    return half_normal(pd.concat(parts, ignore_index=True), r.analysis.settings.alpha)
+    parts = [half_normal(study, type=kind).assign(type=kind) for kind in dict.fromkeys(study.types)]
+    parts.append(half_normal(study).assign(type=tables.OVERALL))
+    return interactions.half_normal(pd.concat(parts, ignore_index=True), r.analysis.settings.alpha)
 
 
 def _need_errors(r: Report) -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 from lib.common.files import KitError
 from lib.common.numbers import minus
 from lib.figures.base import INK, WIDTH, category_name, order_factors, palette, style
+from lib.influence.replication import slope
 
 COLUMNS = ("level", "task", "type", "factor", "first", "first_se", "second", "second_se", "marked_first", "returned")
 TRUE = {"true", "1", "1.0", "yes"}
@@ -54,14 +55,14 @@ def merged(rows: pd.DataFrame, table: pd.DataFrame, overall: str) -> pd.DataFram
 
 
 def agreement(table: pd.DataFrame) -> dict[str, float]:
-    """How well two studies agree: correlation `r`, `slope` of the second on the first, signs that agree, marks, returned."""
+    """How well two studies agree: correlation `r`, `slope` of the second on the first through zero, signs that agree, marks, returned."""
     both = table.dropna(subset=["first", "second"])
     marked = both[both["marked_first"]]
     enough = len(both) > 2 and both["first"].std() > 0 and both["second"].std() > 0
     return {
         "n": len(both),
         "r": float(both["first"].corr(both["second"])) if enough else np.nan,
-        "slope": float(np.polyfit(both["first"], both["second"], 1)[0]) if enough else np.nan,
+        "slope": slope(both) if enough else np.nan,
         "same_sign": float((np.sign(both["first"]) == np.sign(both["second"])).mean()) if len(both) else np.nan,
         "marked": len(marked),
         "marked_same_sign": int((np.sign(marked["first"]) == np.sign(marked["second"])).sum()),
@@ -101,8 +102,8 @@ def _panel(ax, own: pd.DataFrame, shade: dict[str, str], words: str) -> None:
     ax.plot([-limit, limit], [-limit, limit], color=INK, linewidth=0.8, linestyle=":")
     told = agreement(own)
     if np.isfinite(told["slope"]):
-        line = np.polyfit(own["first"], own["second"], 1)
-        ax.plot([-limit, limit], np.polyval(line, [-limit, limit]), color=INK, linewidth=1.1)
+        end = limit * told["slope"]
+        ax.plot([-limit, limit], [-end, end], color=INK, linewidth=1.1)
     for row in own.sort_values("marked_first", kind="stable").itertuples():
         strong = row.marked_first
         alpha = 0.9 if strong else 0.22

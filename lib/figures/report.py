@@ -23,7 +23,7 @@ from lib.figures import replication as two
 from lib.figures.base import category_name, save
 from lib.figures.catalogue import DATA_FIGURES, FIGURES
 from lib.influence import claims, tables
-from lib.influence.analysis import Analysis, analyse, published
+from lib.influence.influence import Analysis, analyse, published
 from lib.influence.verdicts import Evidence
 from lib.params.params import InfluenceParams
 

@@ -156,8 +156,6 @@ class InfluenceParams(Section):
     seeds_considered: tuple[int, ...] = Field(
         (1, 2, 3, 5, 8), strict=False, min_length=1, description="seeds per subset for 'what would more seeds buy'"
     )
-    bootstrap: int = Field(4000, ge=200, description="bootstrap resamples over tasks")
-    seed: int = Field(0, ge=0, description="seed of the bootstrap and of sign patterns too many to enumerate")
 
 
 class GridParams(Section):

@@ -15,7 +15,7 @@ from lib.common import bundled
 from lib.common.files import KitError
 from lib.figures.base import save, style
 from lib.influence import tables
-from lib.influence.analysis import analyse
+from lib.influence.influence import analyse
 from lib.params.params import InfluenceParams
 
 PLANTED = {("sl", "Reranking"): 3.0, ("sl", "STS"): -3.0, ("ll", "Clustering"): 2.0}
@@ -226,7 +226,7 @@ def test_counts_and_published_figures_keep_their_tables(tmp_path):
 def test_many_tasks_draw_the_strongest_and_keep_all_in_the_table():
     from lib.figures.forest import forest
 
-    a = analyse(study({"STS": 60, "Retrieval": 60}, seeds=1, noise=0.5), InfluenceParams(bootstrap=200))
+    a = analyse(study({"STS": 60, "Retrieval": 60}, seeds=1, noise=0.5), InfluenceParams())
     fig, table = forest(a.effects, a.across, limit=30)
     labels = [label.get_text() for label in fig.axes[0].get_yticklabels()]
     assert sum(label.startswith(("STS", "Retrieval")) for label in labels) == 30

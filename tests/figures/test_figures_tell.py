@@ -7,7 +7,7 @@ from planted import study
 
 from lib.common.files import KitError
 from lib.influence import tables
-from lib.influence.analysis import analyse
+from lib.influence.influence import analyse
 
 PLANTED = {("sl", "Reranking"): 3.0, ("sl", "STS"): -3.0, ("ll", "Clustering"): 2.0}
 

@@ -13,12 +13,12 @@ from planted import study
 from lib.common.files import KitError
 from lib.figures import report
 from lib.influence import claims, verdicts
-from lib.influence.analysis import analyse
+from lib.influence.influence import analyse
 from lib.influence.verdicts import UNTESTABLE
 from lib.params.params import InfluenceParams, load
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = InfluenceParams(bootstrap=200)
+QUICK = InfluenceParams()
 TWO = {"Reranking": 2, "STS": 2}
 
 
@@ -59,7 +59,7 @@ def test_crossed_design_has_public_as_a_factor_and_categories_alone():
     off = on[on["subset"].isin(["ss", "sl", "ll", "sl+ls", "sl+ls+ll", "ss+ls+ll", "ss+sl+ll", "ss+sl+ls"])]
     off = off.assign(public=0, subset=off["subset"] + "-alone")
     both = pd.concat([on, off], ignore_index=True)
-    r = Report(analyse(both, InfluenceParams(bootstrap=200)), {})
+    r = Report(analyse(both, InfluenceParams()), {})
     _, alone = catalogue._alone(r)
     sts = 100 * both[both["type"] == "STS"].groupby("subset")["score"].mean()
     shown = alone[alone["type"] == "STS"].set_index(["public", "factor"])["effect"]
@@ -68,7 +68,7 @@ def test_crossed_design_has_public_as_a_factor_and_categories_alone():
     _, cells = catalogue._lattice(r)
     assert len(cells) == 16 and "public" not in cells
     with pytest.raises(KitError, match="isolation"):
-        catalogue._alone(Report(analyse(on, InfluenceParams(bootstrap=200)), {}))
+        catalogue._alone(Report(analyse(on, InfluenceParams()), {}))
 
 
 def test_summeval_takes_no_part_in_the_influence_and_that_is_said(tmp_path):
@@ -79,7 +79,7 @@ def test_summeval_takes_no_part_in_the_influence_and_that_is_said(tmp_path):
         assert a.study.tasks == ("STS0", "STS1") and set(a.tidy["task"]) == {"STS0", "STS1"}
         (said,) = (note for note in a.notes if "influence.exclude" in note)
         assert said.startswith("1 task takes no part in the influence") and "SummEval (its score averages" in said
-    whole = analyse(table, load("classroom", {"influence.exclude": [], "influence.bootstrap": 200}).influence)
+    whole = analyse(table, load("classroom", {"influence.exclude": []}).influence)
     assert "SummEval" in whole.study.tasks and not any("influence.exclude" in note for note in whole.notes)
     without = table[table["task"] != "SummEval"]
     pd.testing.assert_frame_equal(analyse(without, QUICK).effects, a.effects)

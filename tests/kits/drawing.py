@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from planted import study
 
-from lib.influence.analysis import analyse
+from lib.influence.influence import analyse
 from lib.params.params import InfluenceParams
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = InfluenceParams(bootstrap=200)
+QUICK = InfluenceParams()
 # Runs the command with every heavy package made unimportable: figures come from results.csv alone.
 BLOCKED = """
 import sys, resource
