@@ -16,9 +16,12 @@ from lib.common.design import CODES
 from lib.common.files import KitError, read_json
 from lib.figures import effects, forest, gains, noise, replication, scores, structure
 from lib.generate.costs import cost_table
-from lib.influence import claims, influence, tables
-from lib.influence.analysis import Analysis
+from lib.influence import claims, tables
+from lib.influence.effects import alone
 from lib.influence.gain_verdicts import own_rows
+from lib.influence.influence import Analysis
+from lib.influence.interactions import half_normal
+from lib.influence.outcomes import cells, run_means
 from lib.influence.verdicts import Evidence
 
 
@@ -73,11 +76,11 @@ def strongest(table: pd.DataFrame) -> tuple[str, str]:
 
 def _influence(r: Report):
     a = r.analysis
-    cells = None if r.own else claims.cells(r.claims)
+    about = None if r.own else claims.cells(r.claims)
     rows = a.reliability[a.reliability["level"] == "type"]
     together = rows[rows["factor"] == ""]  # all categories
     share = float((together if len(together) else rows)["reliability"].median())
-    return effects.heat_map(a.effects, a.across, cells, a.settings.alpha, a.corrected, r.second, share)
+    return effects.heat_map(a.effects, a.across, about, a.settings.alpha, a.corrected, r.second, share)
 
 
 def _tasks(r: Report):
@@ -95,19 +98,19 @@ def _alone(r: Report):
     need("public" in a.study.factors, "only for designs with runs without public data: isolation and crossed")
     for public in (1, 0):
         with suppress(KitError):  # none with this level of the public data, or nothing to compare it with
-            parts.append(influence.alone(a.study, "type", public))
+            parts.append(alone(a.study, "type", public))
     need(bool(parts), "no run of one category alone has a reference to be compared with")
     return effects.alone_map(pd.concat(parts, ignore_index=True), a.settings.alpha, a.corrected)
 
 
 def _lattice(r: Report):
     task, factor = strongest(r.analysis.effects)
-    cells = influence.cells(r.analysis.study, task=task)
-    if "public" in cells:
-        cells = cells[cells["public"] == 1].drop(columns="public").reset_index(drop=True)
-    need(len(cells.columns) <= 8, "a lattice of more than four categories is too large to read")
+    shown = cells(r.analysis.study, task=task)
+    if "public" in shown:
+        shown = shown[shown["public"] == 1].drop(columns="public").reset_index(drop=True)
+    need(len(shown.columns) <= 8, "a lattice of more than four categories is too large to read")
     effect = r.level("task").query("task == @task and factor == @factor").iloc[0]
-    return structure.lattice(cells, factor, task, effect)
+    return structure.lattice(shown, factor, task, effect)
 
 
 def _counts(r: Report):
@@ -129,7 +132,7 @@ def _trade_off(r: Report):
     study = r.analysis.study
     need(len(set(study.types)) > 1, "a trade-off needs two task types")
     need(study.runs["subset"].nunique() > 3, "a trade-off needs four subsets or more")
-    return gains.trade_off(influence.run_means(study), r.level("type"))
+    return gains.trade_off(run_means(study), r.level("type"))
 
 
 def _interactions(r: Report):
@@ -141,8 +144,8 @@ def _interactions(r: Report):
 def _half_normal(r: Report):
     study = r.analysis.study
     need(len(study.factors) > 1, "a half-normal plot needs two categories or more")
-    parts = [influence.half_normal(study, type=kind).assign(type=kind) for kind in dict.fromkeys(study.types)]
-    parts.append(influence.half_normal(study).assign(type=tables.OVERALL))
+    parts = [half_normal(study, type=kind).assign(type=kind) for kind in dict.fromkeys(study.types)]
+    parts.append(half_normal(study).assign(type=tables.OVERALL))
     return structure.half_normal(pd.concat(parts, ignore_index=True), r.analysis.settings.alpha)
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 
 from lib.common.files import KitError
 from lib.common.numbers import minus
 from lib.figures.base import INK, WIDTH, category_name, palette, style
 from lib.figures.marks import line, mark, points
+from lib.influence.replication import slope
 
 KEYS = ["level", "task", "type", "factor"]
 COLUMNS = (*KEYS, "first", "first_se", "second", "second_se", "marked_first", "returned")
@@ -53,14 +53,14 @@ def merged(rows: pd.DataFrame, table: pd.DataFrame, overall: str) -> pd.DataFram
 
 
 def agreement(table: pd.DataFrame) -> dict[str, float]:
-    """How well two studies agree: correlation `r`, `slope` of the second on the first, marks, and what returned."""
+    """How well two studies agree: correlation `r`, `slope` of the second on the first (through zero), marks, and what returned."""
     both = table.dropna(subset=["first", "second"])
     same = np.sign(both["first"]) == np.sign(both["second"])
     enough = len(both) > 2 and both["first"].std() > 0 and both["second"].std() > 0
     return {
         "n": len(both),
         "r": float(both["first"].corr(both["second"])) if enough else np.nan,
-        "slope": float(np.polyfit(both["first"], both["second"], 1)[0]) if enough else np.nan,
+        "slope": slope(both) if enough else np.nan,
         "marked": int(both["marked_first"].sum()),
         "marked_same_sign": int((same & both["marked_first"]).sum()),
         "returned": int((both["returned"] & both["marked_first"]).sum()),
@@ -106,8 +106,8 @@ def _panel(ax, own: pd.DataFrame, shades: dict[str, str], words: str) -> None:
     ax.plot([-limit, limit], [-limit, limit], color=INK, linewidth=0.8, linestyle=":")
     told = agreement(own)
     if np.isfinite(told["slope"]):
-        look = {"scatter": False, "ci": None, "truncate": False, "color": INK, "line_kws": {"linewidth": 1.1}}
-        sns.regplot(own, x="first", y="second", ax=ax, **look)
+        end = limit * told["slope"]
+        ax.plot([-limit, limit], [-end, end], color=INK, linewidth=1.1)
     for strong, rows in own.groupby("marked_first"):
         colours = rows["factor"].map(shades)
         bars = {"elinewidth": 1.1, "alpha": 0.9} if strong else {"elinewidth": 0.5, "alpha": 0.22}

@@ -20,7 +20,7 @@ from lib.figures import replication as two
 from lib.figures.base import category_name, save
 from lib.figures.catalogue import DATA_FIGURES, FIGURES, Report
 from lib.influence import tables
-from lib.influence.analysis import Analysis, analyse, published
+from lib.influence.influence import Analysis, analyse, published
 from lib.params.params import InfluenceParams
 
 NOTEBOOK, DATA_NOTEBOOK = "notebooks/05_influence.ipynb", "notebooks/02_inspect.ipynb"

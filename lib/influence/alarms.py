@@ -1,8 +1,8 @@
 """False alarms: how often each test and each mark of the figures finds something in simulated studies without effects.
 
 Every kind of noise that is known to fool such studies, at two shapes: the classroom's and the paper's. The null belongs
-to the question: over runs, that these very datasets do not move; over datasets, that datasets of the kind do not move on
-average, whatever these ones do. ``table`` simulates, ``committed`` reads the table that is shipped with the kit.
+to the question: over runs, that these very datasets do not move; over datasets, that datasets of the kind do not move
+on average, whatever these ones do. ``table`` simulates, ``committed`` reads the table that is shipped with the kit.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from lib.common.bundled import DATA
 from lib.influence.across import variances
 from lib.influence.errors import main_effects
-from lib.influence.inference import adjust, t_test
 from lib.influence.interactions import block_f, contrast_signs, lenth_factors, pseudo_error
-from lib.influence.ols import fit
+from lib.influence.regression import t_test
 from lib.influence.simulate import FACTORS, Simulated, World, arrays
 
 COMMITTED = DATA / "reference" / "false_alarms.csv"
@@ -87,68 +87,62 @@ def committed() -> pd.DataFrame:
 
 
 def rates(made: Simulated, draws: str = "own", alpha: float = 0.05) -> dict[str, float]:
-    """Share of rejections of every test in TESTS over the simulated studies."""
+    """Share of rejections of every test in TESTS over the simulated studies; NaN where a design has no such test."""
     data, y = made.design(draws), made.y
-    studies = y.shape[1]
     kinds = np.array(made.types)
-    groups = [kinds == kind for kind in dict.fromkeys(made.types)]
-    means = np.stack([y[:, :, members].mean(axis=2) for members in [*groups, np.ones(len(kinds), bool)]], axis=2)
-    p_set, p_map = (_p(data, values).reshape(len(FACTORS), studies, -1) for values in (y, means))
-    p_cross = np.stack([_crossed_p(data, y[:, :, g]) for g in [*groups, np.ones(len(kinds), bool)]], axis=2)
-    star, cross = _any_mark(p_map), _any_mark(p_cross)
+    groups = [*(kinds == kind for kind in dict.fromkeys(made.types)), np.ones(len(kinds), bool)]  # the map's rows
+    means = np.stack([y[:, :, members].mean(axis=2) for members in groups], axis=2)
+    p_set, p_map = _p(data, y), _p(data, means)  # (factors, studies, outcomes)
+    p_cross = np.stack([variances(data, y[:, :, members]).p() for members in groups], axis=2)
+    p_pair, p_block, named = _beyond(data, means, alpha)
+    star, cross = _marks(p_map, alpha), _marks(p_cross, alpha)
     found = {
-        "t, one dataset": np.mean(p_set <= alpha),
-        "t, one type": np.mean(p_map[:, :, :-1] <= alpha),
-        "t, overall": np.mean(p_map[:, :, -1] <= alpha),
-        "* somewhere on the map": np.mean((star <= alpha).any(axis=(0, 2))),
-        "* somewhere in the forest": np.mean((_any_mark(p_set) <= alpha).any(axis=(0, 2))),
+        "t, one dataset": _share(p_set, alpha),
+        "t, one type": _share(p_map[:, :, :-1], alpha),
+        "t, overall": _share(p_map[:, :, -1], alpha),
+        "* somewhere on the map": star.any(axis=(0, 2)).mean(),
+        "* somewhere in the forest": _marks(p_set, alpha).any(axis=(0, 2)).mean(),
         "t, one type, crossed": _share(p_cross[:, :, :-1], alpha),
         "t, overall, crossed": _share(p_cross[:, :, -1], alpha),
-        "** somewhere on the map": np.mean(((star <= alpha) & (cross <= alpha)).any(axis=(0, 2))),
+        "** somewhere on the map": (star & cross).any(axis=(0, 2)).mean(),
+        "t, interaction": _share(p_pair, alpha),
+        "F, all interactions": _share(p_block, alpha),
+        "contrast named in the half-normal figure": named.mean(),
     }
-    return {name: float(rate) for name, rate in (found | _beyond(data, y, means, alpha)).items()}
+    return {name: float(rate) for name, rate in found.items()}
 
 
 def _p(data, values: np.ndarray) -> np.ndarray:
+    """p of every main effect, (factors, studies, outcomes)."""
     found = main_effects(data, values.reshape(len(values), -1))
-    return t_test(found.effect, found.se, found.df)[1]
+    return t_test(found.effect, found.se, found.df)[1].reshape(-1, *values.shape[1:])
 
 
-def _crossed_p(data, y: np.ndarray) -> np.ndarray:
-    """p over runs and datasets of the mean over the last axis: (factors, studies)."""
-    parts = variances(data, y)
-    return parts.p(parts.effect.mean(axis=-1))
-
-
-def _any_mark(p: np.ndarray) -> np.ndarray:
-    """Benjamini-Hochberg within each study of (factors, studies, m)."""
-    return np.stack([adjust(p[:, study]) for study in range(p.shape[1])], axis=1)
+def _marks(p: np.ndarray, alpha: float) -> np.ndarray:
+    """What Benjamini-Hochberg marks within each study of (factors, studies, outcomes); an outcome may have no p."""
+    tested = ~np.isnan(p).any(axis=(0, 1))
+    marks = np.zeros(p.shape, bool)
+    if tested.any():
+        family = np.moveaxis(p[:, :, tested], 1, 0)
+        adjusted = stats.false_discovery_control(family.reshape(len(family), -1), axis=1).reshape(family.shape)
+        marks[:, :, tested] = np.moveaxis(adjusted <= alpha, 0, 1)
+    return marks
 
 
 def _share(p: np.ndarray, alpha: float) -> float:
-    return float(np.mean(p[~np.isnan(p)] <= alpha)) if np.isfinite(p).any() else float("nan")
+    """Share of the tests with a p that reject."""
+    return np.mean(p[~np.isnan(p)] <= alpha) if np.isfinite(p).any() else np.nan
 
 
-def _beyond(data, y: np.ndarray, means: np.ndarray, alpha: float) -> dict[str, float]:
-    """Interactions, their F, and Lenth's simultaneous margin on the panels of the half-normal figure."""
-    from scipy import stats
-
-    from lib.influence.errors import design
-
-    runs = len(y)
-    x, names = design(data, "two_way")
-    result = fit(x, names, means.reshape(runs, -1))
-    rows = result.rows([name for name in names if ":" in name])
-    p = t_test(result.beta[rows], result.se[rows], result.df)[1]
-    f, num, den, _, _ = block_f(data, means.reshape(runs, -1))
+def _beyond(data, means: np.ndarray, alpha: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """p of interactions, p of their F, and where Lenth's simultaneous margin names a contrast (per study)."""
+    runs = len(means)
+    f, num, den, _, large = block_f(data, means.reshape(runs, -1))
+    rows = large.rows([name for name in large.names if ":" in name])
+    p = t_test(large.beta[rows], large.se[rows], large.df)[1]
     signs = contrast_signs(len(FACTORS), 2 if data.draws == "shared" else 1)
     code = (data.x @ (2 ** np.arange(len(FACTORS)))).astype(int)
     contrasts = np.tensordot(signs[:, code] * 2 / runs, means, 1)  # (terms, studies, panels)
     size = np.abs(np.moveaxis(contrasts, 0, -1))
     bar = lenth_factors(len(signs), alpha / means.shape[2])[1] * pseudo_error(size)  # as the figure does
-    named = (size.max(axis=-1) > bar).any(axis=1)
-    return {
-        "t, interaction": np.mean(p <= alpha),
-        "F, all interactions": np.mean(stats.f.sf(f, num, den) <= alpha),
-        "contrast named in the half-normal figure": np.mean(named),
-    }
+    return p, stats.f.sf(f, num, den), (size.max(axis=-1) > bar).any(axis=1)

@@ -15,26 +15,13 @@ CLAIMS = DATA / "claims.yaml"
 RULES = {
     rule.__name__: rule
     for rule in (
-        verdicts.effect,
-        verdicts.no_improvement,
-        verdicts.tasks_improving,
-        verdicts.sparse_effects,
-        verdicts.trade_off,
-        verdicts.interaction_with,
-        gain_verdicts.concentrated_gain,
-        gain_verdicts.average_gain,
-        gain_verdicts.generator_parity,
-        gain_verdicts.cost_ratio,
-        gain_verdicts.published_gain,
+        *(verdicts.effect, verdicts.no_improvement, verdicts.tasks_improving, verdicts.sparse_effects),
+        *(verdicts.trade_off, verdicts.interaction_with, gain_verdicts.concentrated_gain, gain_verdicts.average_gain),
+        *(gain_verdicts.generator_parity, gain_verdicts.cost_ratio, gain_verdicts.published_gain),
     )
 }
-ONE_STUDY = {
-    "interaction_with",
-    "generator_parity",
-    "cost_ratio",
-    "published_gain",
-    "concentrated_gain",
-}  # no second view
+# rules that take no second view: the second study is not asked again
+ONE_STUDY = {"interaction_with", "generator_parity", "cost_ratio", "published_gain", "concentrated_gain"}
 _KEYS = {"id", "claim", "source", "published", "test"}
 
 
@@ -47,16 +34,11 @@ def load(path: str | Path = CLAIMS) -> list[dict]:
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise KitError(f"{path} holds no list of claims ({error}); mend it or restore it from git") from None
     for claim in claims:
-        if set(claim) != _KEYS:
-            wrong = sorted(set(claim) ^ _KEYS)[0]
-            raise KitError(
-                f"claim {claim.get('id', claim)!r} in {path} must have {', '.join(sorted(_KEYS))}; see {wrong!r}"
-            )
-        if claim["test"].get("kind") not in RULES:
-            raise KitError(
-                f"claim {claim['id']!r} has the unknown test {claim['test'].get('kind')!r}; "
-                f"the tests are {', '.join(RULES)}"
-            )
+        if wrong := sorted(set(claim) ^ _KEYS):
+            keys = ", ".join(sorted(_KEYS))
+            raise KitError(f"claim {claim.get('id', claim)!r} in {path} must have {keys}; see {wrong[0]!r}")
+        if (kind := claim["test"].get("kind")) not in RULES:
+            raise KitError(f"claim {claim['id']!r} has the unknown test {kind!r}; the tests are {', '.join(RULES)}")
     return claims
 
 
@@ -64,23 +46,14 @@ def evaluate(evidence: Evidence, claims: list[dict] | None = None) -> pd.DataFra
     """Return one row per claim: id, claim, verdict, numbers, published, source, test (its kind), rule (in words)."""
     rows = []
     for claim in load() if claims is None else claims:
-        rule = RULES[claim["test"]["kind"]]
+        kind = claim["test"]["kind"]
         try:
             verdict = judge(evidence, claim["test"])
         except KeyError as error:
             raise KitError(f"claim {claim['id']!r}: its test lacks {error}; see lib/data/claims.yaml") from None
-        rows.append(
-            {
-                "id": claim["id"],
-                "claim": claim["claim"],
-                "verdict": verdict.verdict,
-                "numbers": verdict.numbers,
-                "published": claim["published"],
-                "source": claim["source"],
-                "test": claim["test"]["kind"],
-                "rule": rule.__doc__.strip().split("\n")[0],
-            }
-        )
+        row = {"id": claim["id"], "claim": claim["claim"], "verdict": verdict.verdict, "numbers": verdict.numbers}
+        row |= {"published": claim["published"], "source": claim["source"], "test": kind}
+        rows.append(row | {"rule": " ".join(RULES[kind].__doc__.split("\n\n")[0].split())})
     return pd.DataFrame(rows)
 
 
@@ -94,15 +67,7 @@ def judge(evidence: Evidence, test: dict) -> Verdict:
 
 def cells(judged: pd.DataFrame, claims: list[dict] | None = None) -> pd.DataFrame:
     """Return the heat map's cells that a claim is about: factor, type, published, verdict."""
-    verdict = judged.set_index("id")["verdict"]
-    rows = [
-        {
-            "factor": claim["test"]["factor"],
-            "type": claim["test"]["type"],
-            "published": claim["published"],
-            "verdict": verdict[claim["id"]],
-        }
-        for claim in (load() if claims is None else claims)
-        if claim["test"]["kind"] == "effect"
-    ]
-    return pd.DataFrame(rows, columns=["factor", "type", "published", "verdict"])
+    verdict, columns = judged.set_index("id")["verdict"], ["factor", "type", "published", "verdict"]
+    about = [claim for claim in (load() if claims is None else claims) if claim["test"]["kind"] == "effect"]
+    rows = [(c["test"]["factor"], c["test"]["type"], c["published"], verdict[c["id"]]) for c in about]
+    return pd.DataFrame(rows, columns=columns)

@@ -1,9 +1,9 @@
 """Main effects of the categories, per task, per type and overall, with errors across runs (paper, section 3).
 
 The question here is "would these very datasets move again, if the models were trained again?": every number is one
-regression of a task's scores (or of a mean over tasks, taken per run first) on the categories, and its error comes
-from the runs (``lib.influence.errors``). Whether other datasets of the same kind would move is another question with another error:
-``lib.influence.across``. All effects are in points (score x 100).
+regression of a task's scores (or of a mean over tasks, taken per run first) on the categories, and its error comes from
+the runs (``lib.influence.errors``). Whether other datasets of the same kind would move is another question with another
+error: ``lib.influence.across``. All effects are in points (score x 100).
 """
 
 from __future__ import annotations
@@ -15,116 +15,96 @@ import pandas as pd
 
 from lib.common.files import KitError
 from lib.influence.errors import MainEffects, main_effects, shared_note
-from lib.influence.inference import adjust, margin, t_test
-from lib.influence.ols import TERMS, TINY
 from lib.influence.outcomes import LEVELS, cell_means, outcomes
+from lib.influence.regression import TERMS, TINY, adjust, margin, t_test
 from lib.influence.reliability import with_shrinkage
 from lib.influence.scores import Study, study
 
 NORMALIZATIONS = {
-    "z": "scores z-scored over the subsets (means of their seeds), then mean present minus mean absent (between -2 and 2)",
+    "z": "scores z-scored over the subsets (means of their seeds), then mean present minus mean absent "
+    "(between -2 and 2)",
     "std": "standardised regression coefficient (between -1 and 1)",
     "t": "effect divided by its standard error across runs",
 }
 FEW = 6  # runs that a note names one by one
-STATUS = {
-    "ok": "estimated, with an error",
-    "constant": "the score never varies; effect 0, no p",
-    "exact fit": "no residual; p is 0 for an effect and 1 for none",
-    "no error": "too few runs (or, with shared draws, seeds) for a standard error",
-    "lost": "these runs do not determine the effect (see the notes)",
+STATUS_NOTES = {
+    "constant": "has the same score in every run: effect 0, no test, not part of the family",
+    "exact fit": "is explained without residual: its p is 0 or 1 by convention",
+    "no error": "has too few runs, or seeds, for an error: effects without standard error",
 }
 
 
 def effects(
-    scores,
-    factors=None,
-    level: str = "task",
-    normalize: str | None = "z",
-    terms: str = "main",
-    alpha: float = 0.05,
-    draws=None,
-    nan: str = "refuse",
+    scores, level: str = "task", normalize: str | None = "z", terms: str = "main", alpha: float = 0.05, draws=None
 ) -> pd.DataFrame:
     """Return one row per task x category (``level="type"``: per type x category; ``"overall"``; ``"all"``: all three).
 
-    ``scores``: a tidy table, a CSV file or a ``Study`` (see ``lib.influence.scores``); rows of subset ``base`` are ignored.
-    Columns: ``level, task, type, factor``; ``effect`` (points: mean present minus mean absent), ``se, t, df, p`` and
-    ``ci_low, ci_high`` across runs; ``p_bh`` and ``p_holm`` (of ``p``) over all rows of the level (types and overall are
-    one family where both are asked for: one map shows them); ``normalized`` and which ``normalization`` (``z``,
-    ``std`` or ``t``, see NORMALIZATIONS); ``n`` runs, ``n_tasks``, ``status`` (see STATUS), and ``reliability, shrunk``
-    (see ``lib.influence.reliability``).
+    ``scores``: a tidy table, a CSV file or a ``Study`` (see ``lib.influence.scores``); rows of subset ``base`` are
+    ignored. Columns: ``level, task, type, factor``; ``effect`` (points: mean present minus mean absent) with ``se, t,
+    df, p`` and ``ci_low, ci_high`` across runs; ``p_bh`` and ``p_holm`` (of ``p``) over all rows of the level (types
+    and overall are one family where both are asked for: one map shows them); ``normalized`` and which
+    ``normalization`` (see NORMALIZATIONS); ``n`` runs, ``n_tasks``; ``status``: ``ok``, one of STATUS_NOTES, or
+    ``lost`` (these runs do not determine the effect); ``reliability, shrunk`` (see ``with_shrinkage``).
 
     ``terms="two_way"`` or ``"saturated"`` takes interactions out of the error. ``draws`` (subset, seed, task, draw,
     score) adds ``se_draw``, the part of the error that comes from mteb's own random draws. ``attrs["notes"]`` holds
     sentences to show beside the numbers. Raises KitError for a table that cannot be used.
     """
-    _check(normalize, terms, alpha)
-    data = study(scores, factors, nan)
-    wanted = LEVELS if level == "all" else (level,)
-    parts = [_level(data, one, normalize, terms, alpha) for one in wanted]
-    notes = list(
-        dict.fromkeys([*data.notes, *shared_note(data), *design_notes(data), *(n for _, own in parts for n in own)])
-    )
-    table = with_shrinkage(_corrected(pd.concat([part for part, _ in parts], ignore_index=True)))
-    if draws is not None:
-        from lib.influence.noise import draw_errors
-
-        table = table.merge(draw_errors(data, draws)[["task", "factor", "se_draw"]], on=["task", "factor"], how="left")
-    table.attrs = {
-        "notes": notes,
-        "alpha": alpha,
-        "terms": terms,
-        "unit": "points",
-        "normalization": NORMALIZATIONS.get(normalize, "none"),
-    }
-    return table
-
-
-def _check(normalize: str | None, terms: str, alpha: float) -> None:
-    """Raise KitError for a choice that does not exist."""
     if normalize is not None and normalize not in NORMALIZATIONS:
         raise KitError(f"normalize={normalize!r} is not known; say {', '.join(NORMALIZATIONS)} or None")
     if terms not in TERMS:
         raise KitError(f"terms={terms!r} is not known; say {', '.join(TERMS)}")
     if not 0 < alpha < 1:
         raise KitError(f"alpha={alpha!r} must lie between 0 and 1")
-
-
-def _corrected(table: pd.DataFrame) -> pd.DataFrame:
-    """Insert ``p_bh`` and ``p_holm``: tasks are one family, types and overall (drawn in one map) another."""
-    family = table["level"] == "task"
+    data = study(scores)
+    parts = [_level(data, one, normalize, terms, alpha) for one in (LEVELS if level == "all" else (level,))]
+    table = pd.concat([part for part, _ in parts], ignore_index=True)
+    family = table["level"] == "task"  # tasks are one family, types and overall (drawn in one map) another
     for name, method in (("p_bh", "fdr_bh"), ("p_holm", "holm")):
-        values = table["p"].groupby(family).transform(lambda p, method=method: adjust(p, method))
-        table.insert(table.columns.get_loc("ci_low"), name, values)
+        adjusted = table["p"].groupby(family).transform(lambda p, method=method: adjust(p, method))
+        table.insert(table.columns.get_loc("ci_low"), name, adjusted)
+    table = with_shrinkage(table)
+    if draws is not None:
+        from lib.influence.power import draw_errors
+
+        table = table.merge(draw_errors(data, draws)[["task", "factor", "se_draw"]], on=["task", "factor"], how="left")
+    notes = [*data.notes, *shared_note(data), *_design_notes(data), *(note for _, own in parts for note in own)]
+    table.attrs = {"notes": list(dict.fromkeys(notes)), "alpha": alpha, "terms": terms, "unit": "points",
+                   "normalization": NORMALIZATIONS.get(normalize, "none")}  # fmt: skip
     return table
 
 
-def _level(data: Study, level: str, normalize, terms: str, alpha: float):
+def _level(data: Study, level: str, normalize, terms: str, alpha: float) -> tuple[pd.DataFrame, list[str]]:
     """The effects of one level, and its notes."""
     out = outcomes(data, level)
     found = main_effects(data, out.y, terms)
-    effect, se = found.effect, found.se  # (factors, m)
-    status = _status(out.y, effect, found)
-    effect = np.where(status == "constant", 0.0, effect)
-    t, p = t_test(np.where(_rounding(effect, out.y), 0.0, effect), se, found.df)
+    status = _status(out.y, found)
+    effect = np.where(status == "constant", 0.0, found.effect)  # (factors, m)
+    rounding = np.abs(effect) <= TINY * np.abs(np.nan_to_num(out.y)).max(axis=0)
+    t, p = t_test(np.where(rounding, 0.0, effect), found.se, found.df)
     t, p = (np.where(status == "constant", np.nan, v) for v in (t, p))
-    half = margin(se, found.df, alpha)
-    columns = {
-        "effect": effect,
-        "se": se,
-        "t": t,
-        "df": np.broadcast_to(found.df, effect.shape),
-        "p": p,
-        "ci_low": effect - half,
-        "ci_high": effect + half,
-        "normalized": normalized(normalize, data, out.y, effect, t),
-        "n": np.broadcast_to(found.n, effect.shape),
-        "status": status,
-    }
-    table = _long(out.names, data.factors, columns)
-    table.insert(table.columns.get_loc("n"), "normalization", normalize or "")
-    return table, [*out.notes, *(f"{text}." for text in found.lost), *_status_notes(table, out.names)]
+    half = margin(found.se, found.df, alpha)
+    columns = {"effect": effect, "se": found.se, "t": t, "df": found.df, "p": p}
+    columns |= {"ci_low": effect - half, "ci_high": effect + half}
+    columns |= {"normalized": normalized(normalize, data, out.y, effect, t), "normalization": np.array(normalize or "")}
+    columns |= {"n": found.n, "n_tasks": out.names["n_tasks"].to_numpy(), "status": status}
+    table = out.rows(data.factors, "factor", columns)
+    notes = [*out.notes, *(f"{text}." for text in found.lost)]
+    for word, text in STATUS_NOTES.items():
+        hit = table.loc[table["status"] == word, ["task", "type"]].drop_duplicates()
+        if len(hit):
+            first = hit.iloc[0]["task"] or hit.iloc[0]["type"] or "overall"
+            notes.append(f"{first}{f' (and {len(hit) - 1} more)' if len(hit) > 1 else ''} {text}.")
+    return table, notes
+
+
+def _status(y: np.ndarray, found: MainEffects) -> np.ndarray:
+    """One word per effect, (factors, m)."""
+    filled = np.where(np.isnan(y).all(axis=0), 0.0, y)
+    spread = np.nanmax(filled, axis=0) - np.nanmin(filled, axis=0)
+    constant = spread <= TINY * np.nanmax(np.abs(filled), axis=0)
+    columns = np.select([found.df <= 0, constant, found.rss == 0], ["no error", "constant", "exact fit"], "ok")
+    return np.where(np.isnan(found.effect), "lost", columns)
 
 
 def normalized(kind: str | None, data: Study, y: np.ndarray, effect: np.ndarray, t: np.ndarray) -> np.ndarray:
@@ -149,55 +129,15 @@ def normalized(kind: str | None, data: Study, y: np.ndarray, effect: np.ndarray,
     return effect * scale
 
 
-def _rounding(effect: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.abs(effect) <= TINY * np.nanmax(np.abs(np.nan_to_num(y)), axis=0)
-
-
-def _status(y: np.ndarray, effect: np.ndarray, result: MainEffects) -> np.ndarray:
-    """One word per effect, (factors, m)."""
-    empty = np.isnan(y).all(axis=0)
-    filled = np.where(empty, 0.0, y)
-    spread = np.nanmax(filled, axis=0) - np.nanmin(filled, axis=0)
-    constant = spread <= TINY * np.nanmax(np.abs(filled), axis=0)
-    columns = np.select([result.df <= 0, constant, result.rss == 0], ["no error", "constant", "exact fit"], "ok")
-    return np.where(np.isnan(effect), "lost", columns)
-
-
-def _status_notes(table: pd.DataFrame, names: pd.DataFrame) -> list[str]:
-    said = {
-        "constant": "has the same score in every run: effect 0, no test, not part of the family",
-        "exact fit": "is explained without residual: its p is 0 or 1 by convention",
-        "no error": "has too few runs, or seeds, for an error: effects without standard error",
-    }
-    notes = []
-    for word, text in said.items():
-        hit = table.loc[table["status"] == word, ["task", "type"]].drop_duplicates()
-        if len(hit):
-            first = hit.iloc[0]["task"] or hit.iloc[0]["type"] or "overall"
-            notes.append(f"{first}{f' (and {len(hit) - 1} more)' if len(hit) > 1 else ''} {text}.")
-    return notes
-
-
-def _long(names: pd.DataFrame, factors, columns: dict[str, np.ndarray]) -> pd.DataFrame:
-    """Stack (factors, m) arrays into rows: outcome after outcome, the factors in order within each."""
-    k, m = len(factors), len(names)
-    table = names.loc[names.index.repeat(k), ["level", "task", "type"]].reset_index(drop=True)
-    table["factor"] = list(factors) * m
-    for name, values in columns.items():
-        table[name] = np.asarray(values).T.ravel()
-    table["n_tasks"] = names["n_tasks"].repeat(k).to_numpy()
-    table["status"] = table.pop("status")
-    return table
-
-
-def design_notes(data: Study) -> list[str]:
+def _design_notes(data: Study) -> list[str]:
     """Say what is incomplete or unbalanced about the runs, and what follows from it."""
-    cells = data.runs.groupby(list(data.factors), sort=False)["seed"].nunique()
+    names = list(data.factors)
+    cells = data.runs.groupby(names, sort=False)["seed"].nunique()
     notes = []
-    possible = 2 ** len(data.factors)
+    possible = 2 ** len(names)
     if len(cells) < possible:
         notes.append(
-            f"{len(cells)} of the {possible} combinations of {', '.join(data.factors)} were run: effects are "
+            f"{len(cells)} of the {possible} combinations of {', '.join(names)} were run: effects are "
             "regression estimates adjusted for the other categories, not plain mean differences."
         )
     if cells.min() < cells.max():
@@ -205,19 +145,66 @@ def design_notes(data: Study) -> list[str]:
             f"Between {cells.min()} and {cells.max()} seeds per subset: subsets with more seeds weigh more, "
             "and effects are regression estimates, not plain mean differences."
         )
-    if 0 < possible * data.runs["seed"].nunique() - int(cells.sum()) <= FEW:
-        absent = _absent(data)
+    seeds = data.runs["seed"].unique()
+    if 0 < possible * len(seeds) - int(cells.sum()) <= FEW:
+        have = set(data.runs[[*names, "seed"]].itertuples(index=False, name=None))
+        wanted = ((*levels, seed) for levels in product((0, 1), repeat=len(names)) for seed in seeds)
+        absent = [
+            f"{'+'.join(name for name, on in zip(names, row[:-1], strict=True) if on) or 'none'} seed {row[-1]}"
+            for row in wanted
+            if row not in have
+        ]
         notes.append(f"Of a complete design only {', '.join(absent)} {'is' if len(absent) == 1 else 'are'} missing.")
     return notes
 
 
-def _absent(data: Study) -> list[str]:
-    """Name the runs that a complete factorial with these seeds has and the table has not."""
-    names = list(data.factors)
-    have = set(data.runs[[*names, "seed"]].itertuples(index=False, name=None))
-    wanted = ((*levels, seed) for levels in product((0, 1), repeat=len(names)) for seed in data.runs["seed"].unique())
-    return [
-        f"{'+'.join(name for name, on in zip(names, row[:-1], strict=True) if on) or 'none'} seed {row[-1]}"
-        for row in wanted
-        if row not in have
-    ]
+def alone(scores, level: str = "task", public: int = 1) -> pd.DataFrame:
+    """Return what each category does by itself, one row per task (or type) x category: the isolation design.
+
+    ``effect`` is the mean of the runs trained on that category alone minus their reference: the runs on public data
+    only (``public=1``), or the untrained base model, taken as fixed (``public=0``; its rows must be in the table).
+    Columns: ``level, task, type, factor, public, effect, se, t, df, p, p_bh, p_holm, n_alone, n_reference``. The error
+    is pooled over these groups of runs and needs two seeds somewhere. Works on any design that holds such runs.
+    """
+    data = study(scores)
+    out = outcomes(data, level)
+    names = [name for name in data.factors if name != "public"]
+    on = data.runs["public"].to_numpy() == public if "public" in data.factors else np.full(len(data.runs), public == 1)
+    count = data.runs[names].sum(axis=1).to_numpy()
+    groups = {name: out.y[on & (count == 1) & (data.runs[name].to_numpy() == 1)] for name in names}
+    groups = {name: y for name, y in groups.items() if len(y)}
+    own = out.y[on & (count == 0)] if public else out.y[:0]
+    if public and not len(own):
+        raise KitError("no run on public data alone to compare with; train the subset 'none' first")
+    if not public and not data.base:
+        raise KitError("no rows of the untrained base model to compare with; add them with subset 'base'")
+    if not groups:
+        raise KitError(
+            f"no run was trained on one category alone with public={public}; train the isolation design first"
+        )
+    with np.errstate(all="ignore"):
+        reference = np.nanmean(own, axis=0) if public else _base(data, out)
+        pools = [*groups.values(), *([own] if public else [])]  # the trained reference is a group like the others
+        df = sum(np.maximum((~np.isnan(y)).sum(axis=0) - 1, 0) for y in pools)
+        squares = sum(np.nansum((y - np.nanmean(y, axis=0)) ** 2, axis=0) for y in pools)
+        variance = np.where(df > 0, squares / df, np.nan)
+        n_alone = np.array([(~np.isnan(y)).sum(axis=0) for y in groups.values()])
+        n_reference = (~np.isnan(own)).sum(axis=0)
+        effect = np.array([np.nanmean(y, axis=0) for y in groups.values()]) - reference
+        se = np.sqrt(variance * (1 / n_alone + np.where(n_reference > 0, 1 / n_reference, 0)))
+    t, p = t_test(effect, se, df)
+    columns = {"public": np.array(public), "effect": effect, "se": se, "t": t, "df": df, "p": p}
+    table = out.rows(groups, "factor", columns | {"n_alone": n_alone, "n_reference": n_reference})
+    table.insert(table.columns.get_loc("n_alone"), "p_bh", adjust(table["p"], "fdr_bh"))
+    table.insert(table.columns.get_loc("n_alone"), "p_holm", adjust(table["p"], "holm"))
+    silent = ["One seed per subset: differences without error; train a second seed."] if not (df > 0).any() else []
+    table.attrs = {"notes": [*data.notes, *out.notes, *silent], "unit": "points"}
+    return table
+
+
+def _base(data: Study, out) -> np.ndarray:
+    """The untrained model's score per outcome, (m,), in points."""
+    base = 100 * np.array([data.base.get(task, np.nan) for task in data.tasks])
+    if (out.names["level"] == "task").all():
+        return base
+    return np.array([base[[name in ("", kind) for kind in data.types]].mean() for name in out.names["type"]])

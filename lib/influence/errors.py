@@ -11,15 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
-from lib.influence.ols import TINY, fit, model_matrix
-from lib.influence.scores import Study
-from lib.influence.sharing import common_seeds
-
-SHARED = (
-    "All subsets of a seed share their draws: the error is that of category by seed, with {df} degree{s} of freedom. "
-    "{power}"
-)
+from lib.common.files import KitError
+from lib.influence.factors import common_seeds
+from lib.influence.outcomes import one
+from lib.influence.regression import OLS, TERMS, TINY, fit, model_matrix
+from lib.influence.scores import Study, study
 
 
 @dataclass(frozen=True)
@@ -45,47 +43,35 @@ def design(data: Study, terms: str = "main", rows=slice(None)) -> tuple[np.ndarr
     runs = data.runs[rows]
     if not common_seeds(runs):
         return x, names
-    seeds = runs["seed"].to_numpy()
-    level = (seeds[:, None] == np.unique(seeds)[1:]).astype(float)
+    later = np.unique(runs["seed"])[1:]
+    level = (runs["seed"].to_numpy()[:, None] == later).astype(float)
     level -= level.mean(axis=0)
-    blocks, said = [level], [f"seed {seed}" for seed in np.unique(seeds)[1:]]
+    blocks, said = [level], [f"seed {seed}" for seed in later]
     if data.draws == "shared" and terms != "main":
-        main = x[:, 1 : 1 + len(data.factors)]
-        blocks += [level * main[:, [i]] for i in range(main.shape[1])]
-        said += [f"{name} in seed {seed}" for name in data.factors for seed in np.unique(seeds)[1:]]
+        blocks += [level * x[:, [1 + i]] for i in range(len(data.factors))]
+        said += [f"{name} in seed {seed}" for name in data.factors for seed in later]
     return np.column_stack([x, *blocks]), (*names, *said)
 
 
 def main_effects(data: Study, y: np.ndarray, terms: str = "main") -> MainEffects:
     """Return the main effects on every column of ``y`` (runs, m; points) with their error across runs."""
-    x, names = design(data, terms)
-    result = fit(x, names, y)
-    rows = result.rows(data.factors)
-    whole = MainEffects(result.beta[rows], result.se[rows], result.df, result.n, result.rss, result.lost, None)
+    whole = fit(*design(data, terms), y)
+    rows = whole.rows(data.factors)
     if data.draws != "shared":
-        return whole
+        return MainEffects(whole.beta[rows], whole.se[rows], whole.df, whole.n, whole.rss, whole.lost, None)
     seeds = data.runs["seed"].to_numpy()
-    by_seed = np.array([_one_seed(data, y, seeds == seed, terms) for seed in np.unique(seeds)])
-    count = (~np.isnan(by_seed)).all(axis=1).sum(axis=0)  # (m,) seeds that determine every category
+    each = [fit(*model_matrix(data.x[seeds == s], data.factors, terms), y[seeds == s]) for s in np.unique(seeds)]
+    by_seed = np.array([found.beta[rows] for found in each])
+    # a seed whose runs do not determine every category of an outcome takes no part in it
+    by_seed = np.where(np.isnan(by_seed).any(axis=1, keepdims=True), np.nan, by_seed)
+    count = (~np.isnan(by_seed)).all(axis=1).sum(axis=0)  # (m,)
     with np.errstate(invalid="ignore", divide="ignore"):
-        se = np.where(count > 1, _sd(by_seed, count) / np.sqrt(count), np.nan)
-        mean = np.where(count > 0, np.nansum(by_seed, axis=0) / count, whole.effect)
+        mean = np.nansum(by_seed, axis=0) / count
+        sd = np.sqrt(np.nansum((by_seed - mean) ** 2, axis=0) / (count - 1))
+        se = np.where(count > 1, sd / np.sqrt(count), np.nan)
+    mean = np.where(count > 0, mean, whole.beta[rows])
     flat = np.where((se <= TINY * np.nanmax(np.abs(y), initial=0.0)).all(axis=0), 0.0, 1.0)
     return MainEffects(mean, se, np.maximum(count - 1, 0), whole.n, flat, whole.lost, by_seed)
-
-
-def _one_seed(data: Study, y: np.ndarray, rows: np.ndarray, terms: str) -> np.ndarray:
-    """Effects (factors, m) of one seed's runs alone; NaN for an outcome where they do not determine all of them."""
-    x, names = model_matrix(data.x[rows], data.factors, terms)
-    result = fit(x, names, y[rows])
-    beta = result.beta[result.rows(data.factors)]
-    return np.where(np.isnan(beta).any(axis=0), np.nan, beta)
-
-
-def _sd(by_seed: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Standard deviation over the seeds that have an effect."""
-    mean = np.nansum(by_seed, axis=0) / count
-    return np.sqrt(np.nansum((by_seed - mean) ** 2, axis=0) / (count - 1))
 
 
 def combined(data: Study, y: np.ndarray, weights: np.ndarray) -> tuple[float, float, float]:
@@ -104,16 +90,35 @@ def combined(data: Study, y: np.ndarray, weights: np.ndarray) -> tuple[float, fl
     return float(each.effect[own, own].sum()), float(np.sqrt((each.se[own, own] ** 2).sum())), float(each.df.min())
 
 
+def regression(scores, task: str | None = None, type: str | None = None, terms: str = "main"):
+    """Return statsmodels' OLS result for one task, one type's mean, or the overall mean (points, centred factors).
+
+    Print ``regression(...).summary()`` to see everything. Raises KitError when the runs do not determine the terms. Its
+    errors are those of ``effects`` where every run drew its own batches.
+    """
+    data = study(scores)
+    if terms not in TERMS:
+        raise KitError(f"terms={terms!r} is not known; say {', '.join(TERMS)}")
+    y = one(data, task, type)[:, 0]
+    have = ~np.isnan(y)
+    x, names = design(data, terms, have)
+    if np.linalg.matrix_rank(x) < x.shape[1]:
+        raise KitError(
+            f"{have.sum()} runs do not determine the {x.shape[1]} terms of terms={terms!r}; "
+            "score more runs or ask for fewer terms (effects() says which are lost)"
+        )
+    return OLS(pd.Series(y[have], name="score"), pd.DataFrame(x, columns=list(names))).fit()
+
+
 def shared_note(data: Study) -> list[str]:
     """The sentence that every table of a study with shared draws carries."""
     if data.draws != "shared":
         return []
     df = data.runs["seed"].nunique() - 1
-    power = (
-        "One seed gives no error at all: train more."
-        if df == 0
-        else "So few seeds can hardly show anything: let every run draw its own batches instead."
-        if df < 4
-        else "Only more seeds make it smaller."
-    )
-    return [SHARED.format(df=df, s="" if df == 1 else "s", power=power)]
+    power = "Only more seeds make it smaller."
+    if df == 0:
+        power = "One seed gives no error at all: train more."
+    elif df < 4:
+        power = "So few seeds can hardly show anything: let every run draw its own batches instead."
+    degrees = f"{df} degree{'' if df == 1 else 's'} of freedom"
+    return [f"All subsets of a seed share their draws: the error is that of category by seed, with {degrees}. {power}"]

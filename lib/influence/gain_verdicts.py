@@ -11,10 +11,10 @@ import pandas as pd
 from lib.common.design import BASE
 from lib.common.numbers import minus
 from lib.influence import tables
-from lib.influence.analysis import Analysis
 from lib.influence.errors import combined, main_effects
-from lib.influence.inference import margin, t_test
+from lib.influence.influence import Analysis
 from lib.influence.outcomes import outcomes
+from lib.influence.regression import margin, t_test
 from lib.influence.scores import Study
 from lib.influence.verdicts import CONTRADICTED, NOISE, ONCE, OPPOSED, REPRODUCED, UNTESTABLE, Evidence, Verdict, shown
 
@@ -36,19 +36,13 @@ def concentrated_gain(evidence: Evidence, test: dict) -> Verdict:
         found = _carried(a.study, _gains(evidence.replication, a.study, "second"), k, test["share"], a.settings.alpha)
         verdict = {ONCE: REPRODUCED, OPPOSED: CONTRADICTED}.get(found.verdict, found.verdict)
         return Verdict(verdict, f"{found.numbers} when ranked by the second study")
-    halves = _halves(a.study)
+    halves = [a.study.only(a.study.parity == half) for half in sorted(set(a.study.parity))]
     if len(halves) < 2:
         return Verdict(UNTESTABLE, "one seed and no second study: the same luck would rank the datasets and be counted")
-    found = [
-        _carried(
-            count,
-            main_effects(rank, 100 * rank.y).effect[_categories(rank)].sum(axis=0),
-            k,
-            test["share"],
-            a.settings.alpha,
-        )
-        for rank, count in (halves, halves[::-1])
-    ]
+    found = []
+    for rank, count in (halves, halves[::-1]):
+        gains = main_effects(rank, 100 * rank.y).effect[_categories(rank)].sum(axis=0)
+        found.append(_carried(count, gains, k, test["share"], a.settings.alpha))
     verdict = found[0].verdict if found[0].verdict == found[1].verdict else NOISE
     return Verdict(verdict, f"{found[0].numbers} and {found[1].numbers.split()[5]} when ranked by the other seeds")
 
@@ -61,10 +55,8 @@ def _carried(data: Study, ranks: np.ndarray, k: int, share: float, alpha: float)
     part, whole = (combined(data, 100 * data.y, on * weight)[0] for weight in (1.0 * top, np.ones(len(top))))
     p = float(t_test(excess, se, df)[1])
     carried = f"{part / whole:.0%}" if whole > 0 else "nothing"
-    return Verdict(
-        shown(1, excess, p, alpha),
-        f"the top {k} datasets carry {carried} of the net gain (p {p:.2g} against {share:.0%})",
-    )
+    text = f"the top {k} datasets carry {carried} of the net gain (p {p:.2g} against {share:.0%})"
+    return Verdict(shown(1, excess, p, alpha), text)
 
 
 def _categories(data: Study) -> np.ndarray:
@@ -78,26 +70,13 @@ def _gains(replication: pd.DataFrame, data: Study, column: str) -> np.ndarray:
     return rows.groupby("task")[column].sum(min_count=1).reindex(list(data.tasks)).to_numpy()
 
 
-def _halves(data: Study) -> list[Study]:
-    """The study's even and odd seeds as two studies; one element with one seed."""
-    place = np.searchsorted(np.unique(data.runs["seed"]), data.runs["seed"]) % 2
-    return [
-        Study(
-            data.runs[place == half].reset_index(drop=True), data.y[place == half], data.tasks, data.types, data.factors
-        )
-        for half in sorted(set(place))
-    ]
-
-
 def average_gain(evidence: Evidence, test: dict) -> Verdict:
     """Mean over all tasks, with all categories against none: the sum of the main effects over all runs."""
     gain, t, p = total_gain(evidence)
     if not np.isfinite(p):
         return Verdict(UNTESTABLE, "no error for the average gain in these results")
-    return Verdict(
-        shown(1, gain, p, evidence.analysis.settings.alpha),
-        f"sum of the main effects {minus(gain, 2)} points (p {p:.2g})",
-    )
+    text = f"sum of the main effects {minus(gain, 2)} points (p {p:.2g})"
+    return Verdict(shown(1, gain, p, evidence.analysis.settings.alpha), text)
 
 
 def total_gain(evidence: Evidence) -> tuple[float, float, float]:
@@ -131,17 +110,13 @@ def generator_parity(evidence: Evidence, test: dict) -> Verdict:
     a = evidence.analysis
     names = {side: [g for g in a.generators if test[side].lower() in g.lower()] for side in ("small", "large")}
     if not all(len(found) == 1 for found in names.values()):
-        return Verdict(
-            UNTESTABLE,
-            f"needs runs on data of an {test['small']} and of a {test['large']} generator "
-            "(a column `generator` in the results)",
-        )
+        needs = f"needs runs on data of an {test['small']} and of a {test['large']} generator"
+        return Verdict(UNTESTABLE, f"{needs} (a column `generator` in the results)")
     runs = {}
     for side, (name,) in names.items():
         rows = tables.corners(a.tidy[a.tidy["generator"] == name])[tables.LABEL_WITH]
-        runs[side] = 100 * rows[rows["task"].isin(a.study.tasks)].pivot_table(
-            index="seed", columns="task", values="score"
-        )
+        rows = rows[rows["task"].isin(a.study.tasks)]
+        runs[side] = 100 * rows.pivot_table(index="seed", columns="task", values="score")
     common = runs["small"].columns.intersection(runs["large"].columns)
     small, large = (runs[side][common].dropna().mean(axis=1) for side in ("small", "large"))
     found = main_effects(a.study, np.nanmean(100 * a.study.y, axis=1, keepdims=True))
@@ -177,15 +152,10 @@ def cost_ratio(evidence: Evidence, test: dict) -> Verdict:
 
 
 def published_gain(evidence: Evidence, test: dict) -> Verdict:
-    """Recomputes a published table (mean gain, share of the net gain in the top sets, how many fall): no test of these runs."""
+    """Recomputes a published table (mean gain, share of the net gain in the top sets, how many fall): no test of these
+    runs."""
     found = tables.top(tables.published_gains(evidence.reference)["gain"], test["top"])
-    same = (
-        round(found["mean"], 2) == test["mean"]
-        and round(found["share"], 2) == test["share"]
-        and found["fall"] == test["fall"]
-    )
-    return Verdict(
-        UNTESTABLE,
-        f"recomputed from the published scores, {'as printed' if same else 'not as printed'}: mean "
-        f"{minus(found['mean'], 2)}; the top {test['top']} of {found['tasks']} carry {found['share']:.0%}; {found['fall']} fall",
-    )
+    same = all(round(found[key], 2) == test[key] for key in ("mean", "share", "fall"))
+    text = f"recomputed from the published scores, {'as printed' if same else 'not as printed'}: mean "
+    text += f"{minus(found['mean'], 2)}; the top {test['top']} of {found['tasks']} carry {found['share']:.0%}"
+    return Verdict(UNTESTABLE, f"{text}; {found['fall']} fall")

@@ -1,8 +1,7 @@
 """Beyond main effects: two-way interactions, their block F-test, and the half-normal plot.
 
-Two categories interact when one's effect depends on the other's presence. In the 16 runs all of these are
-uncorrelated with the main effects, so they change no main effect; they say how far "the effect of a category" is one
-number.
+Two categories interact when one's effect depends on the other's presence. In the 16 runs all of these are uncorrelated
+with the main effects, so they change no main effect; they say how far "the effect of a category" is one number.
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from lib.common.files import KitError
 from lib.influence.errors import design, shared_note
-from lib.influence.inference import adjust, margin, t_test
-from lib.influence.ols import fit
-from lib.influence.outcomes import LEVELS, cell_means, outcomes
+from lib.influence.outcomes import LEVELS, Outcomes, cell_means, one, outcomes
+from lib.influence.regression import adjust, fit, margin, t_test
 from lib.influence.scores import Study, study
 
 
@@ -34,20 +33,15 @@ def interactions(scores, level: str = "task", alpha: float = 0.05) -> pd.DataFra
 
 def _stack(data: Study, level: str, make) -> pd.DataFrame:
     """Apply ``make(outcomes) -> (table, notes)`` to one level, or to all, and join tables and notes."""
-    parts = [(outcomes(data, one), one) for one in (LEVELS if level == "all" else (level,))]
-    made = [make(out) for out, _ in parts]
+    parts = [outcomes(data, one) for one in (LEVELS if level == "all" else (level,))]
+    made = [make(out) for out in parts]
     table = pd.concat([part for part, _ in made], ignore_index=True)
-    notes = [
-        *data.notes,
-        *shared_note(data),
-        *(n for out, _ in parts for n in out.notes),
-        *(n for _, own in made for n in own),
-    ]
-    table.attrs = {"notes": list(dict.fromkeys(notes)), "unit": "points"}
+    own = [*(note for out in parts for note in out.notes), *(note for _, notes in made for note in notes)]
+    table.attrs = {"notes": list(dict.fromkeys([*data.notes, *shared_note(data), *own])), "unit": "points"}
     return table
 
 
-def _two_way(data: Study, out, alpha: float):
+def _two_way(data: Study, out: Outcomes, alpha: float) -> tuple[pd.DataFrame, list[str]]:
     x, names = design(data, "two_way")
     result = fit(x, names, out.y)
     terms = [name for name in names if ":" in name]
@@ -56,21 +50,9 @@ def _two_way(data: Study, out, alpha: float):
     still = np.nanmax(out.y, axis=0) == np.nanmin(out.y, axis=0)
     t, p = (np.where(still, np.nan, v) for v in t_test(effect, se, result.df))
     half = margin(se, result.df, alpha)
-    table = out.names.loc[out.names.index.repeat(len(terms)), ["level", "task", "type"]].reset_index(drop=True)
-    table["term"] = terms * len(out.names)
-    columns = {
-        "effect": effect,
-        "contrast": effect / 2,
-        "se": se,
-        "t": t,
-        "df": np.broadcast_to(result.df, t.shape),
-        "p": p,
-        "ci_low": effect - half,
-        "ci_high": effect + half,
-        "n": np.broadcast_to(result.n, t.shape),
-    }
-    for name, values in columns.items():
-        table[name] = values.T.ravel()
+    columns = {"effect": effect, "contrast": effect / 2, "se": se, "t": t, "df": result.df, "p": p}
+    columns |= {"ci_low": effect - half, "ci_high": effect + half, "n": result.n}
+    table = out.rows(terms, "term", columns)
     table.insert(table.columns.get_loc("ci_low"), "p_bh", adjust(table["p"], "fdr_bh"))
     table.insert(table.columns.get_loc("ci_low"), "p_holm", adjust(table["p"], "holm"))
     return table, [f"{text}." for text in result.lost]
@@ -87,7 +69,7 @@ def interaction_block(scores, level: str = "task") -> pd.DataFrame:
 
 
 def block_f(data: Study, y: np.ndarray):
-    """F of the two-way block for every column of ``y``: F, df_num, df_den, rss of the main and the two-way model.
+    """F of the two-way block for every column of ``y``: F, df_num, df_den, and the fits of the main and two-way model.
 
     Both models hold the seeds' levels (under shared draws each category's luck in each seed too) as blocks.
     """
@@ -97,22 +79,19 @@ def block_f(data: Study, y: np.ndarray):
     num, den = small.df - large.df, large.df
     with np.errstate(divide="ignore", invalid="ignore"):
         f = (small.rss - large.rss) / num / (large.rss / den)
-    return np.where((num > 0) & (den > 0), f, np.nan), num, den, small.rss, large.rss
+    return np.where((num > 0) & (den > 0), f, np.nan), num, den, small, large
 
 
-def _block(data: Study, out):
-    from scipy import stats
-
+def _block(data: Study, out: Outcomes) -> tuple[pd.DataFrame, list[str]]:
     f, num, den, small, large = block_f(data, out.y)
     total = np.nansum((out.y - np.nanmean(out.y, axis=0)) ** 2, axis=0)
     table = out.names[["level", "task", "type"]].copy()
     with np.errstate(divide="ignore", invalid="ignore"):
         table = table.assign(F=f, df_num=num, df_den=den, p=stats.f.sf(f, num, den))
         table["p_bh"] = adjust(table["p"])
-        table = table.assign(r2_main=1 - small / total, r2_two_way=1 - large / total)
-    silent = int(table["F"].isna().sum())
-    notes = [f"{text}." for text in fit(*design(data, "two_way"), out.y).lost]
-    if silent:
+        table = table.assign(r2_main=1 - small.rss / total, r2_two_way=1 - large.rss / total)
+    notes = [f"{text}." for text in large.lost]
+    if silent := int(table["F"].isna().sum()):
         notes.append(f"No F for {silent} of {len(table)}: constant, or too few runs for the interactions.")
     return table, notes
 
@@ -126,26 +105,20 @@ def half_normal(scores, task: str | None = None, type: str | None = None, alpha:
     Contrasts that are only noise lie on a line through the origin. Under shared draws the main effects are left out:
     they carry the luck of a category's draw, which the other contrasts cannot show. KitError for missing subsets.
     """
-    from scipy import stats
-
     data = study(scores)
     means, _ = cell_means(data, one(data, task, type))
     k = len(data.factors)
-    if np.isnan(means).any():
-        raise KitError(
-            f"a half-normal plot needs all {2**k} subsets; {int(np.isnan(means).sum())} are missing: score them first"
-        )
+    if missing := int(np.isnan(means).sum()):
+        raise KitError(f"a half-normal plot needs all {2**k} subsets; {missing} are missing: score them first")
     first = 2 if data.draws == "shared" else 1
     contrast = contrast_signs(k, first) @ means[:, 0] / 2 ** (k - 1)
     terms = [":".join(data.factors[i] for i in chosen) for chosen in _products(k, first)]
-    table = pd.DataFrame({"term": terms, "contrast": contrast})
-    table = table.assign(magnitude=np.abs(contrast)).sort_values("magnitude", kind="stable", ignore_index=True)
+    table = pd.DataFrame({"term": terms, "contrast": contrast, "magnitude": np.abs(contrast)})
+    table = table.sort_values("magnitude", kind="stable", ignore_index=True)
     m = len(table)
     table["quantile"] = stats.norm.ppf(0.5 + (np.arange(m) + 0.5) / (2 * m))
-    pse, margin_, simultaneous = lenth(contrast, alpha)
-    table = table.assign(
-        pse=pse, margin=margin_, simultaneous_margin=simultaneous, beyond=table["magnitude"] > simultaneous
-    )
+    table["pse"], table["margin"], table["simultaneous_margin"] = lenth(contrast, alpha)
+    table["beyond"] = table["magnitude"] > table["simultaneous_margin"]
     table.attrs = {"notes": [*data.notes, *shared_note(data)], "unit": "points"}
     return table
 
@@ -164,11 +137,10 @@ def contrast_signs(k: int, first: int = 1) -> np.ndarray:
 def lenth(contrasts: np.ndarray, alpha: float = 0.05) -> tuple[float, float, float]:
     """Lenth's (1989) pseudo standard error of contrasts without replicates, a margin, and a simultaneous margin.
 
-    Noise alone passes the margin with probability ``alpha`` per contrast, and the simultaneous margin with
-    probability ``alpha`` for any of them: both factors are simulated (Ye and Hamada 2000), as Lenth's t quantile
-    rejects too rarely.
+    Noise alone passes the margin with probability ``alpha`` per contrast, and the simultaneous margin with probability
+    ``alpha`` for any of them: both are simulated (Ye and Hamada 2000), as Lenth's t quantile rejects too rarely.
     """
-    pse = float(pseudo_error(np.asarray(contrasts, float)[None])[0])
+    pse = float(pseudo_error(np.asarray(contrasts, float)))
     each, largest = lenth_factors(len(contrasts), alpha)
     return pse, pse * each, pse * largest
 
@@ -189,17 +161,3 @@ def lenth_factors(m: int, alpha: float) -> tuple[float, float]:
     noise = np.random.default_rng(1989).normal(size=(40_000, m))
     ratio = np.abs(noise) / pseudo_error(noise)[:, None]
     return float(np.quantile(ratio, 1 - alpha)), float(np.quantile(ratio.max(axis=1), 1 - alpha))
-
-
-def one(data: Study, task: str | None, type: str | None) -> np.ndarray:
-    """Return the (runs, 1) scores in points of one task, one type's mean, or the overall mean. KitError if unknown."""
-    if task is not None and type is not None:
-        raise KitError("name a task or a type, not both")
-    level = "task" if task is not None else "type" if type is not None else "overall"
-    out = outcomes(data, level)
-    if level == "overall":
-        return out.y
-    hit = out.names[level] == (task if task is not None else type)
-    if not hit.any():
-        raise KitError(f"no {level} {task or type!r} in the scores; there are {', '.join(out.names[level])}")
-    return out.y[:, hit.to_numpy()]

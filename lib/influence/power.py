@@ -1,6 +1,9 @@
-"""Power: what a design can find, given its noise, before it is run and after.
+"""Noise and power: how far scores move for other reasons than the categories, and what a design can find despite it.
 
-To be printed before any result: a test that cannot find an effect of some size says nothing about it by not finding it.
+Three sources of noise, kept apart: training again with another seed (``sd_seed``, needs two seeds), whatever the main
+effects do not explain (``sd_residual``: seeds plus interactions), and mteb's own random draws (few-shot samples of
+classification, k-means), which are the same for every model and are therefore compared run against run. A test that
+cannot find an effect of some size says nothing about it by not finding it, so print the power before any result.
 """
 
 from __future__ import annotations
@@ -9,25 +12,113 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
+from scipy import optimize, stats
+from statsmodels.stats.power import ttest_power
 
+from lib.common.files import KitError
 from lib.influence.errors import design, main_effects, shared_note
-from lib.influence.ols import fit
-from lib.influence.outcomes import LEVELS, outcomes
-from lib.influence.scores import Study, study
+from lib.influence.outcomes import outcomes
+from lib.influence.regression import fit, model_matrix
+from lib.influence.scores import Study, read, study
 
-FACTORIAL = (16, 4)  # subsets and categories of the paper's design
+ROUNDING = 1e-9  # points
+DRAW_COLUMNS = ("subset", "seed", "task", "draw", "score")
+
+
+def noise(scores, draws=None, alpha: float = 0.05, power: float = 0.8) -> pd.DataFrame:
+    """Return one row per task: the noise floor, in points.
+
+    Columns: ``task, type, n`` runs, ``mean`` score, ``sd_residual`` (main-effects regression), ``sd_seed`` and
+    ``df_seed`` (between seeds of one subset; NaN with one seed), ``se_effect`` (median over the categories),
+    ``detectable`` (main effect found with ``power`` at level ``alpha``), and with ``draws``: ``n_draws,
+    se_score_draws`` (one score), ``se_difference_draws`` (difference of two runs, paired), ``se_effect_draws`` (main
+    effect; median over categories).
+    """
+    data = study(scores)
+    y = outcomes(data, "task").y
+    main = fit(*design(data), y)
+    pure = fit(*model_matrix(data.x, data.factors, "saturated"), y)
+    found = main_effects(data, y)
+    table = pd.DataFrame({"task": data.tasks, "type": data.types, "n": main.n, "mean": pd.DataFrame(y).mean()})
+    table = table.assign(
+        sd_residual=main.sd, sd_seed=pure.sd, df_seed=pure.df, se_effect=pd.DataFrame(found.se).median()
+    )
+    table["detectable"] = table["se_effect"] * [detectable_ratio(int(df), alpha, power) for df in found.df]
+    if draws is not None:
+        per_task = (
+            draw_errors(data, draws)
+            .groupby("task")
+            .agg(
+                n_draws=("n_draws", "first"),
+                se_score_draws=("se_score", "first"),
+                se_difference_draws=("se_difference", "first"),
+                se_effect_draws=("se_draw", "median"),
+            )
+        )
+        table = table.merge(per_task.reset_index(), on="task", how="left")
+    table.attrs = {"notes": [*data.notes, *shared_note(data)], "unit": "points"}
+    return table
+
+
+def draw_errors(scores, draws) -> pd.DataFrame:
+    """Return ``task, factor, n_draws, se_score, se_difference, se_draw`` (points), from scores per draw.
+
+    The draws are the same for every run, so each draw gives its own main effect; ``se_draw`` is the standard error of
+    the mean of those effects. It is a part of the truth that more seeds do not reduce. Tasks with fewer than two draws,
+    or whose runs do not all have the same draws, are left out.
+    """
+    data = study(scores)
+    runs = data.runs[["subset", "seed"]].assign(row=np.arange(len(data.runs)))
+    table = _checked_draws(draws).merge(runs, on=["subset", "seed"])
+    parts = [pd.DataFrame(columns=["task", "factor", "n_draws", "se_score", "se_difference", "se_draw"])]
+    for task, part in table.groupby("task", sort=True):
+        wide = 100 * part.pivot(index="row", columns="draw", values="score").sort_index()
+        if wide.shape[1] > 1 and wide.notna().all(axis=None) and task in data.tasks:
+            parts.append(_task_errors(data, wide.index.to_numpy(int), wide.to_numpy()).assign(task=task))
+    return pd.concat(parts[1:], ignore_index=True)[parts[0].columns] if len(parts) > 1 else parts[0]
+
+
+def _checked_draws(draws) -> pd.DataFrame:
+    """Return the checked table of scores per draw (a DataFrame or a CSV with subset, seed, task, draw, score)."""
+    table = read(draws)
+    missing = [name for name in DRAW_COLUMNS if name not in table.columns]
+    if missing:
+        raise KitError(f"the table of draws has no column {missing[0]!r}; it needs {', '.join(DRAW_COLUMNS)}")
+    for name in ("seed", "draw", "score"):
+        table[name] = pd.to_numeric(table[name], errors="coerce")
+    if table[["seed", "draw", "score"]].isna().any().any():
+        raise KitError("the table of draws has a seed, draw or score that is not a number; score that task again")
+    table["seed"] = table["seed"].astype(int)
+    if table.duplicated(["subset", "seed", "task", "draw"]).any():
+        raise KitError("the table of draws has one draw of a run and task twice; keep one")
+    return table
+
+
+def _task_errors(data: Study, rows: np.ndarray, y: np.ndarray) -> pd.DataFrame:
+    """Errors of one task from ``y`` (runs, draws), a row per factor."""
+    runs, count = y.shape
+    own = y - y.mean(axis=1, keepdims=True)
+    own[np.abs(own) < ROUNDING] = 0.0  # draws that are all alike have no error, and not one of 1e-15
+    se_score = np.sqrt((own**2).sum() / (runs * (count - 1)) / count)
+    # the mean of var(y_i - y_j) over all pairs of runs is twice the variance around each draw's own mean
+    apart = own - own.mean(axis=0)
+    se_difference = np.sqrt(2 * (apart**2).sum() / ((runs - 1) * (count - 1)) / count) if runs > 1 else np.nan
+    effect = fit(*model_matrix(data.x[rows], data.factors), y)
+    spread = effect.beta[effect.rows(data.factors)].std(axis=1, ddof=1) / np.sqrt(count)
+    same = {"n_draws": count, "se_score": se_score, "se_difference": se_difference}
+    return pd.DataFrame({"factor": data.factors, **same, "se_draw": spread})
 
 
 @cache
 def detectable_ratio(df: int, alpha: float = 0.05, power: float = 0.8) -> float:
-    """Effect, in standard errors, that a two-sided t-test finds with probability ``power``; NaN for ``df`` < 1."""
-    from scipy import optimize, stats
+    """Effect, in standard errors, that a two-sided t-test finds with probability ``power``; NaN for ``df`` < 1.
 
+    The power is statsmodels', the search is not: its own (``solve_power``) stops short of the answer at small alpha,
+    at 6.48 instead of 6.53 for 11 degrees of freedom and .05 / 224.
+    """
     if df < 1:
         return float("nan")
-    bar = stats.t.isf(alpha / 2, df)
-    # from below: the normal approximation is an underestimate; the upper end grows until it brackets
-    high = bar + 2.0
+    high = stats.t.isf(alpha / 2, df) + 2.0
     while t_power(high, df, alpha) < power:
         high *= 1.5
     return float(optimize.brentq(lambda ratio: t_power(ratio, df, alpha) - power, 0.0, high, xtol=1e-10))
@@ -35,65 +126,9 @@ def detectable_ratio(df: int, alpha: float = 0.05, power: float = 0.8) -> float:
 
 def t_power(ratio: float, df: float, alpha: float = 0.05) -> float:
     """Probability that a two-sided t-test finds an effect of ``ratio`` standard errors (noncentral t)."""
-    from scipy import stats
-
-    bar = stats.t.isf(alpha / 2, df)
-    upper = stats.nct.sf(bar, df, ratio)
-    lower = stats.nct.cdf(-bar, df, ratio) if ratio < 8 else 0.0  # nothing left there, and scipy loses digits
-    return float(np.nan_to_num(upper, nan=1.0) + np.nan_to_num(lower))
-
-
-def planned(noise: float, seeds=(1, 2, 3, 5, 8), tests: int = 1, alpha: float = 0.05, power: float = 0.8, shared=False):
-    """Return what a complete factorial of 16 subsets finds if a score's noise is ``noise`` points per run.
-
-    For planning: take ``noise`` (the residual of the main effects) from a pilot or an earlier study. Columns: ``seeds,
-    runs, df, se, detectable`` (found with ``power`` at level ``alpha``), ``detectable_corrected`` (at alpha / tests,
-    where Holm starts). ``shared``: draws shared within a seed, so seeds - 1 degrees of freedom for the same error.
-    """
-    runs = np.array([FACTORIAL[0] * count for count in seeds])
-    return _power_table(noise * 2 / np.sqrt(runs), runs, seeds, FACTORIAL[1], tests, alpha, power, shared)
-
-
-def _power_table(se, runs, seeds, factors: int, tests: int, alpha: float, power: float, shared: bool) -> pd.DataFrame:
-    """One row per number of seeds; a seed's level takes a degree of freedom of its own from the second one on."""
-    df = [count - 1 if shared else int(n) - factors - count for count, n in zip(seeds, runs, strict=True)]
-    return pd.DataFrame(
-        {
-            "seeds": list(seeds),
-            "runs": runs,
-            "df": df,
-            "se": se,
-            "detectable": se * [detectable_ratio(d, alpha, power) for d in df],
-            "detectable_corrected": se * [detectable_ratio(d, alpha / tests, power) for d in df],
-        }
-    )
-
-
-def attainable(scores, alpha: float = 0.05) -> pd.DataFrame:
-    """Return one row per test of this study: what it rests on, before any result is looked at.
-
-    Columns: ``test, question`` (runs: would these datasets move again; tasks: would others of the kind), ``level, type,
-    tests`` (size of the family), ``df`` (over tasks: the least there can be, tasks - 1 or that over runs), ``bar``
-    (|t| that one test needs at ``alpha``), ``reachable`` (False without degrees of freedom).
-    """
-    from scipy import stats
-
-    data = study(scores)
-    k, types = len(data.factors), pd.Series(data.types).value_counts()
-    main = int(np.median(main_effects(data, 100 * data.y).df))
-    two = int(np.median(fit(*design(data, "two_way"), 100 * data.y).df))
-    rows = []
-    for level, count in zip(LEVELS, (len(data.tasks), len(types), 1), strict=True):
-        rows.append(("t, main effect", "runs", level, "", count * k, main))
-        rows.append(("F, two-way block", "runs", level, "", count, two))
-    for name, count in types.items():
-        rows.append(("t, crossed", "tasks", "type", name, len(types) * k, min(int(count) - 1, main)))
-    table = pd.DataFrame(rows, columns=["test", "question", "level", "type", "tests", "df"])
-    df = table["df"].where(table["df"] > 0)
-    table["bar"] = np.where(table["test"].str.startswith("t"), stats.t.isf(alpha / 2, df), np.nan)
-    table["reachable"] = df.notna()
-    table.attrs = {"notes": [*data.notes, *shared_note(data)], "alpha": alpha}
-    return table
+    sided = "larger" if ratio >= 8 else "two-sided"  # nothing left on the other side, and scipy loses digits there
+    found = ttest_power(ratio / np.sqrt(df + 1), df + 1, alpha / 2 if ratio >= 8 else alpha, df, sided)
+    return float(np.nan_to_num(found, nan=1.0))
 
 
 def seeds_buy(
@@ -108,24 +143,19 @@ def seeds_buy(
     """
     data = study(scores)
     out = outcomes(data, level)
-    unit, cells = _one_seed_error(data, out.y)
-    runs = np.array([cells * count for count in seeds])
-    tests = len(out.names) * len(data.factors)
-    shared = data.draws == "shared"
-    se = unit / np.sqrt(np.array(seeds))
-    table = _power_table(se, runs, seeds, len(data.factors), tests, alpha, power, shared)
-    table = table.rename(columns={"se": "se_median", "detectable": "detectable_median"})
-    table.insert(0, "level", level)
-    table.insert(4, "tests", tests)
+    cells = len(data.runs.drop_duplicates(list(data.factors)))
+    se = main_effects(data, out.y).se
+    se = se[np.isfinite(se)]
+    # the median error of a main effect with one run per subset
+    unit = float(np.median(se) * np.sqrt(len(data.runs) / cells)) if len(se) else float("nan")
+    factors, tests = len(data.factors), len(out.names) * len(data.factors)
+    table = pd.DataFrame({"level": level, "seeds": list(seeds)})
+    table["runs"] = cells * table["seeds"]
+    # a seed's level takes a degree of freedom of its own from the second one on
+    table["df"] = table["seeds"] - 1 if data.draws == "shared" else table["runs"] - factors - table["seeds"]
+    table = table.assign(tests=tests, se_median=unit / np.sqrt(table["seeds"]))
+    for name, level_of_test in (("detectable_median", alpha), ("detectable_corrected", alpha / tests)):
+        table[name] = table["se_median"] * [detectable_ratio(df, level_of_test, power) for df in table["df"]]
     notes = [*data.notes, *shared_note(data), *out.notes]
     table.attrs = {"notes": notes, "noise": float(unit * np.sqrt(cells) / 2), "unit": "points"}
     return table
-
-
-def _one_seed_error(data: Study, y: np.ndarray) -> tuple[float, int]:
-    """Median error of a main effect with one run per subset, and the number of subsets."""
-    found = main_effects(data, y)
-    cells = len(data.runs.drop_duplicates(list(data.factors)))
-    se = found.se[np.isfinite(found.se)]
-    seeds = len(data.runs) / cells
-    return float(np.median(se) * np.sqrt(seeds)) if len(se) else float("nan"), cells

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from lib.common.files import KitError
-from lib.influence.analysis import Analysis, analyse
+from lib.influence.influence import Analysis, analyse
 
 KEYS = ["level", "task", "type", "factor"]
-LEVELS = {"type": "task types", "task": "evaluation sets", "overall": "all sets together"}
+LEVEL_NAMES = {"type": "task types", "task": "evaluation sets", "overall": "all sets together"}
 CHANCE = 0.5  # share of signs that agree when nothing is there
 
 
@@ -25,8 +25,8 @@ def compare(first: str | Path | Analysis, second: str | Path | Analysis, setting
 
     ``first, second``: results tables (or their analyses) of two studies of the same sets and categories, without a run
     in common. Columns: ``level, task, type, factor``; ``first, first_se, first_p`` and the same of ``second``;
-    ``difference`` (second minus first), ``marked_first`` (significant after correction in the first), ``same_sign``, and
-    ``returned`` (same sign and p < alpha in the second, uncorrected, since the first has named the cell).
+    ``difference`` (second minus first), ``marked_first`` (significant after correction in the first), ``same_sign``,
+    and ``returned`` (same sign and p < alpha in the second, uncorrected, since the first has named the cell).
     Raises KitError for studies that cannot be compared.
     """
     one, two = (part if isinstance(part, Analysis) else analyse(part, settings) for part in (first, second))
@@ -53,9 +53,8 @@ def _check(one: Analysis, two: Analysis) -> None:
         ("categories", one.study.factors, two.study.factors),
     ):
         if other := sorted(set(left) ^ set(right)):
-            raise KitError(
-                f"the two studies have other {what} ({other[0]} is in one of them only); compare studies of one profile"
-            )
+            where = f"{other[0]} is in one of them only"
+            raise KitError(f"the two studies have other {what} ({where}); compare studies of one profile")
     keys = ["subset", "seed", *one.study.factors]
     scores = [pd.concat([part.study.runs[keys], pd.DataFrame(part.study.y)], axis=1) for part in (one, two)]
     shared = scores[0].merge(scores[1], how="inner")
@@ -67,7 +66,7 @@ def _check(one: Analysis, two: Analysis) -> None:
 def agreement(table: pd.DataFrame) -> pd.DataFrame:
     """Return one row per level: how well the second study agrees with the first.
 
-    ``n`` cells; ``r`` (Pearson) with ``r_low, r_high`` (95 %, Fisher; cells share runs, so it is rough) and ``spearman``;
+    ``n`` cells; ``r`` (Pearson) with ``r_low, r_high`` (95 %, Fisher; cells share runs, so it is rough), ``spearman``;
     ``reliability`` of both studies taken together (Spearman-Brown of r); ``slope`` of the second on the first through
     zero: what is left of one point; ``marked`` cells, those with the ``same_sign``, those ``returned``, the
     ``slope_marked`` of those, and ``by_chance``: returns expected if nothing were there.
@@ -77,55 +76,41 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
         part = part.dropna(subset=["first", "second"])
         marked = part[part["marked_first"]]
         r = float(part["first"].corr(part["second"])) if len(part) > 2 else np.nan
-        low, high = np.tanh(
-            np.arctanh(min(max(r, -0.9999), 0.9999)) + np.array([-1.96, 1.96]) / np.sqrt(max(len(part) - 3, 1))
-        )
-        rows.append(
-            {
-                "level": level,
-                "n": len(part),
-                "r": r,
-                "r_low": float(low),
-                "r_high": float(high),
-                "spearman": float(part["first"].rank().corr(part["second"].rank())) if len(part) > 2 else np.nan,
-                "reliability": 2 * r / (1 + r) if r > 0 else 0.0 if r <= 0 else np.nan,
-                "slope": _slope(part),
-                "marked": len(marked),
-                "same_sign": int(marked["same_sign"].sum()),
-                "returned": int(marked["returned"].sum()),
-                "slope_marked": _slope(marked),
-                "by_chance": CHANCE * table.attrs.get("alpha", 0.05) * len(marked),
-            }
-        )
+        half = 1.96 / np.sqrt(max(len(part) - 3, 1))
+        low, high = np.tanh(np.arctanh(np.clip(r, -0.9999, 0.9999)) + np.array([-half, half]))
+        row = {"level": level, "n": len(part), "r": r, "r_low": float(low), "r_high": float(high)}
+        row["spearman"] = float(part["first"].corr(part["second"], "spearman")) if len(part) > 2 else np.nan
+        row["reliability"] = 2 * r / (1 + r) if r > 0 else 0.0 if r <= 0 else np.nan
+        row |= {"slope": slope(part), "marked": len(marked), "same_sign": int(marked["same_sign"].sum())}
+        row |= {"returned": int(marked["returned"].sum()), "slope_marked": slope(marked)}
+        rows.append(row | {"by_chance": CHANCE * table.attrs.get("alpha", 0.05) * len(marked)})
     return pd.DataFrame(rows)
 
 
-def _slope(part: pd.DataFrame) -> float:
-    """Least squares of the second on the first through zero, NaN without cells."""
+def slope(part: pd.DataFrame) -> float:
+    """What is left of one point: least squares of the second on the first through zero, NaN without cells.
+
+    Through zero, as no effect comes back as no effect.
+    """
     square = float((part["first"] ** 2).sum())
     return float((part["first"] * part["second"]).sum()) / square if square > 0 else np.nan
 
 
 def sentences(table: pd.DataFrame) -> list[str]:
     """Say in words what came back: per level the agreement, and each marked cell of types and of all sets."""
-    lines = []
+    alpha, lines = table.attrs.get("alpha", 0.05), []
     for row in agreement(table).itertuples():
-        head = f"{LEVELS[row.level]}: {row.marked} of {row.n} effects marked in the first study"
-        tail = (
-            f"; {row.same_sign} came back with the same sign, {row.returned} at p < {table.attrs.get('alpha', 0.05):g} "
-            f"(chance alone: {row.by_chance:.1f}), at {row.slope_marked:.2f} of their size"
-        )
-        lines.append(head + (tail if row.marked else "") + ".")
+        text = f"{LEVEL_NAMES[row.level]}: {row.marked} of {row.n} effects marked in the first study"
+        if row.marked:
+            text += f"; {row.same_sign} came back with the same sign, {row.returned} at p < {alpha:g} "
+            text += f"(chance alone: {row.by_chance:.1f}), at {row.slope_marked:.2f} of their size"
+        lines.append(f"{text}.")
         if row.n > 4:
-            lines.append(
-                f"  all {row.n}: correlation {row.r:.2f} ({row.r_low:.2f} to {row.r_high:.2f}), rank correlation {row.spearman:.2f}; "
-                f"1 point came back as {row.slope:.2f}; reliability of both studies together {row.reliability:.2f}."
-            )
-    marked = table[table["marked_first"] & (table["level"] != "task")]
-    for row in marked.itertuples():
+            text = f"  all {row.n}: correlation {row.r:.2f} ({row.r_low:.2f} to {row.r_high:.2f}), rank correlation "
+            text += f"{row.spearman:.2f}; 1 point came back as {row.slope:.2f}; reliability of both studies together "
+            lines.append(f"{text}{row.reliability:.2f}.")
+    for row in table[table["marked_first"] & (table["level"] != "task")].itertuples():
         back = "came back" if row.returned else "same sign" if row.same_sign else "did not come back"
-        lines.append(
-            f"  {row.factor} on {row.type or 'all sets'}: {row.first:+.2f} ± {row.first_se:.2f}, then {row.second:+.2f} "
-            f"± {row.second_se:.2f} (p {row.second_p:.3f}): {back}."
-        )
+        text = f"  {row.factor} on {row.type or 'all sets'}: {row.first:+.2f} ± {row.first_se:.2f}, then "
+        lines.append(f"{text}{row.second:+.2f} ± {row.second_se:.2f} (p {row.second_p:.3f}): {back}.")
     return lines

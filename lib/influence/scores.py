@@ -1,8 +1,8 @@
 """Scores: read a tidy table of scores from anywhere, and mend or refuse what does not fit, in one sentence.
 
-A tidy table has one row per run and task: ``task``, ``score`` (mteb's own scale, 0 to 1), ``type``, ``seed``, and
-which categories the run was trained on (see ``lib.influence.factors``); ``draws`` says whether every run drew its own
-batches ("own") or all subsets of a seed the same ones ("shared"). Other columns are ignored. ``study`` turns it into a
+A tidy table has one row per run and task: ``task``, ``score`` (mteb's own scale, 0 to 1), ``type``, ``seed``, and which
+categories the run was trained on (see ``lib.influence.factors``); ``draws`` says whether every run drew its own batches
+("own") or all subsets of a seed the same ones ("shared"). Other columns are ignored. ``study`` turns it into a
 ``Study``: one row per run, one column per task, and a list of notes that say what was left out and why.
 """
 
@@ -18,8 +18,7 @@ import pandas as pd
 from lib.common.bundled import DATA
 from lib.common.design import BASE
 from lib.common.files import KitError
-from lib.influence.factors import with_factors
-from lib.influence.sharing import draws_of
+from lib.influence.factors import draws_of, with_factors
 
 REFERENCE_TASKS = DATA / "reference" / "mteb_eng_v1_tasks.csv"
 MTEB_TYPES = ("Classification", "Clustering", "PairClassification", "Reranking", "Retrieval", "STS", "Summarization",
@@ -46,53 +45,69 @@ class Study:
         """The 0/1 levels of the factors, (runs, factors)."""
         return self.runs[list(self.factors)].to_numpy(float)
 
+    @property
+    def parity(self) -> np.ndarray:
+        """0 for the runs of the first seed, the third, ..., 1 for the others: two halves of the study."""
+        return np.searchsorted(np.unique(self.runs["seed"]), self.runs["seed"]) % 2
 
-def study(scores: str | Path | pd.DataFrame | Study, factors=None, nan: str = "refuse") -> Study:
+    def only(self, rows: np.ndarray) -> Study:
+        """The study of some runs."""
+        return Study(self.runs[rows].reset_index(drop=True), self.y[rows], self.tasks, self.types, self.factors)
+
+
+def study(scores: str | Path | pd.DataFrame | Study, nan: str = "refuse") -> Study:
     """Return the checked ``Study`` of a table, a CSV file, or a ``Study`` (returned as it is).
 
-    ``factors`` names the 0/1 columns; by default they are found. ``nan="refuse"`` stops at missing scores, ``"drop"``
-    treats them as runs that did not happen. Raises KitError, one sentence, for what cannot be mended.
+    ``nan="refuse"`` stops at missing scores, ``"drop"`` treats them as runs that did not happen. Raises KitError, one
+    sentence, for what cannot be mended.
     """
     if isinstance(scores, Study):
         return scores
     if nan not in ("refuse", "drop"):
         raise KitError(f"nan={nan!r} is not known; say 'refuse' to stop at missing scores or 'drop' to go without them")
     notes: list[str] = []
-    table, base = _without_base(_columns(_read(scores)), notes)
-    table, names = with_factors(table, factors, notes)
+    table, base = _without_base(_columns(read(scores)), notes)
+    table, names = with_factors(table, notes)
     numbered = "seed" not in table.columns
     table = _with_seed(table, names, notes)
-    _one_metric(table)
+    if "metric" in table.columns:
+        metrics = table.groupby("task")["metric"].nunique()
+        if (metrics > 1).any():
+            raise KitError(
+                f"task {metrics.idxmax()!r} has {metrics.max()} metrics; keep the rows of its main metric only"
+            )
     types = _types(table, notes)
-    table = _numbers(table, nan, notes)
-    table = _once(table, names, notes)
+    table = _once(_numbers(table, nan, notes), names, notes)
     return _wide(table, names, types, notes, base, draws_of(table, names, numbered, notes))
 
 
-def _read(scores) -> pd.DataFrame:
-    """Return a copy of the table; a CSV is read as text so that a subset called none stays a name."""
-    if isinstance(scores, pd.DataFrame):
-        table = scores.reset_index(drop=True).copy()
+def read(table: str | Path | pd.DataFrame) -> pd.DataFrame:
+    """Return a copy of a table, or a CSV as text, so that a subset called none stays a name.
+
+    Raises KitError for a file that is missing, no table, or cut off in its last line (which pandas would fill up).
+    """
+    if isinstance(table, pd.DataFrame):
+        table = table.reset_index(drop=True).copy()
         table.attrs = {}  # pandas copies them at every step
         return table
+    path = Path(table)
     try:
-        table = pd.read_csv(scores, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        found = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except FileNotFoundError:
-        raise KitError(f"{scores} does not exist; score some runs first, or name another CSV") from None
-    except (OSError, ValueError, TypeError) as error:
-        raise KitError(f"{scores} cannot be read as CSV ({str(error).strip().splitlines()[0]})") from None
-    return uncut(table, scores)
-
-
-def uncut(table: pd.DataFrame, path: str | Path) -> pd.DataFrame:
-    """Return the table as read from a CSV. Raises KitError when the file's last line is cut off: pandas would fill it up."""
-    last = Path(path).read_bytes().rpartition(b"\n")[2].decode("utf-8", "replace")
-    if last and len(next(csv.reader([last]))) < len(table.columns):
+        raise KitError(
+            f"{path} does not exist; run `make reproduce` to make it, or give the path of your own table"
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise KitError(f"{path} cannot be read as CSV ({reason}); mend or restore it") from None
+    last = path.read_bytes().rpartition(b"\n")[2].decode("utf-8", "replace")
+    if last and len(next(csv.reader([last]))) < len(found.columns):
         raise KitError(f"the last line of {path} is cut off; restore the file or have it written again")
-    return table
+    return found
 
 
 def _columns(table: pd.DataFrame) -> pd.DataFrame:
+    """Check that the columns that a study needs are there, once and filled in."""
     table.columns = [str(name).strip() for name in table.columns]
     for needed in ("task", "score"):
         if needed not in table.columns:
@@ -126,9 +141,8 @@ def _with_seed(table: pd.DataFrame, names: tuple[str, ...], notes: list[str]) ->
         values = pd.to_numeric(table["seed"], errors="coerce")
         values = values.where(values == np.floor(values))
         if values.isna().any():
-            raise KitError(
-                f"column 'seed' must hold whole numbers, and one row has {str(table['seed'][values.isna()].iloc[0])!r}"
-            )
+            bad = str(table["seed"][values.isna()].iloc[0])
+            raise KitError(f"column 'seed' must hold whole numbers, and one row has {bad!r}")
         return table.assign(seed=values.astype(int))
     seed = table.groupby([*names, "task"]).cumcount()
     if seed.max() > 0:
@@ -136,15 +150,6 @@ def _with_seed(table: pd.DataFrame, names: tuple[str, ...], notes: list[str]) ->
             f"No seed column: up to {seed.max() + 1} rows per subset and task count as replicates, in this order."
         )
     return table.assign(seed=seed)
-
-
-def _one_metric(table: pd.DataFrame) -> None:
-    if "metric" in table.columns:
-        counts = table.groupby("task")["metric"].nunique()
-        if (counts > 1).any():
-            raise KitError(
-                f"task {counts.idxmax()!r} has {counts.max()} metrics; keep the rows of its main metric only"
-            )
 
 
 def _types(table: pd.DataFrame, notes: list[str]) -> dict[str, str]:
@@ -158,17 +163,13 @@ def _types(table: pd.DataFrame, notes: list[str]) -> dict[str, str]:
         raise KitError(f"task {twice.iloc[0]!r} has two types, {both}; give every row of a task the same type")
     types = dict(zip(known["task"], known["type"], strict=True))
     silent = [task for task in table["task"].unique() if task not in types]
-    if silent:
-        listed = pd.read_csv(REFERENCE_TASKS).set_index("task")["type"].to_dict()
-        types.update({task: listed.get(task, UNKNOWN) for task in silent})
-        lost = [task for task in silent if types[task] == UNKNOWN]
-        if len(silent) > len(lost):
-            found = [task for task in silent if task not in lost]
-            notes.append(f"{_few(found)} without a type: taken from MTEB's list.")
-        if lost:
-            notes.append(f"{_few(lost)} without a known type: kept together as type '{UNKNOWN}'.")
-    strange = sorted({name for name in types.values() if name not in (*MTEB_TYPES, UNKNOWN)})
-    if strange:
+    listed = pd.read_csv(REFERENCE_TASKS).set_index("task")["type"].to_dict() if silent else {}
+    types |= {task: listed.get(task, UNKNOWN) for task in silent}
+    if found := [task for task in silent if types[task] != UNKNOWN]:
+        notes.append(f"{_few(found)} without a type: taken from MTEB's list.")
+    if lost := [task for task in silent if types[task] == UNKNOWN]:
+        notes.append(f"{_few(lost)} without a known type: kept together as type '{UNKNOWN}'.")
+    if strange := sorted(set(types.values()) - {*MTEB_TYPES, UNKNOWN}):
         notes.append(f"Not a type of mteb, kept as a type of its own: {', '.join(strange)}.")
     return types
 
@@ -178,27 +179,25 @@ def _numbers(table: pd.DataFrame, nan: str, notes: list[str]) -> pd.DataFrame:
     text = table["score"].astype(object).where(table["score"].notna(), "").astype(str).str.strip()
     empty = text.str.lower().isin(EMPTY)
     score = pd.to_numeric(text.where(~empty), errors="coerce").astype(float)
-    garbled = score.isna() & ~empty
-    if garbled.any() or np.isinf(score).any():
-        bad = text[garbled | np.isinf(score)].iloc[0]
+    garbled = (score.isna() & ~empty) | np.isinf(score)
+    if garbled.any():
+        bad = text[garbled].iloc[0]
+        raise KitError(f"{_where(table, garbled)} has the score {bad!r}, which is not a number; score it again")
+    count = int(score.isna().sum())
+    if count and nan == "refuse":
         raise KitError(
-            f"{_where(table, garbled | np.isinf(score))} has the score {bad!r}, which is not a number; score it again"
+            f"{_where(table, score.isna())} has no score (NaN), and {count} rows in all; "
+            "score it again, or set influence.nan: drop to go on without"
         )
-    if score.isna().any():
-        if nan == "refuse":
-            raise KitError(
-                f"{_where(table, score.isna())} has no score (NaN), and {int(score.isna().sum())} rows in all; "
-                "score it again, or set influence.nan: drop to go on without"
-            )
-        notes.append(f"{int(score.isna().sum())} rows have no score (NaN) and are treated as runs that did not happen.")
+    if count:
+        notes.append(f"{count} rows have no score (NaN) and are treated as runs that did not happen.")
         table, score = table[score.notna()].reset_index(drop=True), score.dropna().reset_index(drop=True)
-        if table.empty:
-            raise KitError("no row has a score; score some runs first")
-    if score.abs().max() > 1:
-        if score.abs().median() <= 1 or score.abs().max() > 100:
-            raise KitError(
-                f"{_where(table, score.abs() > 1)} scores {score[score.abs() > 1].iloc[0]:g}; scores go from 0 to 1"
-            )
+    if table.empty:
+        raise KitError("no row has a score; score some runs first")
+    large = score.abs() > 1
+    if large.any() and (score.abs().median() <= 1 or score.abs().max() > 100):
+        raise KitError(f"{_where(table, large)} scores {score[large].iloc[0]:g}; scores go from 0 to 1")
+    if large.any():
         notes.append("The scores go above 1: taken as points from 0 to 100 and divided by 100.")
         score = score / 100
     return table.assign(score=score)
@@ -225,15 +224,12 @@ def _wide(table, names, types, notes, base, draws) -> Study:
     if len(names) and (table[list(names)].nunique() == 1).all():
         raise KitError("every run has the same categories; nothing can be compared")
     tasks = tuple(sorted(table["task"].unique(), key=lambda task: (types[task], task)))
-    order = {subset: place for place, subset in enumerate(table["subset"].unique())}
     runs = table[["subset", "seed", *names]].drop_duplicates([*names, "seed"])
+    order = {subset: place for place, subset in enumerate(table["subset"].unique())}
     runs = runs.assign(size=runs[list(names)].sum(axis=1), place=runs["subset"].map(order))
     runs = runs.sort_values(["size", "place", "seed"]).drop(columns=["size", "place"]).reset_index(drop=True)
-    index = pd.MultiIndex.from_frame(runs[[*names, "seed"]])
-    row = index.get_indexer(pd.MultiIndex.from_frame(table[[*names, "seed"]]))
-    column = pd.Index(tasks).get_indexer(table["task"])
-    y = np.full((len(runs), len(tasks)), np.nan)
-    y[row, column] = table["score"]
+    wide = table.pivot(index=[*names, "seed"], columns="task", values="score")
+    y = wide.reindex(index=pd.MultiIndex.from_frame(runs[[*names, "seed"]]), columns=list(tasks)).to_numpy(float)
     gaps = np.isnan(y).sum(axis=0)
     for count in sorted(set(gaps[gaps > 0])):
         short = [task for task, gap in zip(tasks, gaps, strict=True) if gap == count]

@@ -46,7 +46,6 @@ class Simulated:
     types: tuple[str, ...]
     y: np.ndarray
     truth: np.ndarray
-    two_way: np.ndarray  # (pairs of factors, studies, tasks)
 
     @property
     def x(self) -> np.ndarray:
@@ -82,8 +81,7 @@ def arrays(types, seeds: int = 1, studies: int = 1, world: World | None = None, 
         kinds = list(dict.fromkeys(types))
         luck = world.shared * random.normal(size=(len(runs), studies, len(kinds)))
         y = y + luck[:, :, [kinds.index(name) for name in types]]
-    y = y + _common(random, world, runs, x, size)
-    return Simulated(runs, tuple(types), y, truth, two_way)
+    return Simulated(runs, tuple(types), y + _common(random, world, runs, x, size), truth)
 
 
 def _common(random, world: World, runs: pd.DataFrame, x: np.ndarray, size) -> np.ndarray | float:
@@ -117,60 +115,20 @@ def study(tasks: int | list[str] = 56, seeds: int = 1, world: World | None = Non
     """Return one simulated study as a tidy table: ``subset, public, ss, sl, ls, ll, seed, draws, task, type, metric,
     score``.
 
-    ``tasks``: the first so many of MTEB's 56 (names and types; more than 56 repeat the list), or a list of types. The
-    true main effects: ``truth``.
+    ``tasks``: the first so many of MTEB's 56 (names and types; more than 56 repeat the list), or a list of types.
     """
-    names, types = _tasks(tasks)
+    if isinstance(tasks, int):
+        listed = pd.read_csv(REFERENCE_TASKS)
+        if tasks < len(listed):  # take evenly, so that few tasks still show several types
+            listed = listed.iloc[np.linspace(0, len(listed) - 1, tasks).round().astype(int)]
+        rounds, places = np.divmod(np.arange(tasks), len(listed))
+        names = [listed["task"].iloc[i] + (f"#{n + 1}" if n else "") for n, i in zip(rounds, places, strict=True)]
+        types = listed["type"].iloc[places].tolist()
+    else:
+        names, types = [f"{name}{i}" for i, name in enumerate(tasks)], list(tasks)
     made = arrays(types, seeds, 1, world, seed)
-    y = np.clip(made.y[:, 0, :] / 100, 0, 1)
-    runs = made.runs.loc[made.runs.index.repeat(len(names))].reset_index(drop=True)
-    table = runs.assign(
-        task=names * len(made.runs), type=list(types) * len(made.runs), metric="simulated", score=y.ravel()
-    )
-    table = table.assign(public=1, draws="shared" if world is not None and world.draw else "own")
-    columns = ["subset", "public", *FACTORS, "seed", "draws", "task", "type", "metric", "score"]
-    return table[columns]
-
-
-def truth(tasks: int | list[str] = 56, seeds: int = 1, world: World | None = None, seed: int = 0) -> pd.DataFrame:
-    """Return ``task, type, factor, effect``: the true main effects (points) of ``study`` with the same arguments."""
-    names, types = _tasks(tasks)
-    made = arrays(types, seeds, 1, world, seed)
-    return pd.DataFrame(
-        {
-            "task": np.repeat(names, len(FACTORS)),
-            "type": np.repeat(types, len(FACTORS)),
-            "factor": list(FACTORS) * len(names),
-            "effect": made.truth[:, 0, :].T.ravel(),
-        }
-    )
-
-
-def _tasks(tasks) -> tuple[list[str], list[str]]:
-    if not isinstance(tasks, int):
-        return [f"{name}{i}" for i, name in enumerate(tasks)], list(tasks)
-    listed = pd.read_csv(REFERENCE_TASKS)
-    if tasks < len(listed):  # take evenly, so that few tasks still show several types
-        listed = listed.iloc[np.linspace(0, len(listed) - 1, tasks).round().astype(int)]
-    again = [i // len(listed) for i in range(tasks)]
-    names = [listed["task"].iloc[i % len(listed)] + (f"#{n + 1}" if n else "") for i, n in enumerate(again)]
-    return names, [listed["type"].iloc[i % len(listed)] for i in range(tasks)]
-
-
-def draw_table(
-    table: pd.DataFrame, spread: float = 1.0, common: float = 0.7, draws: int = 10, seed: int = 0
-) -> pd.DataFrame:
-    """Return scores per draw of a table: ``subset, seed, task, draw, score``, whose means are the table's scores.
-
-    ``spread`` (points) is a score's standard deviation over draws, ``common`` the part of its variance that all runs
-    share because they get the same draws.
-    """
-    random = np.random.default_rng(seed)
-    tasks = {task: i for i, task in enumerate(dict.fromkeys(table["task"]))}
-    same = random.normal(size=(len(tasks), draws))[[tasks[task] for task in table["task"]]]
-    move = np.sqrt(common) * same + np.sqrt(1 - common) * random.normal(size=(len(table), draws))
-    move = spread / 100 * (move - move.mean(axis=1, keepdims=True))
-    out = table.loc[table.index.repeat(draws), ["subset", "seed", "task"]].reset_index(drop=True)
-    return out.assign(
-        draw=np.tile(np.arange(draws), len(table)), score=(table["score"].to_numpy()[:, None] + move).ravel()
-    )
+    score = np.clip(made.y[:, 0, :] / 100, 0, 1).ravel()
+    runs, n = made.runs.loc[made.runs.index.repeat(len(names))].reset_index(drop=True), len(made.runs)
+    table = runs.assign(task=names * n, type=types * n, metric="simulated", score=score, public=1)
+    table = table.assign(draws="shared" if world is not None and world.draw else "own")
+    return table[["subset", "public", *FACTORS, "seed", "draws", "task", "type", "metric", "score"]]

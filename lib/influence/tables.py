@@ -65,18 +65,9 @@ def main_results(results: pd.DataFrame) -> pd.DataFrame:
                 continue
             both = pd.concat([rows, rows.assign(type=OVERALL)])
             seeds = both.groupby(["type", "seed"])["score"].mean().groupby("type")
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "generator": generator,
-                        "mixture": mixture,
-                        "tasks": both.groupby("type")["task"].nunique(),
-                        "seeds": seeds.size(),
-                        "points": seeds.mean() * POINTS,
-                        "sd_seeds": seeds.std(ddof=1) * POINTS,
-                    }
-                ).reset_index()
-            )
+            table = pd.DataFrame({"generator": generator, "mixture": mixture, "seeds": seeds.size()})
+            table = table.assign(points=seeds.mean() * POINTS, sd_seeds=seeds.std(ddof=1) * POINTS)
+            parts.append(table.assign(tasks=both.groupby("type")["task"].nunique()).reset_index())
     if not parts:
         raise KitError("no run without or with all synthetic data in the results; main results need at least one")
     columns = ["generator", "mixture", "type", "tasks", "seeds", "points", "sd_seeds"]
@@ -115,19 +106,10 @@ def curve(gain: pd.Series, order: pd.Series | None = None) -> pd.DataFrame:
     is NaN when the net gain is not positive: a share of a loss says nothing.
     """
     ranked = gain.loc[(gain if order is None else order).sort_values(ascending=False, kind="stable").index]
-    total = float(ranked.sum())
-    points = ranked.cumsum().to_numpy()
-    k = np.arange(1, len(ranked) + 1)
-    return pd.DataFrame(
-        {
-            "k": k,
-            "fraction": k / len(k),
-            "task": ranked.index,
-            "gain": ranked.to_numpy(),
-            "cumulated": points,
-            "share": points / total if total > 0 else np.nan,
-        }
-    )
+    total, k = float(ranked.sum()), np.arange(1, len(ranked) + 1)
+    table = pd.DataFrame({"k": k, "fraction": k / len(k), "task": ranked.index, "gain": ranked.to_numpy()})
+    table["cumulated"] = ranked.cumsum().to_numpy()
+    return table.assign(share=table["cumulated"] / total if total > 0 else np.nan)
 
 
 def honest_curve(per_seed: pd.DataFrame) -> pd.DataFrame | None:

@@ -18,8 +18,9 @@ import numpy as np
 import pandas as pd
 
 from lib.common.numbers import minus
-from lib.influence.analysis import Analysis
-from lib.influence.inference import adjust, margin
+from lib.influence.errors import combined
+from lib.influence.influence import Analysis
+from lib.influence.regression import adjust, margin
 
 REPRODUCED, ONCE, NOISE, OPPOSED, CONTRADICTED, UNTESTABLE = VERDICTS = (
     "reproduced",
@@ -67,26 +68,17 @@ class Evidence:
         """
         if self.replication is None or self.analysis is None:
             return None
-        keys = ["level", "task", "type", "factor"]
+        keys, a = ["level", "task", "type", "factor"], self.analysis
         again = self.replication[[*keys, "second", "second_se", "second_p"]].fillna({"task": "", "type": ""})
-        rows = self.analysis.effects.merge(again, on=keys, how="left")
-        alpha, half = self.analysis.settings.alpha, margin(rows["second_se"], rows["df"], self.analysis.settings.alpha)
-        asked = rows["second_p"].where((rows[self.analysis.corrected] < alpha) | rows["second_p"].isna(), 1.0)
-        holm = rows["second_p"].where((rows["p_holm"] < alpha) | rows["second_p"].isna(), 1.0)
+        rows = a.effects.merge(again, on=keys, how="left")
+        effect, se, p = rows["second"], rows["second_se"], rows["second_p"]
+        half = margin(se, rows["df"], a.settings.alpha)
+        asked, holm = (p.where((rows[c] < a.settings.alpha) | p.isna(), 1.0) for c in (a.corrected, "p_holm"))
         with np.errstate(divide="ignore", invalid="ignore"):
             scale = rows["normalized"] / rows["effect"]
-        rows = rows.assign(
-            effect=rows["second"],
-            se=rows["second_se"],
-            t=rows["second"] / rows["second_se"],
-            p=rows["second_p"],
-            ci_low=rows["second"] - half,
-            ci_high=rows["second"] + half,
-            p_bh=asked,
-            p_holm=holm,
-            normalized=scale * rows["second"],
-        )
-        return replace(self, rows=rows)
+        intervals = {"ci_low": effect - half, "ci_high": effect + half}
+        columns = {"effect": effect, "se": se, "t": effect / se, "p": p, **intervals, "p_bh": asked, "p_holm": holm}
+        return replace(self, rows=rows.assign(**columns, normalized=scale * effect))
 
 
 def settle(first: Verdict, second: Verdict | None) -> Verdict:
@@ -133,10 +125,8 @@ def no_improvement(evidence: Evidence, test: dict) -> Verdict:
     up = rows[(adjust(rows["p"], "holm") < evidence.analysis.settings.alpha) & (rows["effect"] > 0)]
     if len(up):
         best = up.sort_values("effect").iloc[-1]
-        return Verdict(
-            OPPOSED,
-            f"{len(up)} of {len(rows)} types improve: {', '.join(up['type'])}; most {best['type']}, {points(best)}",
-        )
+        improve = f"{len(up)} of {len(rows)} types improve: {', '.join(up['type'])}"
+        return Verdict(OPPOSED, f"{improve}; most {best['type']}, {points(best)}")
     wide = rows[rows["ci_high"] >= test["margin"]]
     text = f"0 of {len(rows)} types improve; largest {minus(rows['effect'].max(), 2)} points"
     if wide.empty:
@@ -158,7 +148,8 @@ def tasks_improving(evidence: Evidence, test: dict) -> Verdict:
 
 
 def sparse_effects(evidence: Evidence, test: dict) -> Verdict:
-    """Some dataset x category pairs improve while most exclude a gain of `margin`; not if the mean of the others rises."""
+    """Some dataset x category pairs improve while most exclude a gain of `margin`; not if the mean of the others
+    rises."""
     rows = evidence.effects.query("level == 'task'").dropna(subset=["p"])
     if rows.empty:
         return Verdict(UNTESTABLE, "no effect on a single dataset has an error in these results")
@@ -168,11 +159,9 @@ def sparse_effects(evidence: Evidence, test: dict) -> Verdict:
         f"{out.mean():.0%} exclude a gain of {test['margin']:g} points"
     )
     mean, se, df = _without_the_best(evidence, rows, test["most"])
-    t_bar = margin(se, df, evidence.analysis.settings.alpha)
-    if mean > t_bar:
-        return Verdict(
-            OPPOSED, f"{text}; without the best {test['most']:.0%} the mean is still {minus(mean, 2)} points"
-        )
+    if mean > margin(se, df, evidence.analysis.settings.alpha):
+        text += f"; without the best {test['most']:.0%} the mean is still {minus(mean, 2)} points"
+        return Verdict(OPPOSED, text)
     return Verdict(_minority(up, out, test["most"]), text)
 
 
@@ -193,8 +182,6 @@ def _without_the_best(evidence: Evidence, rows: pd.DataFrame, most: float) -> tu
 
     Taking the largest out of noise leaves a mean below zero, so this errs towards saying nothing.
     """
-    from lib.influence.errors import combined
-
     a = evidence.analysis
     left = rows.nsmallest(len(rows) - int(np.ceil(most * len(rows))), "effect")
     weights = np.zeros((len(a.study.factors), len(a.study.tasks)))
@@ -236,10 +223,8 @@ def interaction_with(evidence: Evidence, test: dict) -> Verdict:
     sure = rows[adjust(rows["p"], "holm") < a.settings.alpha].sort_values("p")
     if len(sure):
         most = sure.iloc[0]
-        return Verdict(
-            ONCE,
-            f"{len(sure)} of {len(rows)} interactions found; first {most['term']} on {most['type']}, {points(most)}",
-        )
+        text = f"{len(sure)} of {len(rows)} interactions found; first {most['term']} on {most['type']}, {points(most)}"
+        return Verdict(ONCE, text)
     widest = float((rows["ci_high"] - rows["ci_low"]).median() / 2)
     return Verdict(NOISE, f"none of {len(rows)} interactions found; each is known to ±{widest:.2f} points")
 

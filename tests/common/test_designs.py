@@ -7,8 +7,9 @@ import pytest
 from lib.common import design as designs
 from lib.common.design import CATEGORIES, CODES, EXTRA, subsets
 from lib.common.files import KitError
-from lib.influence import influence as inf
 from lib.influence import simulate
+from lib.influence.effects import alone, effects
+from lib.influence.interactions import interactions
 
 
 def test_factorial_is_the_papers_sixteen_subsets():
@@ -67,9 +68,9 @@ def test_crossed_recovers_a_planted_public_interaction():
     x = table[["ss", "sl", "ls", "ll", "public"]].to_numpy() - 0.5
     points = 50 + x @ [1, 2, -1, 0, 6] + 4 * x[:, 1] * x[:, 4] + random.normal(0, 0.2, len(table))
     table = table.assign(task="T", type="Retrieval", score=points / 100)
-    effect = inf.effects(table, terms="two_way").set_index("factor")["effect"]
+    effect = effects(table, terms="two_way").set_index("factor")["effect"]
     assert effect.to_dict() == pytest.approx({"ss": 1, "sl": 2, "ls": -1, "ll": 0, "public": 6}, abs=0.3)
-    terms = inf.interactions(table).set_index("term")
+    terms = interactions(table).set_index("term")
     assert terms.loc["sl:public", "effect"] == pytest.approx(4, abs=0.6) and terms.loc["sl:public", "p"] < 1e-6
     assert (terms.drop("sl:public")["effect"].abs() < 0.8).all()
 
@@ -81,9 +82,9 @@ def test_isolation_fits_additively_and_alone():
     base = pd.DataFrame([{"subset": "base", "public": 0, "seed": 0, **dict.fromkeys(gains, 0)}])
     scores = pd.concat([table.assign(score=points / 100), base.assign(score=0.40)]).assign(task="T", type="STS")
     for public in (0, 1):
-        result = inf.alone(scores, public=public).set_index("factor")["effect"]
+        result = alone(scores, public=public).set_index("factor")["effect"]
         assert result.to_dict() == pytest.approx(gains)
-    result = inf.effects(scores)
+    result = effects(scores)
     assert result.set_index("factor")["effect"].to_dict() == pytest.approx({**gains, "public": 5})
     assert any("13 of the 128" in note for note in result.attrs["notes"])
 

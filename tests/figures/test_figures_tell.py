@@ -12,7 +12,7 @@ from lib.figures.catalogue import Report
 from lib.figures.effects import heat_map
 from lib.figures.forest import forest
 from lib.influence import tables
-from lib.influence.analysis import analyse
+from lib.influence.influence import analyse
 
 PLANTED = {("sl", "Reranking"): 3.0, ("sl", "STS"): -3.0, ("ll", "Clustering"): 2.0}
 

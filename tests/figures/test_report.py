@@ -14,7 +14,7 @@ from lib.common.files import KitError
 from lib.figures import catalogue, report
 from lib.figures.catalogue import Report, data_counts
 from lib.influence import claims, verdicts
-from lib.influence.analysis import analyse
+from lib.influence.influence import analyse
 from lib.influence.verdicts import UNTESTABLE
 from lib.params.params import InfluenceParams, load
 

@@ -8,7 +8,7 @@ from planted import CODES, exactly, study
 from lib.common import bundled
 from lib.common.files import KitError
 from lib.influence import claims, gain_verdicts, verdicts
-from lib.influence.analysis import analyse
+from lib.influence.influence import analyse
 from lib.influence.verdicts import CONTRADICTED, NOISE, ONCE, OPPOSED, REPRODUCED, UNTESTABLE, VERDICTS, Evidence
 from lib.params.params import InfluenceParams
 

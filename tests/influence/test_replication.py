@@ -29,7 +29,7 @@ def study(seed: int, effect: dict[str, float], first_seed: int = 0, sets: dict[s
 
 
 def both(effect, sets=TYPES):
-    from lib.influence.analysis import analyse
+    from lib.influence.influence import analyse
 
     return [analyse(study(seed, effect, start, sets)) for seed, start in ((1, 0), (2, 1000))]
 

@@ -12,11 +12,13 @@ import pytest
 from scipy import stats
 
 from lib.influence import alarms, simulate
-from lib.influence import influence as inf
+from lib.influence.across import across_tasks, pooled
+from lib.influence.effects import effects
 from lib.influence.errors import main_effects
-from lib.influence.inference import adjust, margin, t_test
 from lib.influence.interactions import block_f, lenth, pseudo_error
-from lib.influence.ols import fit, model_matrix
+from lib.influence.power import noise
+from lib.influence.regression import adjust, fit, margin, model_matrix, t_test
+from lib.influence.scores import study
 from lib.influence.simulate import FACTORS, World
 
 TYPES = pd.read_csv(simulate.REFERENCE_TASKS)["type"].tolist()
@@ -31,6 +33,14 @@ def regress(made, terms="main"):
     result = fit(x, names, made.y.reshape(len(x), -1))
     rows = result.rows(FACTORS)
     return result.beta[rows], result.se[rows], result.df
+
+
+def truth(tasks, seeds, world, seed):
+    """The true main effects of `simulate.study` with the same arguments: task, type, factor, true."""
+    names = simulate.study(tasks, seeds, world, seed)[["task", "type"]].drop_duplicates()
+    found = simulate.arrays(names["type"].tolist(), seeds, 1, world, seed).truth[:, 0].T
+    wide = names.join(pd.DataFrame(found, names.index, FACTORS))
+    return wide.melt(["task", "type"], var_name="factor", value_name="true")
 
 
 def within(rate, target, tolerance=0.015):
@@ -120,7 +130,7 @@ def test_false_discoveries_after_correction(seeds):
 def test_power_table_agrees_with_the_simulated_power():
     made = simulate.arrays(["T"] * 40, 2, 60, World(spread=0.0, noise=1.0, noise_spread=0.0), seed=9)
     table = simulate.study(["STS"] * 300, 2, World(spread=0.0, noise=1.0, noise_spread=0.0), seed=3)
-    detectable = inf.noise(table)["detectable"].median()
+    detectable = noise(table)["detectable"].median()
     y = made.y + np.tensordot(made.x - 0.5, np.full(made.truth.shape, detectable), 1)
     result = fit(*model_matrix(made.x, FACTORS), y.reshape(len(y), -1))
     assert (t_test(result.beta[1:], result.se[1:], result.df)[1] <= 0.05).mean() == pytest.approx(0.8, abs=0.02)
@@ -131,14 +141,10 @@ def test_simulated_tables_are_reproducible_and_true():
     table = simulate.study(56, 2, world, seed=4)
     assert table.equals(simulate.study(56, 2, world, seed=4)) and not table.equals(simulate.study(56, 2, world, seed=5))
     assert len(table) == 56 * 32 and sorted(table["type"].unique()) == sorted(set(TYPES))
-    joined = inf.effects(table).merge(simulate.truth(56, 2, world, seed=4), on=["task", "type", "factor"])
-    error = joined["effect_x"] - joined["effect_y"]
-    assert (
-        len(joined) == 224
-        and error.abs().mean() < 0.15
-        and np.corrcoef(joined["effect_x"], joined["effect_y"])[0, 1] > 0.98
-    )
-    assert (joined["effect_y"] - joined["ci_low"]).abs().max() < 3
+    joined = effects(table).merge(truth(56, 2, world, seed=4), on=["task", "type", "factor"])
+    error = joined["effect"] - joined["true"]
+    assert len(joined) == 224 and error.abs().mean() < 0.15 and joined["effect"].corr(joined["true"]) > 0.98
+    assert (joined["true"] - joined["ci_low"]).abs().max() < 3
 
 
 @pytest.mark.slow
@@ -147,19 +153,14 @@ def test_everything_through_the_public_functions():
     covered, found, across, draws = [], [], [], []
     for seed in range(40):
         world = World(mean=(0, 0.8, 0, 0), spread=1.0, noise=0.8, noise_spread=0.4)
-        table = inf.study(simulate.study(56, 1, world, seed=seed))
-        truth = simulate.truth(56, 1, world, seed=seed).rename(columns={"effect": "true"})
-        joined = inf.effects(table).merge(truth, on=["task", "type", "factor"])
+        table = study(simulate.study(56, 1, world, seed=seed))
+        joined = effects(table).merge(truth(56, 1, world, seed), on=["task", "type", "factor"])
         covered.append(joined["true"].between(joined["ci_low"], joined["ci_high"]).mean())
-        overall = inf.across_tasks(table, "overall").set_index("factor")
-        across.append(
-            [
-                overall.loc[f, "ci_low"] <= m <= overall.loc[f, "ci_high"]
-                for f, m in zip(FACTORS, world.mean, strict=True)
-            ]
-        )
+        overall = across_tasks(table, "overall").set_index("factor")
+        means = pd.Series(world.mean, FACTORS)
+        across.append(means.between(overall["ci_low"], overall["ci_high"]).to_numpy())
         found.append(overall.loc["sl", "p_t"] <= 0.05)
-        draws.append(inf.pooled(table, "overall").set_index("factor").loc["ss", "p"] <= 0.05)
+        draws.append(pooled(table, "overall").set_index("factor").loc["ss", "p"] <= 0.05)
     assert within(np.mean(covered), 0.95)
     assert np.mean(across) == pytest.approx(0.95, abs=0.05) and np.mean(found) > 0.95
     assert np.mean(draws) > 0.12  # the pooled test, on a category without any average effect
@@ -221,7 +222,7 @@ def real_tables(count, seed=0):
     random = np.random.default_rng(seed)
     y = np.stack([100 * models.to_numpy()[random.permutation(len(models))[:16]] for _ in range(count)], axis=1)
     runs = simulate.factorial_runs(1)
-    return simulate.Simulated(runs, tuple(kinds[models.columns]), y, np.empty(0), np.empty(0))
+    return simulate.Simulated(runs, tuple(kinds[models.columns]), y, np.empty(0))
 
 
 def test_real_models_called_subsets_at_random_give_no_marks():

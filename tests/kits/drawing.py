@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from planted import study
 
-from lib.influence.analysis import analyse
+from lib.influence.influence import analyse
 from lib.params.params import InfluenceParams
 
 ROOT = Path(__file__).resolve().parents[2]

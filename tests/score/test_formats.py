@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from lib.common.bundled import ROOT
-from lib.influence.analysis import analyse
+from lib.influence.influence import analyse
 from lib.score.localsets import COLUMNS, read_set, read_spec
 
 PAGE = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
