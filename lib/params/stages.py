@@ -39,7 +39,7 @@ INDIFFERENT = {
     "negatives": ("block", "chunk"),
     "model": ("encode_tokens",),
     "training": ("checkpoint_every", "keep_graph_tokens"),
-    "scoring": ("batch_tokens", "time_limit", "attempts", "allow_missing", "data_dir", "corpus_dir"),
+    "scoring": ("batch_tokens", "attempts", "allow_missing", "data_dir", "corpus_dir"),
 }
 BOTH = "study.categories and study.extra"
 ABSENT = "not recorded"
