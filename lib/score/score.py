@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib.common.bars import bar
+from lib.common.bars import bar, wipe
 from lib.common.files import KitError
 from lib.params.params import ScoringParams
 from lib.score.hub import prepare
@@ -100,6 +100,8 @@ def _records(run: TaskRun, tasks: Sequence, failed: dict[str, str], progress: bo
                 failed[task.metadata.name] = reason
                 _tell("not scored", {task.metadata.name: reason})
             shown.update()
+    if progress and wipe():
+        _tell("not scored", failed)
     run.close(failed)
     return records
 

@@ -79,7 +79,7 @@ def _classification(files, rng: random.Random, task) -> Tables:
 
 
 def _clustering(files, rng: random.Random, task) -> Tables:
-    """A few sets of 16; many, with repeated rows, for tasks of mteb's newer kind, which draw 2,048 rows or 4 % of sets."""
+    """A few sets of 16; many with repeated rows for mteb's newer kind, which draws 2,048 rows or 4 % of the sets."""
     from mteb.abstasks import AbsTaskClustering
 
     count, times = (50, 3) if isinstance(task, AbsTaskClustering) else (2, 1)  # a repeated text is encoded once
