@@ -108,7 +108,6 @@ class ScoringParams(Section):
     )
     exclude: tuple[str, ...] = Field((), strict=False, description="tasks of the suite to leave out")
     batch_tokens: int = Field(0, ge=0, description="tokens per encoding batch; 0 for the embedder's own choice")
-    time_limit: float = Field(0.0, ge=0, description="seconds allowed per task; 0 for no limit")
     attempts: int = Field(2, ge=1, description="how often a failing task is tried within one run")
     allow_missing: bool = Field(False, description="write the score file although some tasks failed (they are named)")
     data_dir: str = Field("", description="folder of hub data sets brought by hand, one sub-folder per set")

@@ -27,7 +27,7 @@ INDIFFERENT = {
     "negatives": "block chunk".split(),
     "model": "encode_tokens".split(),
     "training": "checkpoint_every keep_graph_tokens".split(),
-    "scoring": "batch_tokens time_limit attempts allow_missing data_dir corpus_dir".split(),
+    "scoring": "batch_tokens attempts allow_missing data_dir corpus_dir".split(),
 }
 BOTH = "study.categories and study.extra"
 ABSENT = "not recorded"

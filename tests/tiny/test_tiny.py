@@ -1,4 +1,4 @@
-"""The dry run: what tiny changes and what not, stand-ins that behave like the real ones, and the whole chain on them."""
+"""The dry run: what tiny changes and what not, stand-ins that behave like the real ones, the whole chain on them."""
 
 import json
 import math
