@@ -1,4 +1,4 @@
-"""A run is what made it: other parameters never touch the study, and what is not the study's is found and made again."""
+"""A run is what made it: other parameters never touch the study; what is not the study's is found and made again."""
 
 import json
 import os
