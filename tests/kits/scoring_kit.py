@@ -108,13 +108,6 @@ def rows_of(kind: str, seed: int = 0) -> list[dict] | dict[str, list[dict]]:
             }
             for i in range(10)
         ]
-    if kind == "BitextMining":
-        pairs = [
-            sentence(rng, i % 8) for i in range(40)
-        ]  # a "translation" has the words of its sentence and one of its own
-        return [
-            {"sentence1": text, "sentence2": f"{' '.join(text.split()[:-1])} {rng.choice(WORDS)}"} for text in pairs
-        ]
     return {
         "corpus": [
             {"_id": f"d{i}", "title": "note" if i % 2 else "", "text": sentence(rng, i % 8, 12)} for i in range(48)
