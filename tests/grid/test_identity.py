@@ -8,6 +8,8 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from standin import Kit
 
 from lib.grid.identity import sentences, stale
@@ -70,6 +72,29 @@ def test_notebooks_with_other_parameters_leave_the_study_as_it_is(study):
     study.papermill("05", **{"influence.alpha": 0.2})
     assert study.bytes() == before
     assert len(list((study.run / "other").glob("*/models/ss+ll/seed0/train.json"))) == 1
+    study.journal()
+    done = study.reproduce()
+    assert done.returncode == 0 and study.journal() == [] and study.bytes() == before
+
+
+OTHERS = [
+    ("01", (), {"generation.seed": 7}),
+    ("02", (), {"cleaning.near_duplicate": 0.5}),
+    ("03", (("subset", "ss"), ("seed", 0)), {"training": {"temperature": 0.1}}),
+    ("03", (("subset", "ll+ss"), ("seed", 5)), {"mixture.steps": 6}),
+    ("04", (("subset", "ll"), ("seed", 0)), {"scoring.exclude": []}),
+    ("04", (("subset", "base"), ("seed", 0)), {"model.pooling": "cls"}),
+    ("05", (), {"influence.alpha": 0.2}),
+]
+
+
+@pytest.mark.long
+@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.sampled_from(OTHERS), min_size=1, max_size=4))
+def test_after_any_sequence_of_notebooks_the_study_is_the_same(study, sequence):
+    before = study.bytes()
+    for notebook, pairs, overrides in sequence:
+        study.papermill(notebook, *pairs, **overrides)
     study.journal()
     done = study.reproduce()
     assert done.returncode == 0 and study.journal() == [] and study.bytes() == before
