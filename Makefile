@@ -68,7 +68,7 @@ notebooks: $(READY)  ## execute the committed notebooks again, in place (after m
 publish: $(READY)  ## replace the committed figures by those of the last run: make publish [PROFILE=classroom]
 	mkdir -p figures/$(PROFILE) && cp -R runs/figures/$(PROFILE)/. figures/$(PROFILE)/
 
-check: $(READY)  ## say whether this machine can run the kit, and what to mend
+check: $(READY)  ## say whether this machine can run the kit, and what to fix
 	@$(PY) -m lib check --profile $(PROFILE)
 
 lint: $(READY)  ## check the style of the code

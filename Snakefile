@@ -25,7 +25,7 @@ SCORES = [f"{SCORES_DIR}/{run.name}/seed{run.seed}.csv" for run in RUNS] + [f"{S
 # Snakemake formats shell commands, so the braces of the JSON are doubled.
 OVERRIDES_TEXT = shlex.quote(json.dumps(OVERRIDES)).replace("{", "{{").replace("}", "}}")
 OVERRIDES_YAML = shlex.quote(f"overrides: {json.dumps(OVERRIDES)}").replace("{", "{{").replace("}", "}}")
-PAPERMILL = (f"{sys.executable} -I lib/common/warm.py papermill --cwd notebooks --kernel python3 --no-progress-bar "
+PAPERMILL = (f"{sys.executable} -I lib/common/kernel_client.py papermill --cwd notebooks --kernel python3 --no-progress-bar "
              f"-p params_file {shlex.quote(PROFILE)} -y {OVERRIDES_YAML} ")
 THREADS = P.grid.threads
 RESOURCES = dict(mem_mb=P.grid.mem_mb, runtime=P.grid.minutes, gpu=P.grid.gpus)

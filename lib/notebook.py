@@ -8,20 +8,14 @@ import os
 import warnings
 from typing import Any
 
-from lib.common.design import run_in_order
+from lib.common.bundled import shown
+from lib.common.design import BASE, run_in_order
 from lib.common.files import KitError
 from lib.grid.devices import claim
 from lib.params.params import Params, load
 from lib.tiny.prepare import prepare
 
-_NAMES = {
-    "01_generate": ("params_file", "overrides"),
-    "02_inspect": ("params_file", "compare", "overrides"),
-    "03_train": ("params_file", "subset", "seed", "explain", "overrides"),
-    "04_score": ("params_file", "subset", "seed", "explain", "overrides"),
-    "05_influence": ("params_file", "results", "overrides"),
-}
-_TYPES = {
+_KINDS = {
     "params_file": str,
     "subset": str,
     "seed": int,
@@ -30,36 +24,37 @@ _TYPES = {
     "compare": list,
     "overrides": dict,
 }
+_OF_A_RUN = ("params_file", "subset", "seed", "explain", "overrides")
+_NAMES = {
+    "01_generate": ("params_file", "overrides"),
+    "02_inspect": ("params_file", "compare", "overrides"),
+    "03_train": _OF_A_RUN,
+    "04_score": _OF_A_RUN,
+    "05_influence": ("params_file", "results", "overrides"),
+}
 _ON_GPU = ("01_generate", "03_train", "04_score")
 
 
 def start(notebook: dict[str, Any], stage: str) -> Params:
     """Return the checked parameters of a notebook, given its ``globals()`` after the parameters cell.
 
-    papermill only warns about parameters a notebook does not know. Here a name that the stage does not have,
-    or a value of the wrong type, raises KitError with one sentence.
+    papermill only warns about parameters a notebook does not know. Here a name that the stage does not have, a value of
+    the wrong type, or a notebook whose data are not there yet, raises KitError with one sentence.
     """
     allowed = _NAMES[stage]
     for name in _given(notebook):
         if name not in allowed:
             near = difflib.get_close_matches(name, allowed, n=1)
-            raise KitError(
-                f"{stage} has no parameter {name!r}"
-                + (
-                    f"; did you mean {near[0]!r}?"
-                    if near
-                    else f"; it has {', '.join(allowed)} (put other parameters into overrides)"
-                )
-            )
+            others = f"it has {', '.join(allowed)} (put other parameters into overrides)"
+            raise KitError(f"{stage} has no parameter {name!r}; {f'did you mean {near[0]!r}?' if near else others}")
     for name in allowed:
-        wanted = _TYPES[name]
-        if name in notebook and type(notebook[name]) is not wanted:
-            raise KitError(
-                f"parameter {name!r} of {stage} is {notebook[name]!r}, but must be of type {wanted.__name__}"
-            )
+        if name in notebook and type(notebook[name]) is not _KINDS[name]:
+            kind = _KINDS[name].__name__
+            raise KitError(f"parameter {name!r} of {stage} is {notebook[name]!r}, but must be of type {kind}")
     params = load(notebook["params_file"], notebook.get("overrides"))
     if "subset" in allowed:
         notebook["subset"] = run_in_order(notebook["subset"], base=stage == "04_score")
+        _data_first(params, stage, notebook["subset"])
     if stage in _ON_GPU:
         claim(params.grid.gpus)
     _settle()
@@ -67,6 +62,16 @@ def start(notebook: dict[str, Any], stage: str) -> Params:
     if note := params.note():
         print(note)
     return params
+
+
+def _data_first(params: Params, stage: str, subset: str) -> None:
+    """Raise KitError where there is nothing to train on, or nothing that an adapter to score could be made of."""
+    if (params.data_dir / "manifest.json").is_file() or subset == BASE:
+        return
+    if stage == "04_score" and any(folder.is_dir() for folder in (params.models_dir, params.study_dir / "models")):
+        return  # adapters that are there can be scored, whatever became of their data
+    steps = "notebook 01_generate first" + (", then 03_train" if stage == "04_score" else "")
+    raise KitError(f"there are no training data in {shown(params.data_dir)} yet; run {steps} (or `make reproduce`)")
 
 
 def _given(notebook: dict[str, Any]) -> list[str]:

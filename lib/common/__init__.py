@@ -1,1 +1,1 @@
-"""The ground floor: files, texts, triplets, the design, and hubs. Everything may import it; it imports nothing of the kit."""
+"""The ground floor: files, triplets, the design, hubs. Everything may import it; it imports nothing of the kit."""

@@ -12,6 +12,16 @@ def bar(*args, **options):
     return tqdm(*args, file=sys.stdout if _in_a_kernel() else None, **options)
 
 
+def wipe() -> bool:
+    """Clear a notebook cell's output, in which each step of a bar would be saved; say whether there was one."""
+    if not _in_a_kernel():
+        return False
+    from IPython.display import clear_output
+
+    clear_output()
+    return True
+
+
 def _in_a_kernel() -> bool:
     if "IPython" not in sys.modules:
         return False

@@ -14,6 +14,11 @@ ROOT = Path(__file__).resolve().parents[2]  # the kit's folder
 DATA = ROOT / "lib" / "data"
 
 
+def shown(path: Path) -> str:
+    """Return a path as people say it: below the kit's folder without that folder."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
 def data_path(relative: str) -> Path:
     """Return the path of a bundled file or folder, such as ``classroom/suite``. Raises KitError when absent."""
     path = DATA / relative

@@ -50,20 +50,21 @@ def subset_name(subset: Sequence[str]) -> str:
     return "+".join(CODES[category] for category in CODES if category in subset) or "none"
 
 
-def parse_subset(name: str) -> tuple[str, ...]:
-    """Return the categories of a subset's name. Raises KitError, with the nearest names, for anything else.
+def parse_subset(name: str, base: bool = False) -> tuple[str, ...]:
+    """Return the categories of a subset's name: ``ss+ll`` is ("short_short", "long_long").
 
-    >>> parse_subset("ss+ll")
-    ('short_short', 'long_long')
+    Raises KitError, with the nearest names, for anything else; ``base`` counts the untrained base's among them.
     """
     known = {code: category for category, code in CODES.items()}
     parts = [] if name == "none" else str(name).split("+")
     chosen = tuple(category for code, category in known.items() if code in parts)
     if any(part not in known for part in parts) or len(parts) != len(chosen):
-        near = difflib.get_close_matches(str(name), [subset_name(s) for s in subsets(tuple(CODES))], n=3)
+        names = [*([BASE] if base else []), *(subset_name(subset) for subset in subsets(tuple(CODES)))]
+        near = difflib.get_close_matches(str(name), names, n=3)
+        other = f"none, or {BASE} for the untrained base" if base else "none"
         raise KitError(
-            f"unknown subset {name!r}; join codes from {', '.join(known)} with '+', or say none"
-            + (f" (near: {', '.join(near)})" if near else "")
+            f"unknown subset {name!r}; join codes from {', '.join(known)} with '+', or say {other}"
+            + (f" (did you mean {' or '.join(near)}?)" if near else "")
         )
     return chosen
 
@@ -75,9 +76,9 @@ def run_name(subset: Sequence[str], public: bool = True) -> str:
     return subset_name(subset) + ("" if public else "-alone")
 
 
-def parse_run(name: str) -> tuple[tuple[str, ...], bool]:
+def parse_run(name: str, base: bool = False) -> tuple[tuple[str, ...], bool]:
     """Return (subset, public) of a run's name: ``ss+ll`` or ``ss+ll-alone``. Raises KitError for other names."""
-    subset = parse_subset(str(name).removesuffix("-alone"))
+    subset = parse_subset(str(name).removesuffix("-alone"), base)
     public = not str(name).endswith("-alone")
     run_name(subset, public)
     return subset, public
@@ -88,14 +89,7 @@ def run_in_order(name: str, base: bool = False) -> str:
 
     Raises KitError for other names.
     """
-    if base and name == BASE:
-        return name
-    try:
-        return run_name(*parse_run(name))
-    except KitError as error:
-        if base:
-            raise KitError(f"{error}; or say {BASE} for the untrained base") from None
-        raise
+    return name if base and name == BASE else run_name(*parse_run(name, base))
 
 
 def levels(subset: Sequence[str], categories: Sequence[str] = CATEGORIES) -> dict[str, int]:

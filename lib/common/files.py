@@ -18,7 +18,7 @@ from typing import Any
 
 
 class KitError(Exception):
-    """Something the user can mend. Its message is one sentence that names the thing and the mend."""
+    """Something the user can fix. Its message is one sentence that names the thing and the fix."""
 
     def _render_traceback_(self) -> list[str]:
         """Show one line instead of a traceback; IPython and Jupyter look for this method by name."""
@@ -31,7 +31,7 @@ class CannotWrite(KitError):
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Turn what the operating system says while ``path`` is written into one sentence with the mend."""
+    """Turn what the operating system says while ``path`` is written into one sentence with the fix."""
     try:
         yield
     except OSError as error:
@@ -44,7 +44,7 @@ def disk_full(error: BaseException) -> bool:
 
 
 def cannot_write(path: str | Path, error: OSError) -> CannotWrite:
-    """Return the error to raise when ``path`` cannot be written: the folder and the mend."""
+    """Return the error to raise when ``path`` cannot be written: the folder and the fix."""
     path = Path(path)
     if disk_full(error):
         return CannotWrite(
@@ -64,7 +64,7 @@ def cannot_write(path: str | Path, error: OSError) -> CannotWrite:
 def write_bytes(path: str | Path, content: bytes) -> Path:
     """Write ``content`` so that ``path`` is never seen half written. Raises CannotWrite where it cannot be written."""
     path = Path(path)
-    temporary = None
+    temporary = ""
     with writing(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def write_bytes(path: str | Path, content: bytes) -> Path:
             os.chmod(temporary, 0o644)
             os.replace(temporary, path)
         except OSError:
-            if temporary is not None and os.path.exists(temporary):
+            if os.path.exists(temporary):
                 os.unlink(temporary)
             raise
     return path
@@ -136,10 +136,10 @@ def read_jsonl(path: str | Path) -> list[dict]:
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            raise KitError(f"{path}, line {number} is not valid JSON ({error.msg}); mend or delete that line") from None
+            raise KitError(f"{path}, line {number} is not valid JSON ({error.msg}); fix or delete that line") from None
         if not isinstance(row, dict):
             raise KitError(
-                f"{path}, line {number} holds {type(row).__name__}, not a JSON object; mend or delete that line"
+                f"{path}, line {number} holds {type(row).__name__}, not a JSON object; fix or delete that line"
             )
         rows.append(row)
     return rows
@@ -161,13 +161,6 @@ def digest_file(path: str | Path) -> str:
     except OSError as error:
         raise KitError(f"{path} cannot be read: {error.strerror}; run the notebook that writes it first") from None
     return hasher.hexdigest()[:16]
-
-
-def digest_tree(folder: str | Path) -> str:
-    """Return 16 hex digits of all files below a folder: their relative names and contents."""
-    folder = Path(folder)
-    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    return digest([[name, digest_file(folder / name)] for name in names])
 
 
 def write_digests(path: str | Path, files: Iterable[str | Path]) -> Path:

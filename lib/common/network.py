@@ -10,22 +10,27 @@ from functools import cache
 from urllib.parse import urlparse
 
 HUB_PATIENCE = 2.0  # seconds: offline is found out once, here, and not after every file's own retries
+_LOST = {
+    "ConnectionError",
+    "TimeoutError",
+    "Timeout",
+    "TransportError",
+    "MaxRetryError",
+}  # Python, requests, httpx, urllib3
 
 
 @cache
-def online(seconds: float = 2.0) -> bool:
+def online(seconds: float = HUB_PATIENCE) -> bool:
     """Say whether the hub can be reached; asked once per process, in at most ``seconds`` (a name may take longer)."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return False
-    address = urlparse(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
-    proxy = urlparse(
-        os.environ.get(f"{address.scheme}_proxy") or os.environ.get(f"{address.scheme.upper()}_PROXY") or ""
-    )
+    address = urlparse(hub_address())
+    names = (f"{address.scheme}_proxy", f"{address.scheme.upper()}_PROXY")
+    proxy = urlparse(next((os.environ[name] for name in names if os.environ.get(name)), ""))
     target = proxy if proxy.hostname else address
+    port = target.port or (80 if target.scheme == "http" else 443)
     try:
-        socket.create_connection(
-            (target.hostname, target.port or (80 if target.scheme == "http" else 443)), seconds
-        ).close()
+        socket.create_connection((target.hostname, port), seconds).close()
     except OSError:
         return False
     return True
@@ -33,7 +38,7 @@ def online(seconds: float = 2.0) -> bool:
 
 def hub_address() -> str:
     """Return the hub's address, as the hub's own library takes it from the environment."""
-    return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    return os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
 
 
 def hub_reachable() -> bool:
@@ -42,7 +47,10 @@ def hub_reachable() -> bool:
 
 
 def in_time(question: Callable[[], bool], patience: float) -> bool:
-    """Run a question in a thread and count no answer within ``patience`` seconds, or any error, as no."""
+    """Run a question in a thread and count no answer within ``patience`` seconds, or any error, as no.
+
+    A look-up of a name that hangs cannot be stopped in any other way.
+    """
     answer: list[bool] = []
 
     def ask() -> None:
@@ -59,15 +67,8 @@ def in_time(question: Callable[[], bool], patience: float) -> bool:
 
 def went_away(error: BaseException | None) -> bool:
     """Say whether an error, or one behind it, is that of a connection that could not be made or was lost."""
-    lost = {
-        "ConnectionError",
-        "TimeoutError",
-        "Timeout",
-        "TransportError",
-        "MaxRetryError",
-    }  # Python, requests, httpx, urllib3
     while error is not None:
-        if lost & {kind.__name__ for kind in type(error).__mro__}:
+        if _LOST & {kind.__name__ for kind in type(error).__mro__}:
             return True
         error = error.__cause__ or error.__context__
     return False

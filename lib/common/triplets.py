@@ -34,7 +34,7 @@ def read_triplets(path: str | Path) -> list[Triplet]:
     for number, row in enumerate(read_jsonl(path), start=1):
         for name in ("query", "positive"):
             if not isinstance(row.get(name), str) or not row[name].strip():
-                raise KitError(f"{path}, row {number} has no text under {name!r}; mend or delete that row")
+                raise KitError(f"{path}, row {number} has no text under {name!r}; fix or delete that row")
         values = {name: "" if row.get(name) is None else row[name] for name in _FIELDS if name in row}
         wrong = [name for name, value in values.items() if not isinstance(value, str)]
         if wrong:

@@ -12,8 +12,39 @@ from pathlib import Path
 from typing import Any
 
 from lib.common.files import KitError, digest_file, read_json, write_bytes, write_text, writing
+from lib.embedder.basemodel import BERTS
+from lib.params.params import ModelParams
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+BERT_LINEARS = ("query", "key", "value", "dense")
+DECODER_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def fresh_adapter(core, params: ModelParams, seed: int):
+    """Return ``core`` inside peft with a new LoRA adapter, its start drawn from ``seed``.
+
+    It is on all linear layers of the blocks unless ``lora_targets`` says so. Raises KitError when it names none.
+    """
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    linears = BERT_LINEARS if core.config.model_type in BERTS else DECODER_LINEARS
+    config = LoraConfig(
+        r=params.lora_rank,
+        lora_alpha=params.lora_alpha,
+        lora_dropout=params.lora_dropout,
+        target_modules=list(params.lora_targets or linears),
+        exclude_modules=["pooler.dense"],
+        task_type="FEATURE_EXTRACTION",
+    )
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a model without a pooler has none to leave out
+        torch.manual_seed(seed)
+        try:
+            return get_peft_model(core, config, autocast_adapter_dtype=True)
+        except ValueError as error:
+            reason = str(error).splitlines()[0]
+            raise KitError(f"LoRA does not fit this model ({reason}); mend model.lora_targets") from None
 
 
 def save_adapter(model, folder: Path, base: str) -> None:
@@ -57,7 +88,7 @@ def spoilt(folder: Path, record: Mapping[str, Any]) -> Path | None:
 
 
 def load_adapter(core, folder: Path, base: str):
-    """Return ``core`` inside peft with the adapter in ``folder``. Raises KitError when it is missing or does not fit."""
+    """Return ``core`` inside peft with the adapter in ``folder``. Raises KitError where none is or it does not fit."""
     from peft import PeftModel
     from safetensors import SafetensorError
 
@@ -82,8 +113,8 @@ def load_adapter(core, folder: Path, base: str):
             f"the adapter in {folder} does not fit {base} ({reason[-1].strip() if reason else error}); "
             "load the base it was trained on"
         ) from error
-    missing = [str(w.message) for w in told if "missing" in str(w.message).lower() and "key" in str(w.message).lower()]
-    if missing:
+    warned = [str(warning.message).lower() for warning in told]
+    if any("missing" in message and "key" in message for message in warned):
         raise KitError(
             f"the adapter in {folder} does not fit {base}: weights are missing; load the base it was trained on"
         )

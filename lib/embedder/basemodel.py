@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lib.common.files import KitError, digest, digest_file, read_json
-
-if TYPE_CHECKING:
-    from lib.params.params import ModelParams
+from lib.common.network import went_away
+from lib.params.params import ModelParams
 
 DECODERS = ("mistral", "qwen2", "qwen3", "llama")  # causal: the last token has seen all others
 BERTS = ("bert", "roberta", "xlm-roberta")  # bidirectional
@@ -46,11 +46,6 @@ def resolve(params: ModelParams) -> Source:
             f"model.name is {params.name!r}, a folder that does not exist; give a model's folder or a hub name"
         )
     return Source(params.name, params.name, digest([params.name, params.revision]), local=False)
-
-
-def portable_name(params: ModelParams, source: Source | None) -> str:
-    """Return a name for the base that means something on another machine."""
-    return source.public if source is not None else Path(params.name).name
 
 
 def _folder(folder: Path, public: str) -> Source:
@@ -89,7 +84,7 @@ def load_base(source: Source, params: ModelParams, device: str | None = None):
     if not source.local:
         options["revision"] = params.revision or "main"
     try:
-        with _quiet():
+        with _no_bar():
             tokenizer = AutoTokenizer.from_pretrained(source.place, **options)
             model = AutoModel.from_pretrained(
                 source.place,
@@ -99,8 +94,6 @@ def load_base(source: Source, params: ModelParams, device: str | None = None):
                 **options,
             )
     except Exception as error:
-        from lib.common.network import went_away
-
         if went_away(error):
             raise KitError(
                 f"model {params.name} is not here and the hub cannot be reached; where there is network run "
@@ -117,17 +110,15 @@ def load_base(source: Source, params: ModelParams, device: str | None = None):
     return model.to(device), tokenizer
 
 
-class _quiet:
+@contextmanager
+def _no_bar() -> Iterator[None]:
     """No progress bar while weights are read."""
+    from transformers.utils import logging
 
-    def __enter__(self) -> None:
-        from transformers.utils import logging
-
-        self.shown = logging.is_progress_bar_enabled()
-        logging.disable_progress_bar()
-
-    def __exit__(self, *error) -> None:
-        from transformers.utils import logging
-
-        if self.shown:
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
             logging.enable_progress_bar()

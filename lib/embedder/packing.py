@@ -63,34 +63,28 @@ class MicroBatch:
     padded: int
 
 
-def micro_batches(
-    lengths: Sequence[int], budget: int, keys: Sequence[Hashable] | None = None, pad: bool = True
-) -> list[MicroBatch]:
-    """Cut texts, sorted by (key, length), into micro-batches of at most ``budget`` tokens, largest first.
+def micro_batches(lengths: Sequence[int], budget: int, pad: bool = True) -> list[MicroBatch]:
+    """Cut texts, sorted by length, into micro-batches of at most ``budget`` tokens, largest first.
 
-    ``keys`` (an instruction, say) keeps texts of one key together where that costs nothing: a micro-batch may
-    hold several keys. ``pad`` counts a micro-batch as rows x longest row, otherwise as the sum of its lengths.
-    A text longer than the budget gets a micro-batch of its own.
+    ``pad`` counts a micro-batch as rows x longest row, otherwise as the sum of its lengths. A text longer than the
+    budget gets a micro-batch of its own.
     """
     if budget < 1:
         raise KitError(f"a micro-batch of {budget} tokens holds nothing; training.micro_batch_tokens must be positive")
-    if keys is None:
-        order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    else:
-        names = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-        order = sorted(range(len(lengths)), key=lambda i: (names[keys[i]], -lengths[i], i))
-    found: list[MicroBatch] = []
-    rows: list[int] = []
-    widest = total = 0
-    for i in order:
-        wide = max(widest, lengths[i])
-        if rows and (wide * (len(rows) + 1) if pad else total + lengths[i]) > budget:
-            found.append(MicroBatch(tuple(rows), total, widest * len(rows) if pad else total))
-            rows, widest, total, wide = [], 0, 0, lengths[i]
-        rows.append(i)
-        widest, total = wide, total + lengths[i]
-    if rows:
-        found.append(MicroBatch(tuple(rows), total, widest * len(rows) if pad else total))
+    groups: list[list[int]] = []
+    tokens = 0  # of the last group
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        group = groups[-1] if groups else []
+        if group and (lengths[group[0]] * (len(group) + 1) if pad else tokens + lengths[i]) <= budget:
+            group.append(i)
+            tokens += lengths[i]
+        else:
+            groups.append([i])
+            tokens = lengths[i]
+    found = []
+    for group in groups:
+        tokens = sum(lengths[i] for i in group)
+        found.append(MicroBatch(tuple(group), tokens, lengths[group[0]] * len(group) if pad else tokens))
     return sorted(found, key=lambda batch: (-batch.padded, batch.rows[0]))
 
 
@@ -114,12 +108,6 @@ def ragged(rows: Rows, device: torch.device | str = "cpu") -> tuple[torch.Tensor
     ids = torch.tensor([[token for row in rows for token in row]])
     positions = torch.tensor([[place for row in rows for place in range(len(row))]])
     return ids.to(device), positions.to(device), torch.tensor(offsets).to(device)
-
-
-def padding_share(batches: Sequence[MicroBatch]) -> float:
-    """Return the part of the computed tokens that is padding, 0 to 1."""
-    computed = sum(batch.padded for batch in batches)
-    return 1 - sum(batch.tokens for batch in batches) / computed if computed else 0.0
 
 
 def padding_table(lengths: Sequence[int], budget: int, size: int = 32) -> dict[str, float]:

@@ -1,11 +1,7 @@
-"""Figures of the study. Every figure is written as SVG, PNG and a CSV of the numbers drawn.
+"""Figures of the study and of the notebooks, drawn with seaborn; each of the study has a CSV of its numbers.
 
-One module per family: `heat` and `forest` (effects), `scores` (main results, counts, published
-table), `sparsity` (who carries the gain, trade-offs), `interactions`, `noise` (noise floor, power),
-`lattice` (the 16 subsets as a drawing). `base` holds what they share. matplotlib is imported when a figure
-is drawn, so `import lib.figures` costs nothing.
+`base` holds what they share: colours, names, `save`; `marks` draws points, `matrix` every matrix. `effects`, `forest`
+and `replication` show effects; `scores` and `gains` scores; `structure` lattice and interactions; `noise` what can be
+seen at all; `data` is notebook 02's, `lessons` the pictures of notebooks 01, 03 and 04, `texts` their tables.
+`catalogue` names the figures of notebook 05, `report` writes them.
 """
-
-from lib.figures.base import save, style
-
-__all__ = ["save", "style"]

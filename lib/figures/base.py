@@ -7,47 +7,34 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+
 from lib.common.design import CODES, LABELS
 from lib.common.files import KitError, write_bytes, write_text
 
 # Text width of an A4 page with usual margins, inches: a figure set at this width keeps its 8 pt text.
 WIDTH = 6.3
-NARROW = 3.15
 
 # Okabe and Ito's palette, told apart by readers with any of the common colour vision deficiencies.
-CATEGORY_COLOURS = {
-    "ss": "#E69F00",
-    "sl": "#0072B2",
-    "ls": "#009E73",
-    "ll": "#CC79A7",
-    "sts": "#56B4E9",
-    "bt": "#D55E00",
-    "public": "#000000",
-}
-CATEGORY_NAMES = {CODES[name]: label for name, label in LABELS.items()} | {
-    "sts": "STS data",
-    "bt": "bitext data",
-    "public": "public data",
-}
+CATEGORY_COLOURS = {"ss": "#E69F00", "sl": "#0072B2", "ls": "#009E73", "ll": "#CC79A7", "sts": "#56B4E9"}
+CATEGORY_COLOURS |= {"bt": "#D55E00", "public": "#000000"}
+CATEGORY_NAMES = {CODES[name]: label for name, label in LABELS.items()}
+CATEGORY_NAMES |= {"sts": "STS data", "bt": "bitext data", "public": "public data"}
 OWN_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#8A7500")
-CATEGORY_MARKERS = {"ss": "o", "sl": "s", "ls": "D", "ll": "^", "sts": "v", "bt": "P", "public": "X"}
 GAIN, LOSS, NEUTRAL, INK = "#0072B2", "#D55E00", "#8C8C8C", "#222222"
 
 # MTEB's order of task types; a type that MTEB does not know comes after these, in alphabetical order.
-TYPES = (
-    "Classification",
-    "Clustering",
-    "PairClassification",
-    "Reranking",
-    "Retrieval",
-    "STS",
-    "Summarization",
-    "BitextMining",
-)
+TYPES = tuple("Classification Clustering PairClassification Reranking Retrieval STS Summarization BitextMining".split())
 TYPE_NAMES = {"PairClassification": "Pair classif.", "BitextMining": "Bitext mining"}
 
 RC: dict[str, Any] = {
     "figure.dpi": 110,
+    "figure.constrained_layout.use": True,
     "savefig.dpi": 200,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -79,25 +66,18 @@ RC: dict[str, Any] = {
 
 def style():
     """matplotlib's rc context with the kit's sizes and colours: `with style(): fig, ax = ...`."""
-    import matplotlib as mpl
-
     return mpl.rc_context(RC)
 
 
-def save(fig, table, name: str, out_dir: str | Path) -> dict[str, Path]:
+def save(fig, table: pd.DataFrame | None, name: str, out_dir: str | Path) -> dict[str, Path]:
     """Write `out_dir/name.{svg,png,csv}` atomically and close the figure.
 
-    `fig` is a matplotlib Figure, `table` the DataFrame of the numbers it shows (a figure without its numbers
-    is refused with KitError). Same figure, same bytes: no date, fixed ids. Returns {"svg", "png", "csv": path}.
+    `table` holds the numbers that `fig` shows (a figure without them is refused with KitError). Same figure, same
+    bytes: no date, fixed ids. Returns {"svg", "png", "csv": path}.
     """
-    import matplotlib.pyplot as plt
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-
     if table is None or len(table) == 0:
         raise KitError(f"figure {name!r} has no table of numbers; pass the DataFrame it shows to save()")
-    out = Path(out_dir)
-    paths = {kind: out / f"{name}.{kind}" for kind in ("svg", "png", "csv")}
+    paths = {kind: Path(out_dir) / f"{name}.{kind}" for kind in ("svg", "png", "csv")}
     png, svg = io.BytesIO(), io.StringIO()
     with style():
         fig.set_dpi(RC["savefig.dpi"])
@@ -112,10 +92,18 @@ def save(fig, table, name: str, out_dir: str | Path) -> dict[str, Path]:
     return paths
 
 
-def order_types(types: Iterable[str]) -> list[str]:
-    """Task types in MTEB's order, unknown ones after them by name."""
-    present = set(types)
-    return [t for t in TYPES if t in present] + sorted(present - set(TYPES))
+def order_types(types: Iterable[str], last: str = "") -> list[str]:
+    """Task types in MTEB's order, unknown ones after them by name; at the end the row of all sets, `last`, if there."""
+    present = set(types) - {last}
+    ordered = [t for t in TYPES if t in present] + sorted(present - set(TYPES))
+    return ordered + [last] * (last in set(types))
+
+
+def by_type(table: pd.DataFrame, then: str, ascending: bool = True) -> pd.DataFrame:
+    """The rows sorted by type in MTEB's order, then by a column; rows that tie stay as they are."""
+    order = order_types(table["type"])
+    table = table.sort_values(then, ascending=ascending, kind="stable")
+    return table.sort_values("type", key=lambda kinds: kinds.map(order.index), kind="stable", ignore_index=True)
 
 
 def type_name(task_type: str) -> str:
@@ -140,8 +128,6 @@ def palette(codes: Iterable[str]) -> dict[str, str]:
     free = [shade for shade in OWN_COLOURS if shade not in taken.values()]
     others = [code for code in codes if code not in taken]
     if len(others) > len(free):
-        import seaborn as sns
-
         free += sns.husl_palette(len(others) - len(free), l=0.5).as_hex()
     return taken | dict(zip(others, free, strict=False))
 
@@ -159,9 +145,5 @@ def order_factors(codes: Iterable[str]) -> list[str]:
 
 def diverging():
     """Orange (harm) through white to blue (help): safe for colour vision deficiencies; grey where there is no value."""
-    from matplotlib.colors import LinearSegmentedColormap
-
-    scale = LinearSegmentedColormap.from_list(
-        "harm_help", ["#8C3D00", LOSS, "#F7D6BF", "#FFFFFF", "#C3DDF0", GAIN, "#00375C"]
-    )
-    return scale.with_extremes(bad="#EEEEEE")
+    shades = ["#8C3D00", LOSS, "#F7D6BF", "#FFFFFF", "#C3DDF0", GAIN, "#00375C"]
+    return mpl.colors.LinearSegmentedColormap.from_list("harm_help", shades).with_extremes(bad="#EEEEEE")

@@ -1,183 +1,173 @@
-"""The catalogue: every figure of the report, the question it answers, and how it is drawn from a `Report`."""
+"""The catalogue: what the figures are drawn from, and every figure of the report with the question that it answers."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from lib.common import bundled
 from lib.common.design import CODES
 from lib.common.files import KitError, read_json
+from lib.figures import effects, forest, gains, noise, replication, scores, structure
+from lib.generate.costs import cost_table
 from lib.influence import claims, tables
 from lib.influence.effects import alone
+from lib.influence.gain_verdicts import own_rows
+from lib.influence.influence import Analysis
 from lib.influence.interactions import half_normal
 from lib.influence.outcomes import cells, run_means
-
-if TYPE_CHECKING:
-    from lib.figures.report import Report
+from lib.influence.verdicts import Evidence
 
 
-def strongest(effects: pd.DataFrame) -> tuple[str, str]:
+@dataclass(frozen=True)
+class Report:
+    """What the figures are drawn from: the analysis, the published scores, counts, and the judged claims."""
+
+    analysis: Analysis
+    inputs: dict[str, str]  # file -> 16 hex digits of its content
+    data: Path | None = None  # the run's data folder, for counts and costs
+    second: pd.DataFrame | None = None  # the same effects in a second study, see `lib.figures.replication`
+
+    @property
+    def own(self) -> bool:
+        """Whether the categories are somebody's own: then nothing of the paper's is drawn beside them."""
+        return not set(self.analysis.study.factors) & {*CODES, *CODES.values(), "public", "synthetic"}
+
+    @property
+    def notes(self) -> list[str]:
+        """What must be read beside the figures."""
+        return [re.sub(r" for : ", " for all tasks: ", note) for note in self.analysis.notes]
+
+    @cached_property
+    def reference(self) -> pd.DataFrame:
+        """Published scores per data set."""
+        return bundled.reference("published_mteb_scores")
+
+    @cached_property
+    def claims(self) -> pd.DataFrame:
+        """The claims with verdicts, see `lib.influence.claims.evaluate`."""
+        found = Evidence(self.analysis, self.reference, costs(self.data), self.second)
+        return claims.evaluate(found)
+
+    def level(self, name: str) -> pd.DataFrame:
+        """The effects of one level: task, type or overall."""
+        return self.analysis.effects[self.analysis.effects["level"] == name]
+
+
+def need(given: bool, otherwise: str) -> None:
+    """Refuse a figure that these results cannot give, with the reason."""
+    if not given:
+        raise KitError(otherwise)
+
+
+def strongest(table: pd.DataFrame) -> tuple[str, str]:
     """The dataset and category with the largest |t| (|effect| where there is no error), as an example."""
-    rows = effects[(effects["level"] == "task") & (effects["factor"] != "public")]
-    size = rows["t"].abs() if rows["t"].notna().any() else rows["effect"].abs()
-    if size.isna().all():
-        raise KitError("these runs cannot tell any category's effect from another's")
-    row = rows.loc[size.idxmax()]
-    return row["task"], row["factor"]
+    rows = table[(table["level"] == "task") & (table["factor"] != "public")]
+    size = (rows["t"] if rows["t"].notna().any() else rows["effect"]).abs()
+    need(size.notna().any(), "these runs cannot tell any category's effect from another's")
+    return tuple(rows.loc[size.idxmax(), ["task", "factor"]])
+
+
+def _influence(r: Report):
+    a = r.analysis
+    about = None if r.own else claims.cells(r.claims)
+    rows = a.reliability[a.reliability["level"] == "type"]
+    together = rows[rows["factor"] == ""]  # all categories
+    share = float((together if len(together) else rows)["reliability"].median())
+    return effects.heat_map(a.effects, a.across, about, a.settings.alpha, a.corrected, r.second, share)
+
+
+def _tasks(r: Report):
+    a = r.analysis
+    return forest.forest(a.effects, a.across, alpha=a.settings.alpha, corrected=a.corrected, replication=r.second)
+
+
+def _replication(r: Report):
+    need(r.second is not None, "no second study at hand (replication.csv); `make replicate` makes one")
+    return replication.replication(r.second)
+
+
+def _alone(r: Report):
+    a, parts = r.analysis, []
+    need("public" in a.study.factors, "only for designs with runs without public data: isolation and crossed")
+    for public in (1, 0):
+        with suppress(KitError):  # none with this level of the public data, or nothing to compare it with
+            parts.append(alone(a.study, "type", public))
+    need(bool(parts), "no run of one category alone has a reference to be compared with")
+    return effects.alone_map(pd.concat(parts, ignore_index=True), a.settings.alpha, a.corrected)
 
 
 def _lattice(r: Report):
-    from lib.figures.lattice import lattice
-
     task, factor = strongest(r.analysis.effects)
     shown = cells(r.analysis.study, task=task)
     if "public" in shown:
         shown = shown[shown["public"] == 1].drop(columns="public").reset_index(drop=True)
-    if len(shown.columns) > 8:
-        raise KitError("a lattice of more than four categories is too large to read")
+    need(len(shown.columns) <= 8, "a lattice of more than four categories is too large to read")
     effect = r.level("task").query("task == @task and factor == @factor").iloc[0]
-    return lattice(shown, factor, task, effect)
-
-
-def _alone(r: Report):
-    from lib.figures.heat import alone_map
-
-    if "public" not in r.analysis.study.factors:
-        raise KitError("only for designs with runs without public data: isolation and crossed")
-    parts = []
-    for public in (1, 0):
-        try:
-            parts.append(alone(r.analysis.study, "type", public))
-        except KitError:
-            continue
-    if not parts:
-        raise KitError("no run of one category alone has a reference to be compared with")
-    return alone_map(pd.concat(parts, ignore_index=True), r.analysis.settings.alpha, r.analysis.corrected)
-
-
-def _heat(r: Report):
-    from lib.figures.heat import heat_map
-
-    a = r.analysis
-    about = None if r.own else claims.cells(r.claims)
-    return heat_map(a.effects, a.across, about, a.settings.alpha, a.corrected, r.second, reliability(a, "type"))
-
-
-def reliability(analysis, level: str) -> float | None:
-    """The reliability of a level's effects (median over the categories), where the analysis has it."""
-    table = getattr(analysis, "reliability", None)
-    rows = table[table["level"] == level] if table is not None and "level" in table else None
-    if rows is not None and (rows["factor"] == "").any():  # all categories together
-        rows = rows[rows["factor"] == ""]
-    value = float(rows["reliability"].median()) if rows is not None and len(rows) else float("nan")
-    return value if value == value else None
-
-
-def _replication(r: Report):
-    from lib.figures.replication import replication
-
-    if r.second is None:
-        raise KitError("no second study at hand (replication.csv); `make replicate` makes one")
-    return replication(r.second)
-
-
-def _forest(r: Report):
-    from lib.figures.forest import forest
-
-    a = r.analysis
-    return forest(a.effects, a.across, alpha=a.settings.alpha, corrected=a.corrected, replication=r.second)
-
-
-def _main(r: Report):
-    from lib.figures.scores import main_results
-
-    return main_results(r.analysis.tidy)
+    return structure.lattice(shown, factor, task, effect)
 
 
 def _counts(r: Report):
-    from lib.figures.scores import counts
-
     ours = data_counts(r.data)
-    if ours.empty:
-        raise KitError("no training data beside these results (data/generation.json), so nothing to count")
-    return counts(pd.concat([ours, bundled.reference("published_counts")], ignore_index=True))
-
-
-def _published(r: Report):
-    from lib.figures.scores import published
-
-    if r.own:
-        raise KitError("the published scores say nothing about these categories")
-    return published(tables.published_gains(r.reference), "Wang et al. (2024), Table 17")
+    need(len(ours) > 0, "no training data beside these results (data/generation.json), so nothing to count")
+    return scores.counts(pd.concat([ours, bundled.reference("published_counts")], ignore_index=True))
 
 
 def _sparsity(r: Report):
-    from lib.figures.sparsity import sparsity
-    from lib.influence.gain_verdicts import own_rows
-
-    try:
-        ours = None if "synthetic" in r.analysis.study.factors else tables.gains(own_rows(r.analysis))
-    except KitError:
-        ours = None
-    if r.own and ours is None:
-        raise KitError("no run without or with all the categories, so no gain to share out")
-    return sparsity(ours, None if r.own else tables.published_gains(r.reference))
+    ours = None
+    if "synthetic" not in r.analysis.study.factors:
+        with suppress(KitError):  # no seed with both corners
+            ours = tables.gains(own_rows(r.analysis))
+    need(not r.own or ours is not None, "no run without or with all the categories, so no gain to share out")
+    return gains.sparsity(ours, None if r.own else tables.published_gains(r.reference))
 
 
 def _trade_off(r: Report):
-    from lib.figures.sparsity import trade_off
-
-    if len(set(r.analysis.study.types)) < 2:
-        raise KitError("a trade-off needs two task types")
-    if r.analysis.study.runs["subset"].nunique() < 4:
-        raise KitError("a trade-off needs four subsets or more")
-    return trade_off(run_means(r.analysis.study), r.level("type"))
+    study = r.analysis.study
+    need(len(set(study.types)) > 1, "a trade-off needs two task types")
+    need(study.runs["subset"].nunique() > 3, "a trade-off needs four subsets or more")
+    return gains.trade_off(run_means(study), r.level("type"))
 
 
 def _interactions(r: Report):
-    from lib.figures.interactions import matrix
-
     a = r.analysis
-    if a.interactions["effect"].isna().all():
-        raise KitError("these runs do not determine any interaction")
-    return matrix(a.interactions, a.effects, a.block, a.settings.alpha, a.corrected)
+    need(a.interactions["effect"].notna().any(), "these runs do not determine any interaction")
+    return structure.interaction_map(a.interactions, a.effects, a.block, a.settings.alpha, a.corrected)
 
 
 def _half_normal(r: Report):
-    from lib.figures import interactions
-
     study = r.analysis.study
-    if len(study.factors) < 2:
-        raise KitError("a half-normal plot needs two categories or more")
+    need(len(study.factors) > 1, "a half-normal plot needs two categories or more")
     parts = [half_normal(study, type=kind).assign(type=kind) for kind in dict.fromkeys(study.types)]
     parts.append(half_normal(study).assign(type=tables.OVERALL))
-    return interactions.half_normal(pd.concat(parts, ignore_index=True), r.analysis.settings.alpha)
+    return structure.half_normal(pd.concat(parts, ignore_index=True), r.analysis.settings.alpha)
 
 
-def _need_errors(r: Report) -> None:
-    if r.analysis.noise["se_effect"].isna().all():
-        raise KitError("no noise is measured in these results: as many coefficients as runs")
+NO_NOISE = "no noise is measured in these results: as many coefficients as runs"
 
 
 def _noise(r: Report):
-    from lib.figures.noise import floor
-
-    _need_errors(r)
-    return floor(r.analysis.noise, r.level("task"), r.second, power=r.analysis.settings.power)
+    need(r.analysis.noise["se_effect"].notna().any(), NO_NOISE)
+    return noise.floor(r.analysis.noise, r.level("task"), r.second, power=r.analysis.settings.power)
 
 
 def _power(r: Report):
-    from lib.figures.noise import power
-
-    _need_errors(r)
     a = r.analysis
+    need(a.noise["se_effect"].notna().any(), NO_NOISE)
     sizes = pd.Series(a.study.types).value_counts()
     seeds = len(a.study.runs) / len(a.study.runs.drop_duplicates(list(a.study.factors)))
-    return power(a.seeds_buy, sizes, a.settings.alpha, a.settings.power, seeds)
+    return noise.power(a.seeds_buy, sizes, a.settings.alpha, a.settings.power, seeds)
+
+
+def _published(r: Report):
+    need(not r.own, "the published scores say nothing about these categories")
+    return scores.published(tables.published_gains(r.reference), "Wang et al. (2024), Table 17")
 
 
 def data_counts(data: Path | None) -> pd.DataFrame:
@@ -192,14 +182,23 @@ def data_counts(data: Path | None) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["source", "category", "rows"])
 
 
+def costs(data: Path | None) -> pd.DataFrame | None:
+    """Costs of the run's generation, or None without a data folder."""
+    return cost_table(data) if data is not None and (data / "generation.json").is_file() else None
+
+
 # name of the files, what the figure answers (and what it corresponds to in the paper), how it is drawn
 FIGURES: tuple[tuple[str, str, Callable], ...] = (
-    ("influence", "Which category helps or harms which task type? (Figure 3)", _heat),
-    ("tasks", "Which datasets move, and how surely? (Figure 4, all types)", _forest),
+    ("influence", "Which category helps or harms which task type? (Figure 3)", _influence),
+    ("tasks", "Which datasets move, and how surely? (Figure 4, all types)", _tasks),
     ("replication", "What came back when the study was done a second time?", _replication),
     ("alone", "What does each category do by itself? (isolation design)", _alone),
     ("lattice", "What are the 16 numbers behind one dataset's effects?", _lattice),
-    ("main_results", "What does synthetic data do to the scores? (Table 1)", _main),
+    (
+        "main_results",
+        "What does synthetic data do to the scores? (Table 1)",
+        lambda r: scores.main_results(r.analysis.tidy),
+    ),
     ("counts", "How many examples are there of each category? (Table 2)", _counts),
     ("sparsity", "Who carries the gain?", _sparsity),
     ("trade_off", "What is paid for a gain?", _trade_off),

@@ -2,149 +2,113 @@
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import pandas as pd
+import seaborn as sns
 
-from lib.figures.base import INK, LOSS, NEUTRAL, WIDTH, category_name, colour, order_factors, style
+from lib.figures.base import INK, LOSS, NEUTRAL, WIDTH, category_name, colour, order_factors, palette, style
+from lib.figures.marks import mark, points, rows, stacked
 
-PARTS = {"query": ("o", "query"), "positive": ("s", "positive"), "negative": ("^", "negative")}
-_BAND = "#E3E3E3"
+MARKERS = {"query": "o", "positive": "s", "negative": "^"}
 _SLOT = ["code", "text", "asked"]  # the columns that say which slot a text answers
-_MARKS = ["p5", "p25", "median", "p75", "p95"]
+_MARKS = {"p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95}
+_LOST = {"cannot be read": "", "break a rule": "//", "duplicates": "xx", "contaminated": ".."}
 
 
-def _generators(table: pd.DataFrame) -> list[str]:
-    return list(dict.fromkeys(table["generator"]))
+def _panels(table: pd.DataFrame, labels: list[str], height: float):
+    """One panel per generator with a row per label: the figure, and [(axes, rows of the generator)]."""
+    generators = list(dict.fromkeys(table["generator"]))
+    size = (WIDTH, height)
+    fig, axes = plt.subplots(1, len(generators), figsize=size, sharey=True, sharex=True, squeeze=False)
+    for ax, name in zip(axes[0], generators, strict=True):
+        ax.set_title(name if len(generators) > 1 else "")
+        rows(ax, range(len(labels)), labels)
+    return fig, [(ax, table[table["generator"] == name]) for ax, name in zip(axes[0], generators, strict=True)]
 
 
-def _panels(generators: list[str], height: float):
-    import matplotlib.pyplot as plt
-
-    fig, axes = plt.subplots(
-        1, len(generators), figsize=(WIDTH, height), layout="constrained", sharey=True, sharex=True, squeeze=False
-    )
-    if len(generators) > 1:
-        for ax, name in zip(axes[0], generators, strict=True):
-            ax.set_title(name)
-    return fig, axes[0]
-
-
-def _rows(ax, labels: list[str]) -> None:
-    ax.set_yticks(range(len(labels)), labels)
-    ax.set_ylim(len(labels) - 0.5, -0.5)
-    ax.tick_params(axis="y", length=0)
-    ax.grid(axis="x")
+def _spread(ax, table: pd.DataFrame, value: str, y: str, marker: str) -> None:
+    """Of every row `y` the middle nine tenths as a thin line, the middle half as a thick one, the median as a ring."""
+    shades = palette(table["code"])
+    look = {"x": value, "y": y, "hue": "code", "palette": shades, "orient": "h", "native_scale": True, "ax": ax}
+    look |= {"estimator": "median", "linestyle": "none", "legend": False}
+    sns.pointplot(table, errorbar=("pi", 90), err_kws={"linewidth": 0.9}, marker="none", **look)
+    thick = {"linewidth": 2.6, "solid_capstyle": "butt"}
+    sns.pointplot(table, errorbar=("pi", 50), err_kws=thick, marker="none", **look)
+    found = table.groupby([y, "code"], as_index=False)[value].median()
+    points(ax, found[value], found[y], found["code"].map(shades), False, marker=marker, s=25, linewidth=1, zorder=4)
+    ax.set(xlabel="", ylabel="")
 
 
-def _interval(
-    ax, low: float, first: float, middle: float, third: float, high: float, y: float, shade: str, marker: str
-) -> None:
-    """A thin line from the 5th to the 95th percentile, a thick one between the quartiles, the median as a marker."""
-    ax.plot([low, high], [y, y], color=shade, linewidth=0.9, zorder=2)
-    ax.plot([first, third], [y, y], color=shade, linewidth=2.6, solid_capstyle="butt", zorder=3)
-    ax.plot(middle, y, marker=marker, markersize=5, markerfacecolor="white", markeredgecolor=shade, zorder=4)
+def _quantiles(table: pd.DataFrame, keys: list[str], value: str) -> pd.DataFrame:
+    """What `_spread` draws, by generator and height: per group the number of texts and five quantiles of `value`."""
+    place = list(dict.fromkeys(table["generator"])).index
+    table = table.sort_values("y", kind="stable").sort_values("generator", key=lambda g: g.map(place), kind="stable")
+    groups = table.groupby(["generator", *keys], sort=False)
+    marks = {name: groups[value].quantile(q) for name, q in _MARKS.items()}
+    found = pd.DataFrame({"texts": groups[value].count()} | marks)
+    if "fits" in table:
+        found["fits"] = groups["fits"].mean()
+    return found.reset_index().rename(columns={"code": "category"})
 
 
-def _quantiles(values: pd.Series) -> list[float]:
-    return list(values.quantile([0.05, 0.25, 0.5, 0.75, 0.95]))
+def _lost(name: str) -> dict:
+    """The look of the answers lost at one stage."""
+    return {"facecolor": "white", "edgecolor": INK, "hatch": _LOST[name], "linewidth": 0.6}
 
 
 def funnel(stages: pd.DataFrame):
     """Answers asked for and triplets kept, per category (Table 2 of this study). Returns (figure, table)."""
-    generators, codes = _generators(stages), order_factors(stages["code"])
-    lost = [
-        ("asked", "parsed", "cannot be read", ""),
-        ("parsed", "rules", "break a rule", "//"),
-        ("rules", "duplicates", "duplicates", "xx"),
-        ("duplicates", "contamination", "contaminated", ".."),
-    ]
+    codes = order_factors(stages["code"])
+    steps = ["asked", "parsed", "rules", "duplicates", "contamination"]
+    lost = pd.DataFrame({name: stages[a] - stages[b] for name, a, b in zip(_LOST, steps, steps[1:], strict=False)})
+    lost = lost.loc[:, lost.any()]
     with style():
-        fig, axes = _panels(generators, 0.3 * len(codes) + 1.0)
-        for ax, generator in zip(axes, generators, strict=True):
-            part = stages[stages["generator"] == generator].set_index("code")
-            for y, code in enumerate(codes):
-                if code not in part.index:
-                    continue
-                row = part.loc[code]
-                ax.barh(y, row["kept"], height=0.62, color=colour(code), zorder=2)
-                start = row["kept"]
-                for before, after, _, hatch in reversed(lost):
-                    width = row[before] - row[after]
-                    if not width:
-                        continue
-                    ax.barh(y, width, left=start, height=0.62, color="white", edgecolor=INK, hatch=hatch, linewidth=0.6)
-                    start += width
-                ax.annotate(
-                    f"{row['kept']:,} of {row['asked']:,}",
-                    (row["asked"], y),
-                    xytext=(4, 0),
-                    textcoords="offset points",
-                    va="center",
-                    fontsize=7.5,
-                )
-            _rows(ax, [category_name(code) for code in codes])
-            ax.set_xlim(0, stages["asked"].max() * (1 + 0.2 * len(generators)))
-        seen = [(name, hatch) for before, after, name, hatch in lost if (stages[before] > stages[after]).any()]
-        if seen:
-            from matplotlib.patches import Patch
-
-            boxes = [Patch(facecolor="white", edgecolor=INK, hatch=hatch, label=name) for name, hatch in seen]
-            fig.legend(handles=boxes, loc="outside upper center", ncols=len(seen))
+        fig, panels = _panels(stages, [category_name(code) for code in codes], 0.3 * len(codes) + 1.0)
+        for ax, part in panels:
+            parts = pd.concat([part[["kept"]], lost.loc[part.index].iloc[:, ::-1]], axis=1)
+            looks = [{"color": [colour(code) for code in part["code"]]}]
+            looks += [_lost(name) for name in parts.columns[1:]]
+            words = [f"{kept:,} of {asked:,}" for kept, asked in zip(part["kept"], part["asked"], strict=True)]
+            stacked(ax, part["code"].map(codes.index), parts, looks, words)
+            ax.set_xlim(0, stages["asked"].max() * (1 + 0.2 * len(panels)))
+        if len(lost.columns):
+            boxes = [plt.Rectangle((0, 0), 1, 1, label=name, **_lost(name)) for name in lost]
+            fig.legend(handles=boxes, loc="outside upper center", ncols=len(boxes))
         fig.supxlabel("answers asked for; coloured: kept as triplets", fontsize=8)
     return fig, stages
 
 
 def lengths(slots: pd.DataFrame):
     """Words per text against what its slot asked for (grey band). Returns (figure, table of the intervals drawn)."""
-    generators, wanted = _generators(slots), _wanted(slots)
-    labels = [f"{category_name(w.code)}, {w.text}: {_asked(w)}" for w in wanted.itertuples()]
-    rows = []
+    top = slots["words"].quantile(0.999) * 1.5
+    order = {"code": order_factors(slots["code"]).index, "text": list(MARKERS).index}
+    wanted = slots.drop_duplicates(_SLOT)[[*_SLOT, "low", "high"]]
+    keys = ["code", "text", "low", "high"]
+    wanted = wanted.sort_values(keys, key=lambda c: c.map(order.get(c.name, float)), ignore_index=True)
+    wanted["y"], wanted["width"] = wanted.index, wanted["high"].clip(upper=top) - wanted["low"]
+    # where a slot is a number, its words are the band that this number asks for
+    asked = [f"{w.low:g} to {w.high:g} words" if w.asked.isdigit() else w.asked for w in wanted.itertuples()]
+    labels = [f"{category_name(w.code)}, {w.text}: {a}" for w, a in zip(wanted.itertuples(), asked, strict=True)]
+    slots = slots.drop(columns=["low", "high"]).merge(wanted, on=_SLOT)
+    key = (
+        "words (log scale); grey: asked for; line: 9 texts in 10, thick: middle half;\n"
+        "circle query, square positive, triangle negative"
+    )
+    if "ls" in set(slots["code"]):
+        key += "\nnot shown, as no length was asked for: the labels of long-short, and negatives that were mined"
     with style():
-        fig, axes = _panels(generators, 0.185 * len(wanted) + 0.9)
-        top = slots["words"].quantile(0.999) * 1.5
-        for ax, generator in zip(axes, generators, strict=True):
-            part = slots[slots["generator"] == generator]
-            for y, want in enumerate(wanted.itertuples()):
-                words = part.loc[(part[_SLOT] == [want.code, want.text, want.asked]).all(axis=1), "words"]
-                ax.barh(y, min(want.high, top) - want.low, left=want.low, height=0.8, color=_BAND, zorder=0)
-                if len(words):
-                    marks = _quantiles(words)
-                    _interval(ax, *marks, y, colour(want.code), PARTS[want.text][0])
-                    fits = ((words >= want.low) & (words <= want.high)).mean()
-                    slot = [want.code, want.text, want.asked, want.low, want.high]
-                    rows.append([generator, *slot, len(words), *marks, fits])
-            _rows(ax, labels)
+        fig, panels = _panels(slots, labels, 0.185 * len(wanted) + 1.0)
+        for ax, part in panels:
             ax.set(xscale="log", xlim=(0.9, top))
+            ax.barh(wanted["y"], wanted["width"], left=wanted["low"], color="#E3E3E3", zorder=0)
+            for text, own in part.groupby("text"):
+                _spread(ax, own, "words", "y", MARKERS[text])
             ax.set_xticks([1, 2, 5, 10, 20, 50, 100, 200, 500][: 7 if top < 200 else 9])
             ax.xaxis.set_major_formatter("{x:g}")
             ax.minorticks_off()
-        fig.supxlabel(_key(slots), fontsize=8)
-    columns = ["generator", "category", "text", "asked", "low", "high", "texts", *_MARKS, "fits"]
-    return fig, pd.DataFrame(rows, columns=columns)
-
-
-def _asked(want) -> str:
-    """The words of a slot; where it is a number, the band that this number asks for."""
-    return f"{want.low:g} to {want.high:g} words" if want.asked.isdigit() else want.asked
-
-
-def _key(slots: pd.DataFrame) -> str:
-    """What the marks mean, and which texts are missing because nobody asked for a length."""
-    lines = [
-        "words (log scale); grey: asked for; line: 9 texts in 10, thick: middle half; "
-        "circle query, square positive, triangle negative"
-    ]
-    if "ls" in set(slots["code"]):
-        lines.append("not shown, as no length was asked for: the labels of long-short, and negatives that were mined")
-    return "\n".join(lines)
-
-
-def _wanted(slots: pd.DataFrame) -> pd.DataFrame:
-    """The different slots, in the order in which they are drawn: by category, part of the triplet, and length."""
-    wanted = slots.drop_duplicates(_SLOT).assign(
-        place=lambda t: t["code"].map({code: i for i, code in enumerate(order_factors(t["code"]))}),
-        part=lambda t: t["text"].map({name: i for i, name in enumerate(PARTS)}),
-    )
-    return wanted.sort_values(["place", "part", "low", "high"]).reset_index(drop=True)
+        fig.supxlabel(key, fontsize=7.5)
+    slots["fits"] = slots["words"].between(slots["low"], slots["high"])
+    return fig, _quantiles(slots, [*_SLOT, "low", "high"], "words")
 
 
 def overlaps(data: pd.DataFrame):
@@ -152,26 +116,20 @@ def overlaps(data: pd.DataFrame):
 
     Returns (figure, table of the intervals drawn).
     """
-    generators, codes = _generators(data), order_factors(data["code"])
-    rows = []
+    codes, kinds = order_factors(data["code"]), ("positive", "negative")
+    parts = [data[["generator", "code"]].assign(pair=kind, share=data[f"overlap_{kind}"]) for kind in kinds]
+    long = pd.concat(parts).dropna(subset="share")
+    long["y"] = long["code"].map(codes.index) + long["pair"].map({"positive": -0.17, "negative": 0.17})
     with style():
-        fig, axes = _panels(generators, 0.42 * len(codes) + 0.95)
-        for ax, generator in zip(axes, generators, strict=True):
-            part = data[data["generator"] == generator]
-            for y, code in enumerate(codes):
-                for shift, kind in ((-0.17, "positive"), (0.17, "negative")):
-                    values = part.loc[part["code"] == code, f"overlap_{kind}"].dropna()
-                    if len(values):
-                        marks = _quantiles(values)
-                        _interval(ax, *marks, y + shift, colour(code), PARTS[kind][0])
-                        rows.append([generator, code, kind, len(values), *marks])
-            _rows(ax, [category_name(code) for code in codes])
+        fig, panels = _panels(long, [category_name(code) for code in codes], 0.42 * len(codes) + 0.95)
+        for ax, part in panels:
+            for kind, own in part.groupby("pair"):
+                _spread(ax, own, "share", "y", MARKERS[kind])
             ax.set_xlim(-0.03, 1.03)
         fig.supxlabel("share of the shorter text's words found in the other", fontsize=8)
-        for kind in ("positive", "negative"):
-            axes[0].plot([], [], PARTS[kind][0], color=INK, markerfacecolor="white", label=f"query and {kind}")
-        fig.legend(loc="outside upper center", ncols=2)
-    return fig, pd.DataFrame(rows, columns=["generator", "category", "pair", "texts", *_MARKS])
+        key = [mark(f"query and {kind}", marker=MARKERS[kind], filled=False, markersize=6) for kind in kinds]
+        fig.legend(handles=key, loc="outside upper center", ncols=2)
+    return fig, _quantiles(long, ["code", "pair"], "share")
 
 
 def languages(table: pd.DataFrame, top: int = 25):
@@ -179,33 +137,24 @@ def languages(table: pd.DataFrame, top: int = 25):
 
     Returns (figure, table). Languages beyond the ``top`` most frequent are in the table only.
     """
-    generators = _generators(table)
     asked = table.groupby("language", sort=False)["texts"].sum().sort_values(ascending=False, kind="stable")
-    names = list(asked.index)[:top]
-    missed, shade = table["judged"] > table["agree"], colour("sl")
+    names, shade = list(asked.index)[:top], colour("sl")
+    missed = (table["judged"] > table["agree"]).any()
     with style():
-        fig, axes = _panels(generators, 0.19 * len(names) + 0.95)
-        for ax, generator in zip(axes, generators, strict=True):
-            part = table[table["generator"] == generator].set_index("language")
-            for y, name in enumerate(names):
-                if name not in part.index:
-                    continue
-                row = part.loc[name]
-                ax.plot(row["texts"], y, "o", markersize=5, color=NEUTRAL, markerfacecolor="white")
-                if row["judged"]:
-                    ax.plot(row["judged"], y, "o", markersize=4, color=shade)
-                if row["judged"] > row["agree"]:
-                    ax.plot(row["judged"] - row["agree"], y, "x", markersize=5, color=LOSS, markeredgewidth=1.4)
-                note = f"{row['agree']:,} of {row['judged']:,} agree" if row["judged"] else "too short to judge"
-                ax.annotate(
-                    note, (row["texts"], y), xytext=(6, 0), textcoords="offset points", va="center", fontsize=6.5
-                )
-            _rows(ax, names)
+        fig, panels = _panels(table, names, 0.19 * len(names) + 0.95)
+        for ax, part in panels:
+            part = part[part["language"].isin(names)]
+            y, wrong = part["language"].map(names.index), part["judged"] - part["agree"]
+            points(ax, part["texts"], y, NEUTRAL, False, s=25, linewidth=1)
+            points(ax, part["judged"].where(part["judged"] > 0), y, shade, s=16, zorder=3)
+            points(ax, wrong.where(wrong > 0), y, LOSS, s=25, marker="x", linewidth=1.4, zorder=3)
+            for at, row in zip(y, part.itertuples(), strict=True):
+                note = f"{row.agree:,} of {row.judged:,} agree" if row.judged else "too short to judge"
+                ax.annotate(note, (row.texts, at), (6, 0), textcoords="offset points", va="center", fontsize=6.5)
             ax.set(xscale="log", xlim=(0.8, asked.max() * 5))
             ax.xaxis.set_major_formatter("{x:,.0f}")
         fig.supxlabel("texts (log scale)", fontsize=8)
-        marks = [("o", NEUTRAL, "white", "asked for"), ("o", shade, shade, "long enough to judge")]
-        for marker, edge, face, label in marks + [("x", LOSS, LOSS, "found in another language")] * bool(missed.any()):
-            axes[0].plot([], [], marker, color=edge, markerfacecolor=face, label=label)
-        fig.legend(loc="outside upper center", ncols=3)
+        key = [mark("asked for", NEUTRAL, filled=False, markersize=5), mark("long enough to judge", shade)]
+        key += [mark("found in another language", LOSS, "x", markersize=5)] if missed else []
+        fig.legend(handles=key, loc="outside upper center", ncols=3)
     return fig, table

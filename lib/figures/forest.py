@@ -2,216 +2,148 @@
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.lines import Line2D
+from matplotlib.ticker import AutoMinorLocator, MaxNLocator
+from scipy import stats
 
-from lib.figures.base import INK, NEUTRAL, WIDTH, category_name, order_factors, order_types, palette, style, type_name
-from lib.figures.grid import correction
+from lib.figures.base import INK, NEUTRAL, WIDTH, by_type, category_name, order_factors, palette, style
+from lib.figures.marks import heights, line, mark, points
+from lib.figures.marks import rows as name_rows
+from lib.figures.matrix import correction
+
+DASHES = (0, (2, 1))
 
 
-def simultaneous(effects: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
-    """Add `all_low`, `all_high`: intervals that hold for all rows of the figure at once (Bonferroni)."""
-    from scipy import stats
-
-    family = max(1, int(effects["p"].notna().sum()))
-    width = stats.t.ppf(1 - alpha / (2 * family), effects["df"].clip(lower=1)) * effects["se"]
-    return effects.assign(all_low=effects["effect"] - width, all_high=effects["effect"] + width, family=family)
-
-
-def forest(
-    effects: pd.DataFrame,
-    across: pd.DataFrame,
-    types: list[str] | None = None,
-    alpha: float = 0.05,
-    corrected: str = "p_bh",
-    limit: int = 70,
-    replication: pd.DataFrame | None = None,
-):
+def forest(effects: pd.DataFrame, across: pd.DataFrame, alpha=0.05, corrected="p_bh", limit=70, replication=None):
     """Effect of each category on each task, grouped by type, two intervals per point (Figure 4 for every type).
 
     Thick bar: 95 % for this point alone, over runs; thin bar: 95 % for all points of the figure at once. Below each
     group its mean with both yardsticks. `replication`: a second study, drawn as a square below each point. More than
     `limit` tasks: those with the largest |t| are drawn, the table holds all. Returns (figure, table).
     """
-    tasks, means = _estimates(effects if types is None else effects[effects["type"].isin(types)], across, alpha)
-    table = pd.concat([tasks, means], ignore_index=True)
-    if table["task"].nunique() - 1 > limit:
-        strongest = tasks.assign(size=tasks["t"].abs()).groupby("task")["size"].max().nlargest(limit).index
-        tasks = tasks[tasks["task"].isin(strongest)]
+    table = _estimates(effects, across, alpha)
     if replication is not None:
         second = replication[["level", "task", "type", "factor", "second", "second_se"]]
-        table, tasks, means = (
-            part.assign(task=part["task"].fillna("")).merge(second, on=["level", "task", "type", "factor"], how="left")
-            for part in (table, tasks, means)
-        )
+        table = table.merge(second, on=["level", "task", "type", "factor"], how="left")
+    drawn = table.assign(sure=table[corrected] < alpha)
+    tasks = table[table["level"] == "task"]
+    if tasks["task"].nunique() > limit:
+        strongest = tasks.assign(size=tasks["t"].abs()).groupby("task")["size"].max().nlargest(limit).index
+        drawn = drawn[drawn["task"].isin(strongest) | (drawn["level"] == "type")]
     label = f"filled: certain, {correction(corrected)} p < {alpha:g} over all of a kind"
-    tasks, means = (part.assign(sure=part[corrected] < alpha) for part in (tasks, means))
-    return _draw(tasks, means, label), table
+    return _draw(drawn, label), table
 
 
-def _estimates(chosen: pd.DataFrame, across: pd.DataFrame, alpha: float) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The tasks with both intervals, and the means of their types with the interval over datasets beside their own."""
-    tasks = simultaneous(chosen[chosen["level"] == "task"], alpha)
-    datasets = across[["type", "factor", "ci_low", "ci_high", "p_t"]].rename(
-        columns={"ci_low": "datasets_low", "ci_high": "datasets_high", "p_t": "p_datasets"}
-    )
-    means = chosen[(chosen["level"] == "type") & chosen["type"].isin(tasks["type"])]
-    return tasks, means.merge(datasets, on=["type", "factor"], how="left")
+def _estimates(effects: pd.DataFrame, across: pd.DataFrame, alpha: float) -> pd.DataFrame:
+    """The tasks with the interval for all points at once (`all_low`, `all_high`, Bonferroni), then the means of their
+    types with the interval for other sets of the kind (`datasets_low`, `datasets_high`)."""
+    tasks = effects[effects["level"] == "task"]
+    family = max(1, int(tasks["p"].notna().sum()))
+    width = stats.t.ppf(1 - alpha / (2 * family), tasks["df"].clip(lower=1)) * tasks["se"]
+    tasks = tasks.assign(all_low=tasks["effect"] - width, all_high=tasks["effect"] + width, family=family)
+    names = {"ci_low": "datasets_low", "ci_high": "datasets_high", "p_t": "p_datasets"}
+    datasets = across[["type", "factor", *names]].rename(columns=names)
+    means = effects[(effects["level"] == "type") & effects["type"].isin(tasks["type"])]
+    table = pd.concat([tasks, means.merge(datasets, on=["type", "factor"], how="left")], ignore_index=True)
+    return table.fillna({"task": ""})
 
 
-def _draw(tasks: pd.DataFrame, means: pd.DataFrame, label: str):
-    """One panel per category; `tasks` has `sure`, whether a point is certain."""
-    import matplotlib.pyplot as plt
-    from matplotlib.ticker import AutoMinorLocator, MaxNLocator
-
-    rows, factors, span = _rows(tasks), order_factors(tasks["factor"]), _span(tasks, means)
-    shades, lowest = palette(factors), max(rows.values())
+def _draw(drawn: pd.DataFrame, label: str):
+    """One panel per category; `drawn` has `sure`, whether a point is certain."""
+    rows, factors, span = _rows(drawn), order_factors(drawn["factor"]), _span(drawn)
+    drawn = drawn.merge(rows, on=["level", "type", "task"])
+    shades, lowest, few = palette(factors), rows["y"].max(), len(factors) < 5
     with style():
-        tall = 0.128 if "second" in tasks else 0.118
-        size = (WIDTH, tall * (lowest + 2) + 1.35)
-        fig, axes = plt.subplots(1, len(factors), figsize=size, sharex=True, squeeze=False, layout="constrained")
+        size = (WIDTH, (0.128 if "second" in drawn else 0.118) * (lowest + 3) + 1.35)
+        fig, axes = plt.subplots(1, len(factors), figsize=size, sharex=True, squeeze=False)
         for ax, factor in zip(axes[0], factors, strict=True):
-            _points(ax, tasks[tasks["factor"] == factor], rows, shades[factor], span)
-            if tasks.loc[tasks["factor"] == factor, "effect"].isna().all():
+            own = drawn[drawn["factor"] == factor]
+            _panel(ax, own, shades[factor], span)
+            if own["effect"].isna().all():
                 lost = "lost: these runs\ncannot tell it from\nanother category"
                 ax.text(0.5, 0.5, lost, transform=ax.transAxes, ha="center", fontsize=6.5, backgroundcolor="white")
-            _means(ax, means[means["factor"] == factor], rows, shades[factor], span)
             ax.axvline(0, color=INK, linewidth=0.7)
-            ax.set(yticks=[], xlim=span, ylim=(lowest + 0.8, -0.8))
-            ax.xaxis.set_major_locator(MaxNLocator(nbins=6 if len(factors) < 5 else 4, steps=(1, 2, 2.5, 5, 10)))
+            ax.set(yticks=[], xlim=span, ylim=(lowest + 0.7, -1.7))
+            ax.xaxis.set_major_locator(MaxNLocator(nbins=6 if few else 4, steps=(1, 2, 2.5, 5, 10)))
             ax.xaxis.set_minor_locator(AutoMinorLocator(2))
             ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "−"))
             ax.grid(axis="x", which="both", linewidth=0.5)
             ax.set_xlabel("effect (points)", fontsize=7)
             ax.tick_params(axis="x", labelsize=6.5)
-            font = {"color": shades[factor], "fontweight": "bold", "fontsize": 8.5 if len(factors) < 5 else 6.2}
-            ax.set_title(category_name(factor), **font)
-        _names(axes[0, 0], rows)
-        fig.legend(handles=_handles(tasks, label), loc="outside lower center", ncols=2, fontsize=6.4, handlelength=1.6)
+            ax.set_title(category_name(factor), color=shades[factor], fontweight="bold", fontsize=8.5 if few else 6.2)
+        name_rows(axes[0, 0], rows["y"], rows["task"].replace("", "mean"), 5.8, rows["type"])
+        for tick, level in zip(axes[0, 0].get_yticklabels(), rows["level"], strict=True):
+            tick.set_fontstyle("italic" if level == "type" else "normal")
+        fig.legend(handles=_key(drawn, label), loc="outside lower center", ncols=2, fontsize=6.4, handlelength=1.6)
     return fig
 
 
-def _handles(tasks: pd.DataFrame, label: str) -> list:
-    """Every sign of the figure, in words."""
-    from matplotlib.lines import Line2D
-
-    dot = {"marker": "o", "linestyle": "none", "color": INK, "markersize": 4}
-    handles = [
-        Line2D([], [], label=label, **dot),
-        Line2D([], [], label="hollow, pale: not certain", **dot | {"color": NEUTRAL, "markerfacecolor": "white"}),
-        Line2D([], [], color=INK, linewidth=2, label="95 % over runs, for a point chosen beforehand"),
-        Line2D([], [], color=INK, linewidth=0.6, label="95 % for all points of the figure at once"),
-        Line2D([], [], label="mean of a type (bar: 95 % over runs)", **dot | {"marker": "D"}),
-        Line2D(
-            [], [], color=INK, linewidth=0.7, linestyle=(0, (2, 1)), label="the mean's 95 % for other sets of the kind"
-        ),
-        Line2D([], [], label="the interval goes on beyond the axis", **dot | {"marker": ">", "markersize": 3}),
-    ]
-    if "shrunk" in tasks:
-        words = "what an unbiased reader should expect (shrunken)"
-        handles.append(Line2D([], [], label=words, **dot | {"marker": "|", "markersize": 6}))
-    if "second" in tasks:
-        words = "second study, fresh runs (± 2 standard errors)"
-        handles.append(Line2D([0, 1], [0, 0], color=NEUTRAL, marker="s", markersize=3, linewidth=0.6, label=words))
-    return handles
+def _rows(drawn: pd.DataFrame) -> pd.DataFrame:
+    """Level, type, task, height `y` of every row: by type the tasks, largest mean effect first, then the mean."""
+    rows = drawn.groupby(["level", "type", "task"], as_index=False)["effect"].mean()
+    rows = rows[rows["type"].isin(rows.loc[rows["level"] == "task", "type"])]
+    rows = by_type(rows.sort_values("effect", ascending=False), "level")  # task before type
+    return rows.assign(y=heights(rows["type"])).drop(columns="effect")
 
 
-def _rows(tasks: pd.DataFrame) -> dict[tuple[str, str], float]:
-    """Height of each (type, task); task "" is the group's mean, task None its heading."""
-    rows, y = {}, 0.0
-    for kind in order_types(tasks["type"]):
-        rows[kind, None] = y
-        group = tasks[tasks["type"] == kind]
-        for task in group.groupby("task")["effect"].mean().sort_values(ascending=False).index:
-            y += 1
-            rows[kind, task] = y
-        rows[kind, ""] = y + 1
-        y += 2.4
-    return rows
-
-
-def _interval(ax, y, low, high, span: tuple[float, float], shade: str, **line) -> None:
-    """Horizontal bars, cut at the axis' ends with an arrow head there where they go on."""
-    low, high = np.asarray(low, float), np.asarray(high, float)
-    ax.hlines(y, np.clip(low, *span), np.clip(high, *span), color=shade, **line)
-    inside = 0.02 * (span[1] - span[0])
-    for edge, beyond, marker in ((span[0] + inside, low < span[0], "<"), (span[1] - inside, high > span[1], ">")):
-        ax.scatter(
-            np.full(beyond.sum(), edge), np.asarray(y)[beyond], s=6, marker=marker, color=shade, linewidth=0, zorder=5
-        )
-
-
-def _points(ax, tasks: pd.DataFrame, rows: dict, shade: str, span: tuple[float, float]) -> None:
-    for sure in (False, True):
-        own = tasks[tasks["sure"] == sure]
-        y = np.array([rows[kind, task] for kind, task in zip(own["type"], own["task"], strict=True)])
-        tone = shade if sure else _pale(shade)
-        _interval(ax, y, own["all_low"], own["all_high"], span, tone, linewidth=0.6)
-        _interval(ax, y, own["ci_low"], own["ci_high"], span, tone, linewidth=2.0 if sure else 1.6)
-        ax.scatter(own["effect"], y, s=14 if sure else 8, facecolor=shade if sure else "white", edgecolor=tone,
-                   linewidth=0.8, zorder=4)  # fmt: skip
-        if "shrunk" in own:
-            ax.scatter(own["shrunk"], y, s=18, marker="|", color=INK, linewidth=0.8, zorder=5)
-        if "second" in own:
-            _again(ax, own, y + 0.36, span)
-
-
-def _again(ax, own: pd.DataFrame, y: np.ndarray, span: tuple[float, float]) -> None:
-    """The second study's estimates below the first's."""
-    far = 2 * own["second_se"]
-    ax.hlines(y, np.clip(own["second"] - far, *span), np.clip(own["second"] + far, *span), color=NEUTRAL, linewidth=0.5)
-    ax.scatter(own["second"], y, s=5, marker="s", color=NEUTRAL, linewidth=0, zorder=3)
-
-
-def _means(ax, means: pd.DataFrame, rows: dict, shade: str, span: tuple[float, float]) -> None:
-    """The group means with their intervals over runs (thick) and for other sets of the kind (dashed)."""
-    y = np.array([rows[kind, ""] for kind in means["type"]])
-    low, high = means["datasets_low"].to_numpy(), means["datasets_high"].to_numpy()
-    _interval(ax, y + 0.24, low, high, span, INK, linewidth=0.7, linestyle=(0, (2, 1)))
-    _interval(ax, y, means["ci_low"], means["ci_high"], span, INK, linewidth=1.8)
-    face = np.where(means["sure"], shade, "white")
-    ax.scatter(
-        means["effect"],
-        y,
-        s=17,
-        marker="D",
-        c=face,
-        edgecolor=np.where(means["sure"], INK, shade),
-        linewidth=0.7,
-        zorder=4,
-    )
-    if "second" in means:
-        _again(ax, means, y + 0.5, span)
-
-
-def _pale(shade: str) -> tuple[float, ...]:
-    from matplotlib.colors import to_rgb
-
-    return tuple(0.45 * c + 0.55 for c in to_rgb(shade))
-
-
-def _span(tasks: pd.DataFrame, means: pd.DataFrame) -> tuple[float, float]:
+def _span(drawn: pd.DataFrame) -> tuple[float, float]:
     """Limits of the effect axis: all points, and the intervals over runs except the widest twentieth."""
-    ends = pd.concat([tasks[["effect", "ci_low", "ci_high"]], means[["effect", "ci_low", "ci_high"]]])
-    values = [0.0, *ends["effect"].dropna(), *(tasks["second"].dropna() if "second" in tasks else ())]
-    low = min(*values, ends["ci_low"].quantile(0.05) if ends["ci_low"].notna().any() else 0.0)
-    high = max(*values, ends["ci_high"].quantile(0.95) if ends["ci_high"].notna().any() else 0.0)
+    second = drawn.loc[drawn["level"] == "task", "second"].dropna() if "second" in drawn else ()
+    values = [0.0, *drawn["effect"].dropna(), *second]
+    low = min(*values, drawn["ci_low"].quantile(0.05) if drawn["ci_low"].notna().any() else 0.0)
+    high = max(*values, drawn["ci_high"].quantile(0.95) if drawn["ci_high"].notna().any() else 0.0)
     margin = 0.06 * (high - low) or 1.0
     return low - margin, high + margin
 
 
-def _names(ax, rows: dict) -> None:
-    labels = {y: ("mean" if task == "" else task) for (_, task), y in rows.items() if task is not None}
-    ax.set_yticks(list(labels), list(labels.values()), fontsize=5.8)
-    for tick, text in zip(ax.get_yticklabels(), labels.values(), strict=True):
-        tick.set_fontstyle("italic" if text == "mean" else "normal")
-    for (kind, task), y in rows.items():
-        if task is None:
-            heading(ax, type_name(kind), y + 0.1)
-    ax.tick_params(axis="y", length=0)
+def _panel(ax, own: pd.DataFrame, shade: str, span: tuple[float, float]) -> None:
+    """The sets' points, pale where they are not certain, and the types' means with their intervals in black."""
+    pale = to_hex([0.45 * c + 0.55 for c in to_rgb(shade)])
+    for sure, rows in own[own["level"] == "task"].groupby("sure"):
+        tone = shade if sure else pale
+        _interval(ax, rows["y"], rows["all_low"], rows["all_high"], span, tone, linewidth=0.6)
+        _interval(ax, rows["y"], rows["ci_low"], rows["ci_high"], span, tone, linewidth=2.0 if sure else 1.6)
+        points(ax, rows["effect"], rows["y"], tone, sure, s=14 if sure else 8, linewidth=0.8, zorder=4)
+        if "shrunk" in rows:
+            points(ax, rows["shrunk"], rows["y"], INK, s=18, marker="|", linewidth=0.8, zorder=5)
+    means = own[own["level"] == "type"]
+    look = {"linewidth": 0.7, "linestyle": DASHES}
+    _interval(ax, means["y"] + 0.24, means["datasets_low"], means["datasets_high"], span, INK, **look)
+    _interval(ax, means["y"], means["ci_low"], means["ci_high"], span, INK, linewidth=1.8)
+    edge = np.where(means["sure"], INK, shade)
+    points(ax, means["effect"], means["y"], shade, means["sure"], edge, s=17, marker="D", linewidth=0.7, zorder=4)
+    if "second" in own:
+        y, far = own["y"] + np.where(own["level"] == "task", 0.36, 0.5), 2 * own["second_se"]
+        ax.hlines(y, (own["second"] - far).clip(*span), (own["second"] + far).clip(*span), color=NEUTRAL, linewidth=0.5)
+        points(ax, own["second"], y, NEUTRAL, s=5, marker="s", linewidth=0, zorder=3)
 
 
-def heading(ax, words: str, y: float) -> None:
-    """A type's name, bold, among the labels of the y axis."""
-    where = {"xycoords": ("axes fraction", "data"), "xytext": (-4, 0), "textcoords": "offset points"}
-    ax.annotate(words, (0, y), ha="right", va="center", fontsize=6.5, fontweight="bold", annotation_clip=False, **where)
+def _interval(ax, y, low, high, span: tuple[float, float], shade: str, **look) -> None:
+    """Horizontal bars, cut at the axis' ends with an arrow head there where they go on."""
+    ax.hlines(y, low.clip(*span), high.clip(*span), color=shade, **look)
+    inside = 0.02 * (span[1] - span[0])
+    for edge, beyond, marker in ((span[0] + inside, low < span[0], "<"), (span[1] - inside, high > span[1], ">")):
+        points(ax, np.full(beyond.sum(), edge), y[beyond], shade, s=6, marker=marker, linewidth=0, zorder=5)
+
+
+def _key(drawn: pd.DataFrame, label: str) -> list[Line2D]:
+    """Every sign of the figure, in words."""
+    signs = [
+        mark(label),
+        mark("hollow, pale: not certain", NEUTRAL, filled=False),
+        line("95 % over runs, for a point chosen beforehand", 2),
+        line("95 % for all points of the figure at once", 0.6),
+        mark("mean of a type (bar: 95 % over runs)", marker="D"),
+        line("the mean's 95 % for other sets of the kind", 0.7, DASHES),
+        mark("the interval goes on beyond the axis", marker=">", markersize=3),
+    ]
+    if "shrunk" in drawn:
+        signs.append(mark("what an unbiased reader should expect (shrunken)", marker="|", markersize=6))
+    if "second" in drawn:
+        words = "second study, fresh runs (± 2 standard errors)"
+        signs.append(mark(words, NEUTRAL, "s", markersize=3, linestyle="-", linewidth=0.6))
+    return signs

@@ -1,4 +1,4 @@
-"""Answers: the append-only store that makes a paid answer impossible to lose and never bought twice.
+"""Requests, answers, and the append-only store that makes a paid answer impossible to lose and never bought twice.
 
 One line of JSON per answer, keyed by the content of its request (prompt, model, sampling, seed). A process
 killed at any moment leaves at most one unfinished last line, which the next one cuts off. The final files are
@@ -13,10 +13,47 @@ import json
 import os
 import time
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 
-from lib.common.files import KitError, cannot_write, writing
-from lib.generate.request import Answer
+from lib.common.files import KitError, cannot_write, digest, writing
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt with all that decides its answer. ``key`` is the digest of exactly these fields."""
+
+    system: str
+    prompt: str
+    model: str
+    seed: int
+    temperature: float
+    top_p: float
+    max_tokens: int
+    structured: str = "off"
+    schema: dict | None = None
+
+    @property
+    def key(self) -> str:
+        """Content address of the answer: same prompt, model and sampling, same key."""
+        return digest([getattr(self, name) for name in self.__slots__])
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """The conversation in the form chat templates and servers take."""
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        return [*system, {"role": "user", "content": self.prompt}]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer: ``finish`` is "stop", "length" (cut at max_tokens) or "error: why"; tokens None when unknown."""
+
+    key: str
+    text: str
+    finish: str = "stop"
+    tokens_in: int | None = None
+    tokens_out: int | None = None
 
 
 class AnswerStore:
@@ -38,7 +75,17 @@ class AnswerStore:
         except OSError:
             os.close(self._file)
             raise KitError(f"another process is generating into {self.path}; wait for it or stop it") from None
-        self._read()
+        *lines, torn = self.path.read_bytes().split(b"\n")
+        if torn:  # the last process died while it wrote this line
+            os.ftruncate(self._file, sum(len(line) + 1 for line in lines))
+        for number, line in enumerate(lines, start=1):
+            try:
+                row = json.loads(line)
+                self.answers.setdefault(row["key"], row)
+            except (ValueError, KeyError, TypeError):
+                raise KitError(
+                    f"{self.path}, line {number} is not an answer; delete that line to have it asked again"
+                ) from None
         self._session, self._start = uuid.uuid4().hex[:8], time.monotonic()
         return self
 
@@ -47,25 +94,13 @@ class AnswerStore:
             os.fsync(self._file)
             os.close(self._file)
 
-    def _read(self) -> None:
-        content = self.path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):  # the last process died while it wrote this line
-            os.ftruncate(self._file, whole)
-        for number, line in enumerate(content[:whole].split(b"\n")[:-1], start=1):
-            try:
-                row = json.loads(line)
-                self.answers.setdefault(row["key"], row)
-            except (ValueError, KeyError, TypeError):
-                raise KitError(
-                    f"{self.path}, line {number} is not an answer; delete that line to have it asked again"
-                ) from None
-
     def append(self, answer: Answer) -> dict:
         """Write one answer down (a single write, unbuffered) and return its row."""
+        # Halves of surrogate pairs are joined, and lone ones become U+FFFD: UTF-8 holds neither.
+        text = answer.text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         row = {
             "key": answer.key,
-            "response": joined(answer.text),
+            "response": text,
             "finish": answer.finish,
             "tokens_in": answer.tokens_in,
             "tokens_out": answer.tokens_out,
@@ -87,8 +122,3 @@ class AnswerStore:
             row = self.answers[key]
             last[row["session"]] = max(last.get(row["session"], 0.0), row["at"])
         return round(sum(last.values()), 3)
-
-
-def joined(text: str) -> str:
-    """Return text that UTF-8 can hold: halves of surrogate pairs are joined, and lone ones become U+FFFD."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

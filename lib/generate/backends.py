@@ -1,40 +1,74 @@
-"""Backends: who answers the prompts. One is open at a time, chosen by ``generation.backend``."""
+"""Backends: who answers the prompts. One is open at a time, chosen by ``generation.backend``.
+
+``ask(requests)`` yields an ``Answer`` per request, in any order and as early as it can, because an answer is on disk
+the moment it is yielded. A request without an answer after all retries is left out; the next run asks for it again.
+What no retry can mend (wrong key, unknown model, no server) raises KitError.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from lib.common.files import KitError, digest
-from lib.generate.request import Backend
+from lib.generate import sources
+from lib.generate.answers import Answer, Request
 
 if TYPE_CHECKING:
     from lib.params.params import GenerationParams
 
+
+class Backend(Protocol):
+    """What generation needs of a backend."""
+
+    def ask(self, requests: Sequence[Request]) -> Iterator[Answer]:
+        """Yield answers as they come."""
+
+    def close(self) -> None:
+        """Give back what the backend holds (connections, GPU memory)."""
+
+
+class Replay:
+    """The bundled answers stand in for an LLM: nothing is loaded, and how many tokens they cost is not known.
+
+    The model's name in a replay request says which bundled answer it is.
+    """
+
+    @staticmethod
+    def model(category: str, stage: str, index: int) -> str:
+        """Return the model name of a request for one bundled answer."""
+        return f"bundled answers: {category}/{stage}/{index}"
+
+    def __init__(self, generation: GenerationParams):
+        self.files: dict[tuple[str, str], list[str]] = {}
+
+    def ask(self, requests: Sequence[Request]) -> Iterator[Answer]:
+        """Yield the bundled answer of each request, in order."""
+        for request in requests:
+            category, stage, index = request.model.removeprefix("bundled answers: ").split("/")
+            if (category, stage) not in self.files:
+                rows = sources.responses(category) if stage == "instance" else []
+                self.files[category, stage] = [row["response"] for row in rows] or sources.brainstorm(category)
+            yield Answer(request.key, self.files[category, stage][int(index)])
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
 _OPEN: dict[str, Backend] = {}
 # What a backend is made of; all else (sampling, schema, seed) comes with each request.
-_HELD = (
-    "backend",
-    "model",
-    "revision",
-    "base_url",
-    "api_key_env",
-    "concurrency",
-    "retries",
-    "timeout",
-    "tensor_parallel",
-    "max_model_len",
-    "gpu_memory",
-    "dtype",
-    "batch_size",
+_MADE_OF = set(
+    "backend model revision base_url api_key_env concurrency retries timeout tensor_parallel max_model_len "
+    "gpu_memory dtype batch_size".split()
 )
 
 
 def open_backend(generation: GenerationParams) -> Backend:
     """Return the backend of ``generation``. A loaded model is kept for the next category; another one replaces it."""
-    key = digest(generation.model_dump(mode="json", include=set(_HELD)))
+    key = digest(generation.model_dump(mode="json", include=_MADE_OF))
     if key not in _OPEN:
         close_backends()
-        _OPEN[key] = _make(generation)
+        _OPEN[key] = _backend_class(generation.backend)(generation)
     return _OPEN[key]
 
 
@@ -44,23 +78,17 @@ def close_backends() -> None:
         _OPEN.popitem()[1].close()
 
 
-def _make(generation: GenerationParams) -> Backend:
-    if generation.backend == "openai":
-        from lib.generate.openai_server import OpenAIServer
-
-        return OpenAIServer(generation)
-    if generation.backend == "vllm":
-        from lib.generate.vllm_local import LocalVLLM
-
-        return LocalVLLM(generation)
-    if generation.backend == "transformers":
-        from lib.generate.transformers_local import LocalTransformers
-
-        return LocalTransformers(generation)
-    if generation.backend == "replay":
-        from lib.generate.replay import Replay
-
-        return Replay()
-    raise KitError(
-        "released triplets are loaded, not generated; use lib.generate.dataset, or choose another generation.backend"
-    )
+def _backend_class(name: str) -> type[Backend]:
+    if name == "openai":
+        from lib.generate.openai_server import OpenAIServer as Chosen
+    elif name == "vllm":
+        from lib.generate.vllm_local import LocalVLLM as Chosen
+    elif name == "transformers":
+        from lib.generate.transformers_local import LocalTransformers as Chosen
+    elif name == "replay":
+        Chosen = Replay
+    else:
+        raise KitError(
+            "released triplets are loaded, not generated; use lib.generate.dataset or choose another generation.backend"
+        )
+    return Chosen

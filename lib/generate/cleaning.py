@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from lib.common.files import KitError
 from lib.common.triplets import Triplet
-from lib.generate.contamination import find
-from lib.generate.duplicates import near_duplicates, words
+from lib.generate.overlap import find, near_duplicates, words
 from lib.generate.rules import reject
 
 if TYPE_CHECKING:
@@ -58,73 +57,58 @@ def clean(
         slots = [slots.get(triplet.id, {}) for triplet in triplets]
     if slots is not None and len(slots) != len(triplets):
         raise KitError(f"{len(slots)} slot rows for {len(triplets)} triplets; give one row of slots per triplet")
-    dropped: dict[int, tuple[str, str]] = {}
+    dropped: dict[int, tuple[str, str]] = {}  # position -> (reason, detail)
     if cleaning.rules:
         for position, triplet in enumerate(triplets):
-            found = reject(triplet, cleaning, slots[position] if slots else None)
-            if found:
+            if found := reject(triplet, cleaning, slots[position] if slots else None):
                 dropped[position] = found
     if cleaning.duplicates:
-        dropped.update(_duplicates(triplets, [p for p in range(len(triplets)) if p not in dropped], cleaning))
-    report: dict = {"asked": len(triplets), "contamination": {}, "contaminated": []}
+        dropped |= _duplicates({p: t for p, t in enumerate(triplets) if p not in dropped}, cleaning)
+    sets, contaminated = {}, []
     if cleaning.contamination != "off" and suites:
         left = [position for position in range(len(triplets)) if position not in dropped]
         result = find([triplets[position] for position in left], suites, cleaning.contamination_ngram)
-        report["contamination"] = result.sets
-        hits = {left[index]: ", ".join(names) for index, names in result.hits.items()}
-        report["contaminated"] = [{"position": p, "id": triplets[p].id, "sets": names} for p, names in hits.items()]
-        if cleaning.contamination == "remove":
-            dropped.update((position, ("contaminated", names)) for position, names in hits.items())
-    return [t for position, t in enumerate(triplets) if position not in dropped], _report(report, triplets, dropped)
-
-
-def _report(report: dict, triplets: Sequence[Triplet], dropped: Mapping[int, tuple[str, str]]) -> dict:
+        sets = result.sets
+        for index, names in result.hits.items():
+            position, named = left[index], ", ".join(names)
+            contaminated.append({"position": position, "id": triplets[position].id, "sets": named})
+            if cleaning.contamination == "remove":
+                dropped[position] = ("contaminated", named)
     counts = Counter(reason for reason, _ in dropped.values())
-    return {
-        "asked": report["asked"],
+    report = {
+        "asked": len(triplets),
         "kept": len(triplets) - len(dropped),
         "reasons": {reason: counts[reason] for reason in REASONS if counts[reason]},
         "rejected": [
-            {
-                "position": position,
-                "id": triplets[position].id,
-                "category": triplets[position].category,
-                "reason": reason,
-                "detail": detail,
-            }
-            for position, (reason, detail) in sorted(dropped.items())
+            {"position": p, "id": triplets[p].id, "category": triplets[p].category, "reason": reason, "detail": detail}
+            for p, (reason, detail) in sorted(dropped.items())
         ],
-        "contamination": report["contamination"],
-        "contaminated": report["contaminated"],
+        "contamination": sets,
+        "contaminated": contaminated,
     }
+    return [triplet for position, triplet in enumerate(triplets) if position not in dropped], report
 
 
-def _duplicates(
-    triplets: Sequence[Triplet], left: Sequence[int], cleaning: CleaningParams
-) -> dict[int, tuple[str, str]]:
-    """Return {position: (reason, evidence)} of repeats among the positions ``left``.
+def _duplicates(triplets: Mapping[int, Triplet], cleaning: CleaningParams) -> dict[int, tuple[str, str]]:
+    """Return {position: (reason, evidence)} of the repeats among ``triplets``, {position: triplet}.
 
     Two triplets with one query and one instruction would be false negatives of each other in a batch, so the
     later goes even when its positive differs. Near duplicates share most words of query and positive together.
     """
+
+    def evidence(earlier: int, position: int) -> str:
+        return f"of {triplets[earlier].id or f'row {earlier + 1}'}: {triplets[position].query[:60]}"
+
     dropped: dict[int, tuple[str, str]] = {}
     first: dict[tuple, int] = {}
-    for position in left:
-        triplet = triplets[position]
-        key = (triplet.category, triplet.instruction, tuple(words(triplet.query)))
-        if key in first:
-            dropped[position] = ("duplicate", f"of {_name(triplets, first[key])}: {triplet.query[:60]}")
-        else:
-            first[key] = position
-    rest = [position for position in left if position not in dropped]
+    for position, triplet in triplets.items():
+        earlier = first.setdefault((triplet.category, triplet.instruction, tuple(words(triplet.query))), position)
+        if earlier != position:
+            dropped[position] = ("duplicate", evidence(earlier, position))
+    rest = [position for position in triplets if position not in dropped]
     texts = [f"{triplets[position].query}\n{triplets[position].positive}" for position in rest]
-    for position, twin in zip(
-        rest, near_duplicates(texts, cleaning.near_duplicate, cleaning.permutations, cleaning.seed), strict=True
-    ):
+    twins = near_duplicates(texts, cleaning.near_duplicate, cleaning.permutations, cleaning.seed)
+    for position, twin in zip(rest, twins, strict=True):
         if twin >= 0:
-            dropped[position] = ("near_duplicate", f"of {_name(triplets, rest[twin])}: {triplets[position].query[:60]}")
+            dropped[position] = ("near_duplicate", evidence(rest[twin], position))
     return dropped
-
-
-def _name(triplets: Sequence[Triplet], position: int) -> str:
-    return triplets[position].id or f"row {position + 1}"

@@ -22,11 +22,10 @@ if TYPE_CHECKING:
 def money(generation: GenerationParams | Mapping, tokens_in: int, tokens_out: int, seconds: float) -> float | None:
     """Return the cost in ``generation.currency``, or None when no price is set."""
     prices = generation if isinstance(generation, Mapping) else generation.model_dump()
-    if not (prices["price_in"] or prices["price_out"] or (prices["gpu_price"] and prices["gpus"])):
+    gpu_price = prices["gpu_price"] * prices["gpus"]
+    if not (prices["price_in"] or prices["price_out"] or gpu_price):
         return None
-    return (tokens_in * prices["price_in"] + tokens_out * prices["price_out"]) / 1e6 + prices["gpu_price"] * prices[
-        "gpus"
-    ] * seconds / 3600
+    return (tokens_in * prices["price_in"] + tokens_out * prices["price_out"]) / 1e6 + gpu_price * seconds / 3600
 
 
 def write_report(params: Params, counts: Mapping[str, Mapping], out_dir: str | Path | None = None) -> Path:
@@ -35,35 +34,27 @@ def write_report(params: Params, counts: Mapping[str, Mapping], out_dir: str | P
     ``counts``: {category: {"asked", "parsed", "rejected": {reason: n}, "cleaned": {reason: n}, "duplicates",
     "valid"}}. Tokens are added from the answers' files, brainstorms included.
     """
-    out = Path(out_dir or params.data_dir)
-    generation = params.generation
+    out, generation = Path(out_dir or params.data_dir), params.generation
     rows = {}
     for category, numbers in counts.items():
         rows[category] = {**numbers, **_tokens(out, category)}
         for key in ("rejected", "cleaned"):
             rows[category][key] = dict(sorted(numbers.get(key, {}).items()))
-    prices = {name: getattr(generation, name) for name in ("price_in", "price_out", "gpu_price", "gpus", "currency")}
-    return write_json(
-        out / "generation.json",
-        {
-            "generator": generation.model or generation.backend,
-            "backend": generation.backend,
-            "variant": generation.variant,
-            "seed": generation.seed,
-            "prices": prices,
-            "categories": rows,
-        },
-    )
+    report = {
+        "generator": generation.model or generation.backend,
+        "backend": generation.backend,
+        "variant": generation.variant,
+        "seed": generation.seed,
+        "prices": {name: getattr(generation, name) for name in "price_in price_out gpu_price gpus currency".split()},
+        "categories": rows,
+    }
+    return write_json(out / "generation.json", report)
 
 
 def _tokens(out: Path, category: str) -> dict[str, int | None]:
     """Sum the tokens of a category's answers and brainstorms; None where any of them is unknown."""
-    rows = [
-        row
-        for folder in ("responses", "brainstorm")
-        if (path := out / folder / f"{category}.jsonl").exists()
-        for row in read_jsonl(path)
-    ]
+    paths = [out / folder / f"{category}.jsonl" for folder in ("responses", "brainstorm")]
+    rows = [row for path in paths if path.exists() for row in read_jsonl(path)]
     totals = {}
     for name in ("tokens_in", "tokens_out"):
         values = [row.get(name) for row in rows]
@@ -80,37 +71,33 @@ def cost_table(out_dirs: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    folders = [out_dirs] if isinstance(out_dirs, str | Path) else out_dirs
-    return pd.DataFrame([row for folder in folders for row in _rows(Path(folder))])
-
-
-def _rows(out: Path) -> list[dict]:
-    report = read_json(out / "generation.json")
     rows = []
-    for category, numbers in report["categories"].items():
-        seconds = _seconds(out, category)
-        tokens = (numbers["tokens_in"], numbers["tokens_out"])
-        cost = None if None in (*tokens, seconds) else money(report["prices"], *tokens, seconds)
-        rows.append(
-            {
-                "generator": report["generator"],
-                "category": LABELS[category],
-                "asked": numbers["asked"],
-                "parsed": numbers["parsed"],
-                "rejected": sum(numbers["rejected"].values()),
-                "cleaned": sum(numbers["cleaned"].values()),
-                "duplicates": numbers["duplicates"],
-                "valid": numbers["valid"],
-                "yield": numbers["valid"] / numbers["asked"] if numbers["asked"] else None,
-                "tokens_in": tokens[0],
-                "tokens_out": tokens[1],
-                "seconds": seconds,
-                "cost": cost,
-                "cost_per_1000": 1000 * cost / numbers["valid"] if cost is not None and numbers["valid"] else None,
-                "currency": report["prices"]["currency"],
-            }
-        )
-    return rows
+    for out in [Path(out_dirs)] if isinstance(out_dirs, str | Path) else map(Path, out_dirs):
+        report = read_json(out / "generation.json")
+        for category, numbers in report["categories"].items():
+            valid, seconds = numbers["valid"], _seconds(out, category)
+            measured = (numbers["tokens_in"], numbers["tokens_out"], seconds)
+            cost = None if None in measured else money(report["prices"], *measured)
+            rows.append(
+                {
+                    "generator": report["generator"],
+                    "category": LABELS[category],
+                    "asked": numbers["asked"],
+                    "parsed": numbers["parsed"],
+                    "rejected": sum(numbers["rejected"].values()),
+                    "cleaned": sum(numbers["cleaned"].values()),
+                    "duplicates": numbers["duplicates"],
+                    "valid": valid,
+                    "yield": valid / numbers["asked"] if numbers["asked"] else None,
+                    "tokens_in": numbers["tokens_in"],
+                    "tokens_out": numbers["tokens_out"],
+                    "seconds": seconds,
+                    "cost": cost,
+                    "cost_per_1000": 1000 * cost / valid if cost is not None and valid else None,
+                    "currency": report["prices"]["currency"],
+                }
+            )
+    return pd.DataFrame(rows)
 
 
 def _seconds(out: Path, category: str) -> float | None:

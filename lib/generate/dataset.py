@@ -15,8 +15,14 @@ from typing import TYPE_CHECKING
 
 from lib.common.files import KitError, write_json
 from lib.common.triplets import Triplet, write_triplets
-from lib.generate import sources
-from lib.generate.generate import generate, to_triplets, write_report
+from lib.generate.cleaning import clean
+from lib.generate.costs import write_report
+from lib.generate.generate import generate
+from lib.generate.negatives import encoder, mine
+from lib.generate.parsing import to_triplets
+from lib.generate.released import load_released
+from lib.generate.sources import public_pairs
+from lib.params.provenance import write_manifest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +37,6 @@ class Maker:
     """What all categories of one run share: parameters, folder, evaluation texts, and an encoder loaded once.
 
     ``evaluation_texts``: {set: its texts}, against which contamination is checked (``lib.score.evaltexts``).
-
     ``encode``: ``(texts) -> (n, d)`` for mining; None loads the model that ``negatives.encoder`` names when needed.
     """
 
@@ -48,23 +53,28 @@ class Maker:
 
     def make(self, category: str, progress: bool = True) -> list[Triplet]:
         """Return the finished triplets of a category and write them. Raises KitError when none is left."""
-        from lib.generate.cleaning import clean
-        from lib.generate.negatives import mine
-
-        rows, triplets, rejected = self._obtain(category, progress)
+        generation = self.params.generation
+        if generation.backend == "released":  # triplets that others released come without answers
+            rows, rejected = [], Counter()
+            n = generation.n.get(category, 0)
+            triplets = load_released(generation.location, generation.model, category, n, generation.seed)
+        else:
+            rows = generate(self.params, category, out_dir=self.out, progress=progress)
+            triplets, rejected = to_triplets(category, rows)
+        asked = len(rows) or len(triplets)
         slots = {row["id"]: row["slots"] for row in rows} if rows else None
         kept, report = clean(triplets, self.params.cleaning, slots, self.evaluation_texts)
         write_json(self.out / "cleaning" / f"{category}.json", {**report, "parsing": dict(sorted(rejected.items()))})
         if not kept:
             raise KitError(
-                f"no {category} triplet is left of {len(rows) or len(triplets)} answers; "
+                f"no {category} triplet is left of {asked} answers; "
                 f"see {self.out / 'cleaning' / category}.json or try another generation.model"
             )
         mined = mine(kept, self.params.negatives, self._encode)
         write_triplets(self.out / "triplets" / f"{category}.jsonl", mined)
         reasons = report["reasons"]
         self.counts[category] = {
-            "asked": len(rows) or len(triplets),
+            "asked": asked,
             "parsed": len(triplets),
             "rejected": dict(rejected),
             "cleaned": {reason: n for reason, n in reasons.items() if reason not in _DUPLICATES},
@@ -74,30 +84,14 @@ class Maker:
         }
         return mined
 
-    def _obtain(self, category: str, progress: bool) -> tuple[list[dict], list[Triplet], Counter]:
-        """Return (answers, triplets, rejections); triplets that others released come without answers."""
-        generation = self.params.generation
-        if generation.backend == "released":
-            loaded = sources.load_released(
-                generation.location, generation.model, category, generation.n.get(category, 0), generation.seed
-            )
-            return [], loaded, Counter()
-        rows = generate(self.params, category, out_dir=self.out, progress=progress)
-        return rows, *to_triplets(category, rows)
-
     def _encode(self, texts: list[str]) -> np.ndarray:
         if self.encode is None:
-            from lib.generate.negatives import encoder
-
             self.encode = encoder(self.params.negatives)
         return self.encode(texts)
 
     def finish(self) -> Path:
         """Write public pairs, ``generation.json`` and, last, the manifest; return its path."""
-        from lib.params.provenance import write_manifest
-
         suites = None if self.params.scoring.suite == "classroom" else self.evaluation_texts
-        public = sources.public_pairs(self.params.public, suites)
-        write_triplets(self.out / "public.jsonl", public)
+        write_triplets(self.out / "public.jsonl", public_pairs(self.params.public, suites))
         write_report(self.params, self.counts, self.out)
         return write_manifest(self.out, self.params)

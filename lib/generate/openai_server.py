@@ -2,6 +2,9 @@
 
 vLLM, SGLang, llama.cpp, TGI, Ollama and the commercial services all speak this protocol. Behind one address
 there may be one GPU or a hundred: this is how generation outgrows one machine.
+
+Not the ``openai`` client: it retries each request alone, where here a rate limit that one request meets holds back
+all of them and does not count as a failure, and it would be one more dependency for few lines less.
 """
 
 from __future__ import annotations
@@ -17,8 +20,10 @@ import time
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
+import httpx
+
 from lib.common.files import KitError
-from lib.generate.request import Answer, Request
+from lib.generate.answers import Answer, Request
 from lib.params.params import GenerationParams
 
 _RETRY = {408, 409, 425, 429, 500, 502, 503, 504, 529}
@@ -56,7 +61,14 @@ class OpenAIServer:
         answers: queue.SimpleQueue = queue.SimpleQueue()
         loop = asyncio.new_event_loop()
         work = loop.create_task(self._all(requests, answers.put))
-        thread = threading.Thread(target=_run, args=(loop, work, answers.put), name="answers", daemon=True)
+
+        def run() -> None:
+            try:
+                answers.put(loop.run_until_complete(work))  # None: the last answer has come
+            except BaseException as error:
+                answers.put(error)
+
+        thread = threading.Thread(target=run, name="answers", daemon=True)
         thread.start()
         try:
             while (item := answers.get()) is not None:
@@ -64,17 +76,13 @@ class OpenAIServer:
                     raise item
                 yield item
         finally:
-            try:
-                loop.call_soon_threadsafe(work.cancel)
-            except RuntimeError:  # the loop has ended on its own
-                pass
+            loop.call_soon_threadsafe(work.cancel)
             thread.join()
+            loop.close()
 
     async def _all(self, requests: Sequence[Request], deliver) -> None:
-        import httpx
-
         self._quiet_until, self._lost = 0.0, 0
-        self._tempo = random.Random(0)  # of the waits only; answers do not depend on it
+        self._jitter = random.Random(0)  # of the waits only; answers do not depend on it
         waiting = iter(requests)
         here = urlsplit(self.url).hostname in ("localhost", "127.0.0.1", "::1")
         key = os.environ.get(self.generation.api_key_env, "")
@@ -84,14 +92,17 @@ class OpenAIServer:
             headers={"Authorization": f"Bearer {key}"} if key else {},
             limits=httpx.Limits(max_connections=self.generation.concurrency),
         ) as client:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(self.generation.concurrency, len(requests))):
-                    group.create_task(self._worker(client, waiting, deliver))
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(min(self.generation.concurrency, len(requests))):
+                        group.create_task(self._worker(client, waiting, deliver))
+            except BaseExceptionGroup as failed:
+                raise failed.exceptions[0] from None
 
-    async def _worker(self, client, waiting: Iterator[Request], deliver) -> None:
+    async def _worker(self, client: httpx.AsyncClient, waiting: Iterator[Request], deliver) -> None:
         for request in waiting:  # shared by all workers; each takes the next
             try:
-                answer = await self._one(client, request)
+                deliver(await self._one(client, request))
                 self._lost = 0
             except _Lost as error:
                 self._lost += 1
@@ -99,111 +110,69 @@ class OpenAIServer:
                     raise KitError(
                         f"{self.url} no longer answers ({error}); what came is kept, run again later"
                     ) from None
-                continue
-            deliver(answer)
 
-    async def _one(self, client, request: Request) -> Answer:
+    async def _one(self, client: httpx.AsyncClient, request: Request) -> Answer:
         """Ask until there is an answer. Raises _Lost when retries are used up, KitError when none can help."""
-        import httpx
-
         failures = limits = 0
         while True:
-            await self._wait_for_quiet()
+            while (wait := self._quiet_until - time.monotonic()) > 0:
+                await asyncio.sleep(wait * self._jitter.uniform(1.0, 1.1))
             try:
-                reply = await client.post(self.url, json=self._body(request))
+                reply = await client.post(self.url, json=_body(request))
                 if reply.status_code == 200:
                     self._heed(reply.headers)
                     return _answer(request, reply.json())
-                trouble = f"status {reply.status_code}: {_message(reply.text)}"
+                status, trouble = reply.status_code, f"status {reply.status_code}: {_message(reply.text)}"
             except (httpx.TransportError, ValueError, KeyError, IndexError, TypeError) as error:
-                reply, trouble = None, f"{type(error).__name__}: {error}".rstrip(": ")
-            if reply is not None and reply.status_code not in _RETRY:
-                if reply.status_code in (400, 413, 422) and _ONE_PROMPT_ONLY.search(trouble):
+                status, trouble = None, f"{type(error).__name__}: {error}".rstrip(": ")
+            if status is not None and status not in _RETRY:
+                if status in (400, 413, 422) and _ONE_PROMPT_ONLY.search(trouble):
                     return Answer(request.key, "", f"error: {trouble}")
-                raise KitError(self._mend(reply.status_code, trouble))
-            if reply is not None and reply.status_code == 429 and limits < _LIMITED:
+                raise KitError(self._refusal(status, trouble))
+            if status == 429 and limits < _LIMITED:
                 limits += 1
-                self._pause(_retry_after(reply.headers), limits)
+                told = _retry_after(reply.headers)
+                self._pause(min(_LONGEST_WAIT, 0.5 * 2 ** min(limits, 7)) if told is None else told)
                 continue
             failures += 1
             if failures > self.generation.retries:
                 raise _Lost(trouble)
-            await asyncio.sleep(min(_LONGEST_WAIT, 0.5 * 2**failures) * self._tempo.uniform(0.5, 1.0))
+            await asyncio.sleep(min(_LONGEST_WAIT, 0.5 * 2**failures) * self._jitter.uniform(0.5, 1.0))
 
-    def _body(self, request: Request) -> dict:
-        body = {
-            "model": request.model,
-            "messages": request.messages,
-            "temperature": request.temperature,
-            "top_p": request.top_p,
-            "max_tokens": request.max_tokens,
-            "seed": request.seed,
-        }
-        if request.structured == "json_schema":
-            body["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {"name": "answer", "strict": True, "schema": request.schema},
-            }
-        elif request.structured == "json_object":
-            body["response_format"] = {"type": "json_object"}
-        return body
-
-    def _mend(self, status: int, trouble: str) -> str:
+    def _refusal(self, status: int, trouble: str) -> str:
         if status in (401, 403):
             return f"{self.url} refuses the key ({trouble}); put a valid one into {self.generation.api_key_env}"
         if status == 404:
             return f"{self.url} does not know model {self.generation.model!r} ({trouble}); check model and base_url"
         return f"{self.url} refuses the request ({trouble}); change the generation parameter it names"
 
-    async def _wait_for_quiet(self) -> None:
-        while (wait := self._quiet_until - time.monotonic()) > 0:
-            await asyncio.sleep(wait * self._tempo.uniform(1.0, 1.1))
+    def _pause(self, seconds: float) -> None:
+        """A limit is reached: no worker sends anything for so long."""
+        self._quiet_until = max(self._quiet_until, time.monotonic() + min(seconds, 600.0))
 
-    def _pause(self, seconds: float | None, times: int) -> None:
-        """A limit is reached: no worker sends anything for as long as the server says, else ever longer."""
-        seconds = min(_LONGEST_WAIT, 0.5 * 2 ** min(times, 7)) if seconds is None else min(seconds, 600.0)
-        self._quiet_until = max(self._quiet_until, time.monotonic() + seconds)
-
-    def _heed(self, headers) -> None:
+    def _heed(self, headers: httpx.Headers) -> None:
         """Wait of our own accord when the server says that no request or token is left in this window."""
         for what in ("requests", "tokens"):
-            reset = _duration(headers.get(f"x-ratelimit-reset-{what}", ""))
-            if headers.get(f"x-ratelimit-remaining-{what}") == "0" and reset:
-                self._pause(reset, 1)
+            if headers.get(f"x-ratelimit-remaining-{what}") == "0":
+                self._pause(_duration(headers.get(f"x-ratelimit-reset-{what}", "")))
 
 
-def _run(loop: asyncio.AbstractEventLoop, work: asyncio.Task, deliver) -> None:
-    outcome: BaseException | None = None
-    try:
-        loop.run_until_complete(work)
-    except BaseExceptionGroup as group:
-        known = group.subgroup(KitError)
-        outcome = _first(known or group)
-    except asyncio.CancelledError:
-        pass
-    except BaseException as error:
-        outcome = error
-    finally:
-        loop.close()
-        deliver(outcome)
-
-
-def _first(group: BaseException) -> BaseException:
-    while isinstance(group, BaseExceptionGroup):
-        group = group.exceptions[0]
-    return group
+def _body(request: Request) -> dict:
+    """Return the request as the protocol has it."""
+    names = ("model", "messages", "temperature", "top_p", "max_tokens", "seed")
+    body = {name: getattr(request, name) for name in names}
+    if request.structured != "off":
+        body["response_format"] = {"type": request.structured}
+    if request.structured == "json_schema":
+        body["response_format"]["json_schema"] = {"name": "answer", "strict": True, "schema": request.schema}
+    return body
 
 
 def _answer(request: Request, data: dict) -> Answer:
     """Read a reply's JSON. Raises KeyError, IndexError or TypeError when it is not a chat completion."""
     choice, usage = data["choices"][0], data.get("usage") or {}
-    return Answer(
-        request.key,
-        choice["message"].get("content") or "",
-        choice.get("finish_reason") or "stop",
-        usage.get("prompt_tokens"),
-        usage.get("completion_tokens"),
-    )
+    text, finish = choice["message"].get("content") or "", choice.get("finish_reason") or "stop"
+    return Answer(request.key, text, finish, usage.get("prompt_tokens"), usage.get("completion_tokens"))
 
 
 def _message(text: str) -> str:
@@ -212,13 +181,11 @@ def _message(text: str) -> str:
     return " ".join((found[1] if found else text).split())[:300]
 
 
-def _retry_after(headers) -> float | None:
+def _retry_after(headers: httpx.Headers) -> float | None:
     """Return the seconds of a Retry-After header, which holds seconds or a date; None when there is none."""
     value = headers.get("retry-after", "")
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
+    if re.fullmatch(r"\d+(\.\d+)?", value):
+        return float(value)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
     except (ValueError, TypeError):

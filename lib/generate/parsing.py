@@ -1,4 +1,4 @@
-"""Parsing: an LLM's answer becomes query, positive and negative, or a rejection with a machine-readable reason.
+"""Parsing: an LLM's answer becomes a triplet, or a rejection with a machine-readable reason that is counted.
 
 A schema-valid answer is taken as it is. Around one, fences, chatter and reasoning blocks are ignored. What is
 not JSON goes through ``lib.generate.repair``, which mends only what has a single reading. Nothing is guessed: an answer
@@ -11,27 +11,22 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lib.common.design import CODES
 from lib.common.files import KitError
-from lib.generate.prompts import KEYS
+from lib.common.triplets import Triplet
+from lib.generate.prompts import FIXED_INSTRUCTION, KEYS
 from lib.generate.repair import Broken, EndOfText, read_list, read_object
 
 REASONS = (
-    "empty",
-    "invalid_json",
-    "truncated",
-    "missing_key",
-    "not_text",
-    "duplicate_key",
-    "several_objects",
-    "bad_unicode",
-    "no_answer",
+    "empty invalid_json truncated missing_key not_text duplicate_key several_objects bad_unicode no_answer".split()
 )
 _START = re.compile(r"""\{(?=\s*(?:["'“”„‟‘’}]|$))""")
 _BRACE = re.compile("[{}]")
+_HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair
 _THINKING = re.compile(r"<(think|thinking|reasoning)>.*?</\1>", re.DOTALL | re.IGNORECASE)
 _WRAPPERS = ("text", "content", "value", "document", "string")
 _MAX_STARTS = 200
@@ -58,6 +53,41 @@ class _Repeated(ValueError):
     """An object that names one key twice; which value was meant cannot be known."""
 
 
+def to_triplets(category: str, responses: Sequence[dict]) -> tuple[list[Triplet], Counter]:
+    """Return the triplets of the answers that can be read, and how many were rejected for which reason.
+
+    The negative is the LLM's own where the category has one, else "". Outer white space is removed. The language of
+    bitext reads "source -> target".
+    """
+    triplets, rejected = [], Counter()
+    for number, row in enumerate(responses):
+        parsed = read_answer(category, row)
+        if isinstance(parsed, Rejection):
+            rejected[parsed.reason] += 1
+            continue
+        slots = row.get("slots") or {}
+        both = f"{slots['src_lang']} -> {slots['tgt_lang']}" if "src_lang" in slots and "tgt_lang" in slots else ""
+        triplets.append(
+            Triplet(
+                instruction=FIXED_INSTRUCTION.get(category) or slots.get("task", ""),
+                query=parsed.query.strip(),
+                positive=parsed.positive.strip(),
+                negative=parsed.negative.strip(),
+                category=category,
+                language=slots.get("language") or both,
+                id=row.get("id") or f"{CODES[category]}-{number:06d}",
+            )
+        )
+    return triplets, rejected
+
+
+def read_answer(category: str, row: dict) -> Parsed | Rejection:
+    """Parse the answer of one row; an answer the server refused to give is rejected as ``no_answer``."""
+    if str(row.get("finish") or "").startswith("error"):
+        return Rejection("no_answer", row["finish"])
+    return parse_response(category, row["response"])
+
+
 def parse_response(category: str, text: str) -> Parsed | Rejection:
     """Read one answer. Never raises on any string; raises KitError for an unknown category only.
 
@@ -73,7 +103,9 @@ def parse_response(category: str, text: str) -> Parsed | Rejection:
     if problem is not None and (problem.reason != "invalid_json" or not complete):
         return problem
     if not complete:
-        return _explain(found, KEYS[category])
+        nearest = max(found, key=lambda value: sum(key in value for key in KEYS[category]))
+        missing = [key for key in KEYS[category] if key not in nearest]
+        return Rejection("missing_key", ", ".join(missing) or "the keys lie in more than one place")
     if any(other != complete[0] for other in complete[1:]):
         return Rejection("several_objects", f"{len(complete)} different objects hold the keys")
     return _texts(complete[0], KEYS[category])
@@ -99,8 +131,8 @@ def _objects(text: str) -> tuple[list[dict], Rejection | None]:
             problem = problem or Rejection("invalid_json", str(error))
             position = _past_braces(text, match.start())
     if not found and problem is None:
-        if _whole_string(text) is not None:
-            return _objects(_whole_string(text))
+        if (inner := _whole_string(text)) is not None:
+            return _objects(inner)
         if re.search(r"```[\w ]*\s*$", text) and text.count("```") == 1:
             return [], Rejection("truncated", "the answer ends where its object should begin")
         problem = Rejection("invalid_json", "there is no JSON object in the answer")
@@ -170,19 +202,13 @@ def _locate(value: object, keys: tuple[str, ...], depth: int = 0) -> dict | None
     return inside[0] if len(inside) == 1 else None
 
 
-def _explain(found: list[dict], keys: tuple[str, ...]) -> Rejection:
-    nearest = max(found, key=lambda value: sum(key in value for key in keys))
-    missing = [key for key in keys if key not in nearest]
-    return Rejection("missing_key", ", ".join(missing) or "the keys lie in more than one place")
-
-
 def _texts(values: dict, keys: tuple[str, ...]) -> Parsed | Rejection:
     texts = []
     for key in keys:
         value = _unwrap(values[key], key)
         if not isinstance(value, str):
             return Rejection("not_text", f"{key} is of type {type(value).__name__}")
-        if re.search("[\ud800-\udfff]", value):
+        if _HALF.search(value):
             return Rejection("bad_unicode", f"{key} holds half of a surrogate pair")
         if _is_blank(value):
             return Rejection("empty", key)
@@ -225,5 +251,5 @@ def parse_brainstorm(text: str) -> list[str]:
 
 def _tidy(tasks: Iterable[str]) -> list[str]:
     """Return the tasks on one line each, without those that are blank or hold half a surrogate pair."""
-    joined = [" ".join(task.split()) for task in tasks]
-    return [task for task in joined if not _is_blank(task) and not re.search("[\ud800-\udfff]", task)]
+    lines = [" ".join(task.split()) for task in tasks]
+    return [task for task in lines if not _is_blank(task) and not _HALF.search(task)]

@@ -64,22 +64,14 @@ def load_template(
     """Load the template of a category (``stage="brainstorm"``: the prompt that asks for tasks).
 
     ``folder`` replaces the kit's templates by files of the same names, such as the released generator's.
-    Raises KitError for an unknown category or variant and for a file that is not a valid template.
+    Raises KitError for an unknown category or variant, and naming the file for one that is not a valid template.
     """
     if category not in KEYS or (stage == "brainstorm" and category not in BRAINSTORMED):
-        raise KitError(
-            f"no {stage} template for category {category!r}; there is one for "
-            + ", ".join(BRAINSTORMED if stage == "brainstorm" else CODES)
-        )
+        known = ", ".join(BRAINSTORMED if stage == "brainstorm" else CODES)
+        raise KitError(f"no {stage} template for category {category!r}; there is one for {known}")
     if variant not in VARIANTS:
         raise KitError(f"unknown template variant {variant!r}; choose one of {', '.join(VARIANTS)}")
-    name = category if stage == "instance" else f"brainstorm_{category}"
-    return read_template(Path(folder or FOLDER) / f"{name}.json", variant)
-
-
-def read_template(path: str | Path, variant: str = "released") -> Template:
-    """Read one template file in the released form or ours. Raises KitError naming the file and what is wrong."""
-    path = Path(path)
+    path = Path(folder or FOLDER) / f"{category if stage == 'instance' else f'brainstorm_{category}'}.json"
     raw = read_json(path)
     if not isinstance(raw, dict) or not isinstance(raw.get("prompt_template"), str):
         raise KitError(f"{path} has no text under 'prompt_template'; it must be a template in the released form")
@@ -97,14 +89,9 @@ def read_template(path: str | Path, variant: str = "released") -> Template:
         values[name] = tuple(str(value) for value in given)
         probabilities[name] = _weights(path, name, values[name], weights.get(name))
     constants = {**raw.get("constants", {}), **change.get("constants", {})}
-    return Template(
-        raw["prompt_template"],
-        values,
-        probabilities,
-        _unequal(path, raw.get("constraints") or [], values),
-        constants,
-        _placeholders(path, raw["prompt_template"], {"task", *values, *constants}),
-    )
+    unequal = tuple(_unequal(path, rule, values) for rule in raw.get("constraints") or [])
+    slots = _placeholders(path, raw["prompt_template"], {"task", *values, *constants})
+    return Template(raw["prompt_template"], values, probabilities, unequal, constants, slots)
 
 
 def _weights(path: Path, name: str, values: tuple[str, ...], given: Any) -> tuple[float, ...]:
@@ -117,18 +104,14 @@ def _weights(path: Path, name: str, values: tuple[str, ...], given: Any) -> tupl
     return tuple(float(p) for p in given)
 
 
-def _unequal(path: Path, constraints: list, values: dict) -> tuple[tuple[str, str], ...]:
-    pairs = []
-    for rule in constraints:
-        pair = (rule.get("value1"), rule.get("value2"))
-        if rule.get("type") != "neq" or not all(name in values for name in pair):
-            raise KitError(f"{path}: constraint {json.dumps(rule)} is not known; only 'neq' between two slots is")
-        if all(len(set(values[name])) == 1 for name in pair) and set(values[pair[0]]) == set(values[pair[1]]):
-            raise KitError(
-                f"{path}: slots {pair[0]!r} and {pair[1]!r} must differ, but both have one and the same value"
-            )
-        pairs.append(pair)
-    return tuple(pairs)
+def _unequal(path: Path, rule: dict, values: dict) -> tuple[str, str]:
+    """Return the two slots that a constraint wants to differ."""
+    one, two = rule.get("value1"), rule.get("value2")
+    if rule.get("type") != "neq" or one not in values or two not in values:
+        raise KitError(f"{path}: constraint {json.dumps(rule)} is not known; only 'neq' between two slots is")
+    if len({*values[one], *values[two]}) == 1:
+        raise KitError(f"{path}: slots {one!r} and {two!r} must differ, but both have one and the same value")
+    return one, two
 
 
 def _placeholders(path: Path, text: str, known: set[str]) -> tuple[str, ...]:
@@ -162,56 +145,36 @@ def sample_slots(
     themselves, as the released code does, and lets a language through that the list holds twice.
     Raises KitError when the template has a task slot and there are no tasks.
     """
-    values = dict(template.args)
-    weights = dict(template.weights)
+    values, weights = dict(template.args), dict(template.weights)
     if tasks is not None:
-        values = {"task": tuple(tasks), **{k: v for k, v in values.items() if k != "task"}}
+        values = {"task": tuple(tasks)} | {name: given for name, given in values.items() if name != "task"}
     if "task" in template.slots and not values.get("task"):
         raise KitError(f"there is no task for category {category!r}; brainstorm first")
-    weights["task"] = _weights(Path("tasks"), "task", values["task"], None) if "task" in values else ()
-    names = list(values)
-    chosen = _draw(template, values, weights, n, seed, category, start, by_index)
-    columns = [[values[name][j] for j in chosen[k]] for k, name in enumerate(names)]
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-
-
-def _draw(
-    template: Template, values: dict, weights: dict, n: int, seed: int, category: str, start: int, by_index: bool
-) -> np.ndarray:
-    """Return (slots, n) indices into the value lists."""
+    if "task" in values:
+        weights["task"] = _weights(Path("tasks"), "task", values["task"], None)
     names = list(values)
     edges = [np.cumsum(weights[name])[:-1] for name in names]
-    clashes = [
-        (names.index(one), names.index(two), _clash(values[one], values[two], by_index))
-        for one, two in template.unequal
-    ]
-    chosen = np.zeros((len(names), n), dtype=np.int64)
-    wrong = np.ones(n, dtype=bool)
+    compared = {name: np.arange(len(given)) if by_index else np.array(given) for name, given in values.items()}
+    chosen = {name: np.zeros(n, np.int64) for name in names}  # places in the value lists
+    wrong = np.ones(n, bool)
     for attempt in range(1000):
         uniform = _uniform(seed, category, attempt, start, n, len(names))
-        for k in range(len(names)):
-            chosen[k, wrong] = np.searchsorted(edges[k], uniform[wrong, k], side="right")
-        wrong = np.zeros(n, dtype=bool)
-        for one, two, table in clashes:
-            wrong |= table[chosen[one], chosen[two]]
+        for k, name in enumerate(names):
+            chosen[name][wrong] = np.searchsorted(edges[k], uniform[wrong, k], side="right")
+        wrong = np.zeros(n, bool)
+        for one, two in template.unequal:
+            wrong |= compared[one][chosen[one]] == compared[two][chosen[two]]
         if not wrong.any():
-            return chosen
+            rows = zip(*([values[name][j] for j in chosen[name]] for name in names), strict=True)
+            return [dict(zip(names, row, strict=True)) for row in rows]
     raise KitError(f"category {category!r}: no slots that keep the constraints in 1,000 tries; widen the values")
-
-
-def _clash(one: tuple[str, ...], two: tuple[str, ...], by_index: bool) -> np.ndarray:
-    """Return the table of index pairs that a 'neq' constraint forbids."""
-    if by_index:
-        return np.arange(len(one))[:, None] == np.arange(len(two))[None, :]
-    return np.array(one)[:, None] == np.array(two)[None, :]
 
 
 def _uniform(seed: int, category: str, attempt: int, start: int, n: int, slots: int) -> np.ndarray:
     """Return (n, slots) uniforms; row i occupies its own blocks of the stream of (seed, category, attempt)."""
     blocks = -(-slots // 4)  # Philox counts in blocks of four 64-bit numbers
     name = int.from_bytes(hashlib.sha256(category.encode()).digest()[:8], "little")
-    key = np.random.SeedSequence([seed, name, attempt]).generate_state(2, np.uint64)
-    stream = np.random.Philox(key=key)
+    stream = np.random.Philox(key=np.random.SeedSequence([seed, name, attempt]).generate_state(2, np.uint64))
     stream.advance(start * blocks)
     return np.random.Generator(stream).random((n, 4 * blocks))
 
@@ -222,20 +185,10 @@ def item_seed(seed: int, category: str, stage: str, index: int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little") >> 1
 
 
-def instruction(category: str, slots: dict[str, str]) -> str:
-    """Return the instruction of a triplet: the task for the four brainstormed categories, else a fixed sentence."""
-    return FIXED_INSTRUCTION.get(category) or slots.get("task", "")
-
-
 def answer_schema(category: str, max_chars: int = 0) -> dict:
     """Return the JSON schema of a category's answer; ``max_chars`` > 0 bounds every text (and asks for one)."""
     text: dict[str, Any] = {"type": "string"}
     if max_chars:
         text |= {"minLength": 1, "maxLength": max_chars}
-    keys = KEYS[category]
-    return {
-        "type": "object",
-        "properties": {key: dict(text) for key in keys},
-        "required": list(keys),
-        "additionalProperties": False,
-    }
+    properties = {key: dict(text) for key in KEYS[category]}
+    return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}

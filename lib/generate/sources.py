@@ -15,36 +15,14 @@ from lib.common.bundled import DATA, data_path
 from lib.common.design import CODES
 from lib.common.files import KitError, read_jsonl
 from lib.common.triplets import Triplet
-from lib.generate.released import load_e5, load_folder, load_released
+from lib.generate.overlap import find
+from lib.generate.released import load_e5
 
 if TYPE_CHECKING:
     from lib.params.params import PublicParams
 
-__all__ = [
-    "brainstorm",
-    "docstring_pairs",
-    "load_e5",
-    "load_folder",
-    "load_released",
-    "public_pairs",
-    "responses",
-    "suite_path",
-    "suite_sets",
-    "suite_texts",
-]
-
 # Keys under which the bundled evaluation sets keep text; labels, scores and ids are not text.
-_TEXT_KEYS = (
-    "title",
-    "text",
-    "sentence1",
-    "sentence2",
-    "query",
-    "positive",
-    "negative",
-    "human_summaries",
-    "machine_summaries",
-)
+_TEXT_KEYS = "title text sentence1 sentence2 query positive negative human_summaries machine_summaries".split()
 
 
 def brainstorm(category: str) -> list[str]:
@@ -65,43 +43,29 @@ def _rows(kind: str, category: str) -> list[dict]:
     return read_jsonl(path)
 
 
-def suite_path() -> Path:
-    """Return the folder of the bundled evaluation sets."""
-    return data_path("classroom/suite")
-
-
-def suite_sets(folder: str | Path | None = None) -> list[str]:
-    """Return the names of the evaluation sets in ``folder`` (default: the bundled ones), sorted."""
-    return sorted({path.name.split(".")[0] for path in Path(folder or suite_path()).glob("*.jsonl")})
-
-
 def suite_texts(folder: str | Path | None = None) -> dict[str, list[str]]:
-    """Return every text of every evaluation set, ``{set: [text, ...]}``, without duplicates, in file order.
+    """Return every text of every evaluation set in ``folder`` (default: the bundled ones), ``{set: [text, ...]}``.
 
-    Titles, queries, documents, sentences, candidates and summaries all count: a model trained on any of them
-    has seen the test. Labels are left out, since a label is not a text that could leak.
+    Without duplicates, sets by name, texts in file order. Titles, queries, documents, sentences, candidates and
+    summaries all count: a model trained on any of them has seen the test. Labels are no texts that could leak.
     """
-    texts: dict[str, dict[str, None]] = {name: {} for name in suite_sets(folder)}
-    for path in sorted(Path(folder or suite_path()).glob("*.jsonl")):
-        if path.name.endswith(".qrels.jsonl"):
-            continue
-        for row in read_jsonl(path):
+    texts: dict[str, dict[str, None]] = {}
+    for path in sorted(Path(folder or data_path("classroom/suite")).glob("*.jsonl")):
+        found = texts.setdefault(path.name.split(".")[0], {})
+        for row in read_jsonl(path) if not path.name.endswith(".qrels.jsonl") else ():
             for key in _TEXT_KEYS:
                 value = row.get(key) or []
-                for text in [value] if isinstance(value, str) else value:
-                    texts[path.name.split(".")[0]][text] = None
-    return {name: list(found) for name, found in texts.items()}
+                found.update(dict.fromkeys([value] if isinstance(value, str) else value))
+    return {name: list(texts[name]) for name in sorted(texts)}
 
 
 def docstring_pairs(public: PublicParams, exclude: Mapping[str, Iterable[str]] | None = None) -> list[Triplet]:
-    """Return the first ``public.n`` of 4,000 real (summary line, description) pairs from docstrings, in a fixed random order.
+    """Return the first ``public.n`` of 4,000 real (summary line, description) pairs from docstrings, in a fixed order.
 
     Every pair that shares an n-gram with a text of ``exclude`` (``{set: texts}``) is dropped; none of them does with
     the bundled evaluation sets. There is no hard negative: batches of one source supply in-batch negatives of the
     same kind, and a mined one would often be the same method of a sister class.
     """
-    from lib.generate.contamination import find
-
     rows = read_jsonl(data_path("classroom/public/docstrings.jsonl"))
     triplets = [
         Triplet(public.instruction, row["query"], row["positive"], "", "public", "English", row["id"]) for row in rows

@@ -1,20 +1,15 @@
-"""vLLM in this process: structured outputs, one seed per request, tensor parallelism.
-
-Requests go into the engine a window at a time and leave it one by one as they finish, so each answer is on disk
-at once and no GPU waits for the slowest answer of a block. vLLM is imported here only, when it is asked for.
-"""
+"""vLLM in this process: structured outputs, one seed per request, tensor parallelism; imported only when asked for."""
 
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterator, Sequence
 
 from lib.common.files import KitError
-from lib.generate.request import Answer, Request
+from lib.generate.answers import Answer, Request
 from lib.params.params import GenerationParams
 
-WINDOW = 1024  # requests inside the engine; it schedules among them, and needs more than fit on the GPU at once
+BLOCK = 2048  # requests handed over at once; a killed run loses at most these, and a GPU waits for the last of them
 
 
 class LocalVLLM:
@@ -65,39 +60,41 @@ class LocalVLLM:
             shutdown()
 
     def ask(self, requests: Sequence[Request]) -> Iterator[Answer]:
-        """Yield answers as they finish. A prompt longer than the model takes is an answer with an error."""
-        engine = self._llm.llm_engine
-        waiting, inside = deque(requests), {}
-        while waiting or inside:
-            while waiting and len(inside) < WINDOW:
-                request = waiting.popleft()
-                try:
-                    inside[self._enqueue(request)] = request
-                except self._refused as error:
-                    yield Answer(request.key, "", f"error: {' '.join(str(error).split())[:300]}")
-            for output in engine.step() if inside else ():
-                if output.finished:
-                    yield _answer(inside.pop(output.request_id), output)
+        """Yield answers block by block, in order."""
+        for start in range(0, len(requests), BLOCK):
+            yield from self._block(requests[start : start + BLOCK])
 
-    def _enqueue(self, request: Request) -> str:
+    def _block(self, requests: Sequence[Request]) -> Iterator[Answer]:
+        """Yield the answers of one call. A prompt that is too long refuses the call: halves find out which it was."""
+        try:
+            outputs = self._llm.chat(
+                [request.messages for request in requests],
+                [self._sampling(request) for request in requests],
+                use_tqdm=False,
+            )
+        except self._refused as error:
+            if len(requests) == 1:
+                yield Answer(requests[0].key, "", f"error: {' '.join(str(error).split())[:300]}")
+                return
+            half = len(requests) // 2
+            yield from self._block(requests[:half])
+            yield from self._block(requests[half:])
+            return
+        for request, output in zip(requests, outputs, strict=True):
+            best = output.outputs[0]
+            tokens = (len(output.prompt_token_ids), len(best.token_ids))
+            yield Answer(request.key, best.text, best.finish_reason or "stop", *tokens)
+
+    def _sampling(self, request: Request):
         structured = None
         if request.structured == "json_schema":
             structured = self._vllm.sampling_params.StructuredOutputsParams(json=request.schema)
         elif request.structured == "json_object":
             structured = self._vllm.sampling_params.StructuredOutputsParams(json_object=True)
-        sampling = self._vllm.SamplingParams(
+        return self._vllm.SamplingParams(
             temperature=request.temperature,
             top_p=request.top_p,
             max_tokens=request.max_tokens,
             seed=request.seed,
             structured_outputs=structured,
         )
-        name = self._llm.enqueue_chat(request.messages, sampling, use_tqdm=False)[0]
-        return name.split("-")[0]  # the engine adds a suffix of its own, and its outputs come without it
-
-
-def _answer(request: Request, output) -> Answer:
-    best = output.outputs[0]
-    return Answer(
-        request.key, best.text, best.finish_reason or "stop", len(output.prompt_token_ids), len(best.token_ids)
-    )

@@ -1,8 +1,9 @@
-"""Can this machine run a profile? One line per requirement, [OK] or [FAIL], and with every [FAIL] its mend."""
+"""Can this machine run a profile? One line per requirement, [OK] or [FAIL], and with every [FAIL] its fix."""
 
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import sys
 import tomllib
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from lib.common.bundled import ROOT
 from lib.common.network import HUB_PATIENCE, hub_address, hub_reachable, in_time
+from lib.grid import workload
 from lib.params.params import Params
 from lib.params.tiny import HOME
 
@@ -23,14 +25,24 @@ class Finding:
 
     ok: bool
     what: str
-    mend: str = ""
+    fix: str = ""
 
     def __str__(self) -> str:
-        return f"[OK]   {self.what}" if self.ok else f"[FAIL] {self.what}; {self.mend}"
+        return f"[OK]   {self.what}" if self.ok else f"[FAIL] {self.what}; {self.fix}"
+
+
+def report(params: Params) -> tuple[bool, str]:
+    """Return (can this machine run the profile?, the answer in words and the findings, what is wrong first)."""
+    found = sorted(findings(params), key=lambda finding: finding.ok)
+    wrong = sum(not finding.ok for finding in found)
+    answer = f"This machine can run the profile {params.profile}."
+    if wrong:
+        answer = f"This machine cannot run the profile {params.profile} yet: {wrong} of {len(found)} requirements fail."
+    return not wrong, "\n".join([answer, *map(str, found)])
 
 
 def findings(params: Params) -> Iterator[Finding]:
-    """Yield every finding for a profile, the quick ones first."""
+    """Yield every finding for a profile."""
     yield python_version()
     yield from packages(params)
     yield kernel()
@@ -40,13 +52,19 @@ def findings(params: Params) -> Iterator[Finding]:
     yield from places(params)
 
 
+def _project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
 def python_version() -> Finding:
-    """Python 3.11, which every pin was resolved for."""
-    found = ".".join(map(str, sys.version_info[:3]))
+    """One of the Python versions that the pins are resolved for."""
+    from packaging.specifiers import SpecifierSet
+
+    found, wanted = platform.python_version(), _project()["requires-python"]
     return Finding(
-        sys.version_info[:2] == (3, 11),
+        SpecifierSet(wanted).contains(found),
         f"Python {found}",
-        "the kit needs 3.11: say `make check PYTHON=/path/to/python3.11` after deleting .venv",
+        f"the kit needs {wanted}: delete .venv and say `make check PYTHON=/path/to/python3.12`",
     )
 
 
@@ -54,7 +72,7 @@ def packages(params: Params) -> Iterator[Finding]:
     """Every pin of pyproject.toml against what is installed (vllm only where the profile generates with it)."""
     from packaging.requirements import Requirement
 
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = _project()
     extra = project["optional-dependencies"]["vllm"] if params.generation.backend == "vllm" else []
     lines = project["dependencies"] + extra
     pins = [pin for pin in map(Requirement, lines) if pin.marker is None or pin.marker.evaluate()]
@@ -83,17 +101,17 @@ def kernel() -> Finding:
     """The Jupyter kernel ``python3``, which papermill starts, runs this environment's Python."""
     from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 
-    mend = f"run `{sys.executable} -m ipykernel install --sys-prefix --name python3`"
+    fix = f"run `{sys.executable} -m ipykernel install --sys-prefix --name python3`"
     try:
         spec = KernelSpecManager().get_kernel_spec("python3")
     except NoSuchKernel:
-        return Finding(False, "there is no Jupyter kernel python3", mend)
+        return Finding(False, "there is no Jupyter kernel python3", fix)
     program = spec.argv[0]
     same = program.startswith("python") or Path(program).absolute() == Path(sys.executable).absolute()
     return Finding(
         same,
         f"Jupyter kernel python3 runs {program if not same else 'this environment'}",
-        f"it belongs to another environment: {mend}, or remove {spec.resource_dir}",
+        f"it belongs to another environment: {fix}, or remove {spec.resource_dir}",
     )
 
 
@@ -101,13 +119,10 @@ def disk_and_memory(params: Params) -> Iterator[Finding]:
     """Room for the run folder, and memory for as many jobs as the processor's cores would run at once."""
     import psutil
 
-    from lib.grid import workload
-
     folder = params.run_dir
     while not folder.exists():
         folder = folder.parent
-    jobs = params.plan.devices
-    needed = 1 + sum(workload.disk(params, workload.pool_sizes(params), jobs).values())  # 1: notebooks, logs, figures
+    needed = 1 + sum(workload.disk(params, params.plan.devices).values())  # 1: notebooks, logs, figures
     free = workload.free_disk(params)
     yield Finding(
         free >= needed,
@@ -162,41 +177,40 @@ def generator(params: Params) -> Iterator[Finding]:
         f"the server's key in ${settings.api_key_env}" + ("" if known else " is not set"),
         f"say `export {settings.api_key_env}=...` before you start",
     )
-    yield Finding(
-        answers(settings.base_url.rstrip("/") + "/models"),
-        f"the server at {settings.base_url} answers",
-        "start it, or correct generation.base_url",
-    )
+    there = answers(settings.base_url.rstrip("/") + "/models")
+    word = "answers" if there else "does not answer"
+    yield Finding(there, f"the server at {settings.base_url} {word}", "start it, or correct generation.base_url")
 
 
 def places(params: Params) -> Iterator[Finding]:
     """Every model and data set is bundled, a folder that exists, in the hub's cache, or on a hub that answers."""
     missing = []
-    for leaf, name, kind in _named(params):
+    for parameter, name, kind in _named(params):
         folder = Path(name).expanduser()
         if not name:
-            yield Finding(False, f"{leaf} is empty", f"name a folder, or one of the hub's {kind}")
+            yield Finding(False, f"{parameter} is empty", f"name a folder, or one of the hub's {kind}")
         elif name.startswith("bundled:") or folder.exists() or (ROOT / folder).exists():
-            yield Finding(True, f"{leaf}: {name}")
+            yield Finding(True, f"{parameter}: {name}")
         elif params.tiny and folder.parent == params.study_dir / HOME:
-            yield Finding(True, f"{leaf}: {folder.name}, a stand-in that the run makes itself")
+            yield Finding(True, f"{parameter}: {folder.name}, a stand-in that the run makes itself")
         elif folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-            yield Finding(False, f"{leaf}: the folder {name} does not exist", f"correct {leaf}")
+            yield Finding(False, f"{parameter}: the folder {name} does not exist", f"correct {parameter}")
         elif _cached(name, kind):
-            yield Finding(True, f"{leaf}: {name}, in the hub's cache")
+            yield Finding(True, f"{parameter}: {name}, in the hub's cache")
         else:
-            missing.append(f"{leaf}: {name}")
+            missing.append(f"{parameter}: {name}")
     if missing:
+        there = hub_reachable()
         yield Finding(
-            hub_reachable(),
-            f"the hub answers ({hub_address()}), for {', '.join(missing)}",
+            there,
+            f"the hub {'answers' if there else 'does not answer'} ({hub_address()}), for {', '.join(missing)}",
             "connect to it, or download there and name the folders instead",
         )
 
 
 def _named(params: Params) -> list[tuple[str, str, str]]:
-    """Return (leaf, value, kind) of everything the profile reads by name: models and data sets."""
-    named = [("model.name", getattr(params.model, "name", ""), "models")]
+    """Return (parameter, value, kind) of everything the profile reads by name: models and data sets."""
+    named = [("model.name", params.model.name, "models")]
     if params.generation.backend in ("vllm", "transformers"):
         named.append(("generation.model", params.generation.model, "models"))
     if params.generation.backend == "released":

@@ -1,4 +1,4 @@
-"""What went wrong in a grid: per failed job one sentence with the mend, where to look, and the last lines it left."""
+"""What went wrong in a grid: per failed job one sentence with the fix, where to look, and the last lines it left."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from lib.common.bundled import shown
 from lib.grid.jobs import executed, notebook_of, stage_files
-from lib.grid.workload import shown
 from lib.params.params import Params
 
 MARK = "=== a run of the grid begins ==="  # written into snakemake.log, which all runs of a folder share
@@ -17,7 +17,7 @@ FULL = 8 << 20  # bytes; with less left on a disk a notebook may not even be abl
 
 _MEMORY = re.compile(r"MemoryError|out of memory|can.?t allocate memory|Cannot allocate memory|bad_alloc", re.I)
 _SNAKEMAKE = re.compile(r"\[\w{3} \w{3} +\d|RuleException|CalledProcessError|Command '|Select jobs|Execute \d+ jobs")
-_AGAIN = "mend the cause and run again: only what has no result is run"
+_AGAIN = "fix the cause and run again: only what has no result is run"
 _LESS = (
     "run again with more memory: fewer jobs at once (CORES=1), a larger grid.mem_mb on a cluster, or smaller "
     "training.micro_batch_tokens and scoring.batch_tokens"
@@ -25,53 +25,58 @@ _LESS = (
 _DIED = "it was killed or ran out of memory before it could say why"
 
 
-def failure(notebook: Path) -> str | None:
-    """Return the error an executed notebook holds, in one line, or None when it holds none."""
-    error = _error(executed(notebook))
-    return _line(error) if error else None
+def failure(notebook: Path) -> str:
+    """Return the error an executed notebook holds, in one line, or "" when it holds none."""
+    error = error_of(executed(notebook))
+    return _line(error) if error else ""
+
+
+def error_of(ran: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the error among the outputs of an executed notebook, or None."""
+    return next((output for output in _outputs(ran) if output.get("output_type") == "error"), None)
+
+
+def _outputs(ran: dict[str, Any]) -> list[dict[str, Any]]:
+    return [output for cell in ran.get("cells", []) for output in cell.get("outputs", [])]
 
 
 def failures(params: Params) -> list[str]:
-    """Return one text per job that was begun and has no result: what happened, the mend, where to look, last lines."""
-    broken, files, texts = _told(params.run_dir / "snakemake.log"), stage_files(params), []
+    """Return one text per job that was begun and has no result: what happened, the fix, where to look, last lines."""
+    broken, files, texts = _of_the_log(params.run_dir / "snakemake.log"), stage_files(params), []
     for stage, jobs in files.items():
         for job, path in jobs.items():
             notebook = notebook_of(params, stage, job)
             if path.exists() or stage == "score" and job in files["train"] and not files["train"][job].exists():
                 continue  # done, or it could not even begin
             if notebook.exists() or str(path) in broken:
-                texts.append(told(f"{stage} {job}", notebook, broken.get(str(path), [])))
+                texts.append(message(f"{stage} {job}", notebook, broken.get(str(path), [])))
     return texts
 
 
-def told(name: str, notebook: Path, lines: list[str] | None = None) -> str:
+def message(name: str, notebook: Path, lines: list[str] | None = None) -> str:
     """Return the text on one failed job; ``lines`` are the log's, for a job that left no notebook."""
     ran = executed(notebook)
-    error = _error(ran)
+    error = error_of(ran)
     if error:
         reason, last = _line(error), _trace(error)
         if _MEMORY.search(reason):
             reason += f"; {_LESS}"
-        elif not _ours(error):  # a KitError names its mend
+        elif not _ours(error):  # a KitError names its fix
             reason += f"; {_AGAIN}"
     else:
-        reason, last = f"{_DIED}{_where(ran)}; {_again(notebook)}", _printed(ran) or lines or []
+        reason, last = f"{_DIED}{_last_cell(ran)}; {_again(notebook)}", _printed(ran) or lines or []
     look = f" (see {shown(notebook)})" if notebook.exists() else ""
     return f"{name} failed: {reason}{look}" + "".join(f"\n    {line[:200]}" for line in last[-LINES:])
 
 
 def last_words(params: Params) -> list[str]:
     """Return what Snakemake itself said last, for a grid that stopped although no job failed."""
-    lines = [line for line in _of_this_run(params.run_dir / "snakemake.log") if line.strip()]
+    log = params.run_dir / "snakemake.log"
+    lines = [line for line in _of_this_run(log) if line.strip()]
     return [
-        f"Snakemake stopped; run again and it goes on where it was (all it said is in {shown(params.run_dir)}/snakemake.log)",
+        f"Snakemake stopped; run again and it goes on where it was (all it said is in {shown(log)})",
         *(f"    {line[:200]}" for line in lines[-LINES:]),
     ]
-
-
-def _error(ran: dict[str, Any]) -> dict[str, Any] | None:
-    outputs = (output for cell in ran.get("cells", []) for output in cell.get("outputs", []))
-    return next((output for output in outputs if output.get("output_type") == "error"), None)
 
 
 def _ours(error: dict[str, Any]) -> bool:
@@ -91,7 +96,7 @@ def _trace(error: dict[str, Any]) -> list[str]:
     return [] if _ours(error) else [*(marked or lines[:-1]), *lines[-1:]]
 
 
-def _where(ran: dict[str, Any]) -> str:
+def _last_cell(ran: dict[str, Any]) -> str:
     """Say which cell was the last that began, by papermill's notes."""
     cells = [cell for cell in ran.get("cells", []) if cell.get("cell_type") == "code"]
     begun = [cell.get("metadata", {}).get("papermill", {}).get("start_time") for cell in cells]
@@ -109,8 +114,7 @@ def _again(notebook: Path) -> str:
 
 
 def _printed(ran: dict[str, Any]) -> list[str]:
-    outputs = [output for cell in ran.get("cells", []) for output in cell.get("outputs", [])]
-    text = "".join("".join(output.get("text", "")) for output in outputs if output.get("output_type") == "stream")
+    text = "".join("".join(out.get("text", "")) for out in _outputs(ran) if out.get("output_type") == "stream")
     return [line for line in text.splitlines() if line.strip()]
 
 
@@ -122,7 +126,7 @@ def _of_this_run(log: Path) -> list[str]:
     return text[text.rfind(MARK) + len(MARK) :].splitlines() if MARK in text else []
 
 
-def _told(log: Path) -> dict[str, list[str]]:
+def _of_the_log(log: Path) -> dict[str, list[str]]:
     """Return {result file: the lines before it} of every job that Snakemake's log calls failed, in its last run."""
     lines, found = _of_this_run(log), {}
     for number, line in enumerate(lines):

@@ -1,46 +1,77 @@
-"""The jobs of a grid: which there are, the small file that says one is done, and its executed notebook."""
+"""The jobs of a grid: which there are, the small file that says one is done, its notebook, and what it took."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.common.design import BASE
+from lib.common.design import BASE, Run, design_runs
+from lib.common.files import read_json
 from lib.params.params import Params
+
+NOTEBOOKS = {
+    "generate": "01_generate",
+    "inspect": "02_inspect",
+    "train": "03_train",
+    "score": "04_score",
+    "influence": "05_influence",
+}
+
+
+def runs(params: Params) -> dict[str, Run]:
+    """Return the runs of the study's design by the name of their jobs, such as ``ss+ll/seed0``."""
+    design = design_runs(params.study.design, params.study.seeds, params.study.categories)
+    return {f"{run.name}/seed{run.seed}": run for run in design}
 
 
 def stage_files(params: Params) -> dict[str, dict[str, Path]]:
-    """Return the done-mask's files: stage -> {job: the small result file that is written last}."""
-    from lib.common.design import design_runs
-
-    runs = design_runs(params.study.design, params.study.seeds, params.study.categories)
-    jobs = {f"{run.name}/seed{run.seed}": run for run in runs}
+    """Return stage -> {job: the small result file that is written last, and says that the job is done}."""
+    trained = list(runs(params))
     return {
         "generate": {"generate": params.data_dir / "manifest.json"},
         "inspect": {"inspect": params.inspect_file},
-        "train": {job: params.models_dir / job / "train.json" for job in jobs},
-        "score": {job: params.scores_dir / f"{job}.csv" for job in [f"{BASE}/seed0", *jobs]},
+        "train": {job: params.models_dir / job / "train.json" for job in trained},
+        "score": {job: params.scores_dir / f"{job}.csv" for job in [*trained, f"{BASE}/seed0"]},
         "influence": {"influence": params.run_dir / "influence.json"},
     }
 
 
+def spoken(job: str) -> str:
+    """Return a job as people say it: ``ss+ll seed 0``."""
+    return job.replace("/seed", " seed ")
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Return names in a row, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def notebook_of(params: Params, stage: str, job: str) -> Path:
     """Return the executed notebook of a job, which a failure leaves behind."""
-    number = {
-        "generate": "01_generate",
-        "inspect": "02_inspect",
-        "train": "03_train",
-        "score": "04_score",
-        "influence": "05_influence",
-    }[stage]
-    folder = params.run_dir / "notebooks"
-    return folder / f"{number}.ipynb" if stage == job else folder / number / f"{job.replace('/', '-')}.ipynb"
+    folder, name = params.run_dir / "notebooks", NOTEBOOKS[stage]
+    return folder / f"{name}.ipynb" if stage == job else folder / name / f"{job.replace('/', '-')}.ipynb"
 
 
 def executed(notebook: Path) -> dict[str, Any]:
-    """Return an executed notebook, {} when there is none or it is half written (papermill does not write atomically)."""
+    """Return an executed notebook, {} where there is none or it is half written (papermill is not atomic)."""
     try:
         return json.loads(notebook.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+
+
+def work_seconds(stage: str, result: Path) -> float | None:
+    """Return the seconds of training or scoring proper, as they measured them; None for the other stages.
+
+    The rest of a notebook's time is its kernel's start, imports, loading and drawing.
+    """
+    if stage == "train":
+        return float(read_json(result)["seconds"])
+    if stage == "score":
+        import pandas as pd
+
+        return float(pd.read_csv(result)["score_seconds"].sum())
+    return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -13,7 +12,8 @@ from typing import Any
 
 from lib.common.bundled import ROOT
 from lib.common.files import KitError, digest_file, read_json, write_text
-from lib.grid.run import failure
+from lib.grid.failures import failure
+from lib.grid.kernel_server import kernel_folder
 from lib.params.params import Params
 
 OF_ONE_RUN = ("papermill", "execution")  # metadata that hold times of execution
@@ -40,15 +40,12 @@ def refresh(params: Params, folder: Path = ROOT / "notebooks") -> Iterator[Path]
 
 def execute(path: Path) -> dict:
     """Return the executed notebook. Raises KitError, with the error of the cell that stopped it."""
-    import papermill
     from papermill.exceptions import PapermillExecutionError
 
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / path.name
         try:
-            papermill.execute_notebook(
-                str(path), str(out), cwd=str(path.parent), kernel_name="python3", progress_bar=False
-            )
+            _papermill(path, out)
         except PapermillExecutionError:
             raise KitError(f"{path.name} stopped ({failure(out)}) and is left as it was") from None
         return read_json(out)
@@ -59,31 +56,40 @@ def run_one(name: str, out: Path, given: Sequence[Sequence[str]], overrides: dic
 
     Raises KitError in one sentence: for a parameter the notebook does not have, or whatever stopped it.
     """
-    import papermill
     import yaml
     from papermill.exceptions import PapermillExecutionError
 
-    found = [path for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if path.stem.startswith(name)]
+    known = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    found = [path for path in known if path.stem.startswith(name)]
     if len(found) != 1:
-        known = ", ".join(path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb")))
-        raise KitError(f"no notebook {name!r}; there are {known}")
-    parameters: dict[str, Any] = {**({"overrides": overrides} if overrides else {})}
+        raise KitError(f"no notebook {name!r}; there are {', '.join(path.stem for path in known)}")
+    parameters: dict[str, Any] = {"overrides": overrides} if overrides else {}
     for key, value in given:
         if "." in key:
             raise KitError(f"{key} is no parameter of the notebook itself; write --overrides '{{\"{key}\": {value}}}'")
         parameters[key] = yaml.safe_load(value)
     try:
-        with _quiet_kernel() as kernel, open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
-            papermill.execute_notebook(
-                str(found[0]), str(out), parameters, cwd=str(found[0].parent), kernel_name=kernel, progress_bar=False
-            )
+        with (
+            kernel_folder("-m", "ipykernel_launcher") as path,
+            open(os.devnull, "w") as nowhere,
+            redirect_stderr(nowhere),
+        ):
+            os.environ["JUPYTER_PATH"] = path  # of this process, whose only work it is
+            _papermill(found[0], out, parameters)
     except PapermillExecutionError:
-        reason = str(failure(out)).removeprefix("KitError: ")
+        reason = failure(out).removeprefix("KitError: ")
         raise KitError(f"{reason} (in {found[0].name}; as far as it came it is in {out})") from None
 
 
+def _papermill(source: Path, out: Path, parameters: dict[str, Any] | None = None) -> None:
+    import papermill
+
+    where = {"cwd": str(source.parent), "kernel_name": "python3"}
+    papermill.execute_notebook(str(source), str(out), parameters, progress_bar=False, **where)
+
+
 def cleaned(notebook: dict) -> dict:
-    """Return a notebook without what papermill and Jupyter note about one execution; a bar shows its last state only."""
+    """Return a notebook without what papermill and Jupyter note about one execution, and each bar in its last state."""
     import nbformat
     from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
@@ -100,26 +106,6 @@ def _lasting(metadata: dict) -> dict:
 
 def _outputs(notebook: dict) -> str:
     return json.dumps([cell.get("outputs") for cell in notebook["cells"]], ensure_ascii=False)
-
-
-@contextmanager
-def _quiet_kernel() -> Iterator[str]:
-    """Yield the name of a kernel like python3 that does not warn about its own local connection."""
-    from lib.common.warm import QUIET
-
-    spec = {
-        "argv": [sys.executable, "-m", "ipykernel_launcher", *QUIET, "-f", "{connection_file}"],
-        "display_name": "Python 3 (ipykernel)",
-        "language": "python",
-    }
-    before = os.environ.get("JUPYTER_PATH")
-    with tempfile.TemporaryDirectory(prefix="synfluence-") as folder:
-        write_text(Path(folder, "kernels", "python3", "kernel.json"), json.dumps(spec))
-        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [folder, before]))
-        try:
-            yield "python3"
-        finally:
-            os.environ.pop("JUPYTER_PATH") if before is None else os.environ.update(JUPYTER_PATH=before)
 
 
 @contextmanager

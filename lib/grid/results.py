@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from lib.common.bundled import shown
 from lib.common.design import BASE
 from lib.common.files import KitError, write_text
-from lib.grid.identity import listed, stale
-from lib.grid.workload import shown
+from lib.grid.jobs import listed, spoken, stage_files
 from lib.params.params import Params
 from lib.score.scorefile import check_scores
 
 # Times differ from run to run, so they are kept in timing.csv: results.csv is the same bytes for the same study.
 _TIMES = {"seconds": "first", "score_seconds": "sum"}
 _SAME_EVERYWHERE = ("params_hash", "data_hash", "code", "versions", "device", "world_size")
-
-
-def score_files(params: Params) -> dict[tuple[str, int], Path]:
-    """Return {(run name, seed): score file} of every run of the design, and of the untrained base, in order."""
-    from lib.common.design import design_runs
-
-    folder = params.scores_dir
-    runs = design_runs(params.study.design, params.study.seeds, params.study.categories)
-    wanted = [(run.name, run.seed) for run in runs] + [(BASE, 0)]
-    return {(name, seed): folder / name / f"seed{seed}.csv" for name, seed in wanted}
 
 
 def read_scores(path: Path) -> pd.DataFrame:
@@ -47,38 +37,34 @@ def read_scores(path: Path) -> pd.DataFrame:
 
 def tables(params: Params, present: Sequence[Path] = ()) -> dict[Path, str]:
     """Return {file: content} of ``results.csv``, ``draws.csv`` and ``timing.csv``, made of all score files or some."""
-    present = list(present) or list(score_files(params).values())
-    folder = params.results_file.parent
+    present, folder = list(present) or list(stage_files(params)["score"].values()), params.results_file.parent
     table = pd.concat([read_scores(path) for path in present], ignore_index=True)
-    times = [name for name in _TIMES if name in table]
-    timing = table.groupby(["subset", "seed"], sort=False)[times].agg({n: _TIMES[n] for n in times}).reset_index()
+    times = {name: how for name, how in _TIMES.items() if name in table}
+    timing = table.groupby(["subset", "seed"], sort=False)[list(times)].agg(times).reset_index()
     found = {folder / "timing.csv": timing}
-    draws = [p.with_suffix(".draws.csv") for p in present if p.with_suffix(".draws.csv").exists()]
+    draws = [file for path in present if (file := path.with_suffix(".draws.csv")).exists()]
     if draws:
-        found[folder / "draws.csv"] = pd.concat(
-            [pd.read_csv(p, keep_default_na=False) for p in draws], ignore_index=True
-        )
-    found[folder / "results.csv"] = table.drop(columns=times)
+        found[folder / "draws.csv"] = pd.concat([pd.read_csv(file, keep_default_na=False) for file in draws])
+    found[folder / "results.csv"] = table.drop(columns=list(times))
     return {path: content.to_csv(index=False, lineterminator="\n") for path, content in found.items()}
 
 
-def collect(params: Params, allow_missing: bool = False) -> tuple[Path, list[str]]:
-    """Write ``results.csv`` (with ``draws.csv`` and ``timing.csv``) from the score files.
+def collect(params: Params, stale: Mapping[Path, str], allow_missing: bool = False) -> list[str]:
+    """Write ``results.csv`` (with ``draws.csv`` and ``timing.csv``) from the score files; return sentences to print.
 
-    Returns its path and sentences to print.
-
-    Raises KitError for a damaged score file, and one naming the missing runs, unless ``allow_missing``; then they
-    are named in the sentences.
+    ``stale``: the files that are not of these parameters, and why (``lib.grid.identity.stale``); they are left out.
+    Raises KitError for these, for a damaged file, and one naming the missing runs, unless ``allow_missing``; then the
+    sentences name them.
     """
-    files = score_files(params)
-    missing = [f"{name} seed {seed}" for (name, seed), path in files.items() if not path.exists()]
-    present, notes, found = [], [], stale(params)
+    files = stage_files(params)["score"]
+    missing = [spoken(job) for job, path in files.items() if not path.exists()]
+    present, notes = [], []
     for path in (path for path in files.values() if path.exists()):
         try:
             check_scores(path)
-            if path in found:
+            if path in stale:
                 raise KitError(
-                    f"{shown(path)} is not of these parameters{found[path] and f' ({found[path]})'}; "
+                    f"{shown(path)} is not of these parameters{stale[path] and f' ({stale[path]})'}; "
                     "run `make reproduce` to have it made again"
                 )
             present.append(path)
@@ -93,7 +79,7 @@ def collect(params: Params, allow_missing: bool = False) -> tuple[Path, list[str
         )
     for path, content in tables(params, present).items():
         write_text(path, content)
-    return path, ([f"Missing from this table: {', '.join(missing)}."] if missing else []) + notes
+    return ([f"Missing from this table: {', '.join(missing)}."] if missing else []) + notes
 
 
 def mixed(table: pd.DataFrame) -> list[str]:
@@ -103,11 +89,11 @@ def mixed(table: pd.DataFrame) -> list[str]:
     for column in _SAME_EVERYWHERE:
         if column in trained and trained[column].nunique(dropna=False) > 1:
             usual = trained[column].value_counts(dropna=False).index[0]
-            rare = trained[trained[column] != usual]
-            names = [f"{run.subset} seed {run.seed}" for run in rare.itertuples()]
+            names = [f"{run.subset} seed {run.seed}" for run in trained[trained[column] != usual].itertuples()]
+            verb = "differs" if len(names) == 1 else "differ"
             notes.append(
-                f"Note: not all runs have the same {column}: {listed(names)} {'differs' if len(names) == 1 else 'differ'} "
-                "from the rest; small differences between runs may come from that."
+                f"Note: not all runs have the same {column}: {listed(names)} {verb}"
+                " from the rest; small differences between runs may come from that."
             )
     return notes
 

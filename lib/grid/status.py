@@ -1,7 +1,7 @@
-"""How far a grid has come: the done-mask as a table, what failed and why, and when the rest will be finished.
+"""How far a grid has come: what is done, what failed, and when the rest will be finished.
 
-Everything is read from files: a job is done when its small result file exists, it failed when its executed
-notebook holds an error, and durations are those that papermill wrote into the finished notebooks.
+Everything is read from files: a job is done when its small result file exists, it failed when its executed notebook
+holds an error, and durations are those that papermill wrote into the finished notebooks.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from lib.grid import run as grid
+from lib.grid.failures import error_of, failures
 from lib.grid.identity import sentences, stale
-from lib.grid.jobs import executed
+from lib.grid.jobs import executed, notebook_of, stage_files, work_seconds
 from lib.params.params import Params
 
 DONE, RUNNING, FAILED, WAITING, STALE = "done", "running", "FAILED", "-", "stale"  # stale: of other parameters
@@ -52,33 +52,35 @@ def jobs(params: Params) -> list[Job]:
     """Return every job of the design with its state, in the order of the stages."""
     busy, old = at_work(params), stale(params)
     return [
-        _job(stage, name, path, grid.notebook_of(params, stage, name), busy, path in old)
-        for stage, files in grid.stage_files(params).items()
+        _job(stage, name, path, notebook_of(params, stage, name), busy, path in old)
+        for stage, files in stage_files(params).items()
         for name, path in files.items()
     ]
 
 
 def _job(stage: str, name: str, result: Path, notebook: Path, busy: bool, old: bool) -> Job:
-    ran = executed(notebook)
-    times = ran.get("metadata", {}).get("papermill", {})
     if result.exists() and old:
         return Job(stage, name, STALE)
-    if result.exists():
-        return Job(stage, name, DONE, _seconds(times.get("start_time")), _seconds(times.get("end_time")))
-    if not notebook.exists():
+    if not result.exists() and not notebook.exists():
         return Job(stage, name, WAITING)
-    outputs = [output for cell in ran.get("cells", []) for output in cell.get("outputs", [])]
-    broken = any(output.get("output_type") == "error" for output in outputs)
-    return Job(stage, name, RUNNING if busy and not broken else FAILED, _seconds(times.get("start_time")))
+    ran = executed(notebook)
+    times = ran.get("metadata", {}).get("papermill", {})
+    start, end = (
+        datetime.fromisoformat(t).timestamp() if (t := times.get(f"{k}_time")) else None for k in ("start", "end")
+    )
+    if result.exists():
+        return Job(stage, name, DONE, start, end)
+    return Job(stage, name, RUNNING if busy and not error_of(ran) else FAILED, start)
 
 
-def _seconds(stamp: str | None) -> float | None:
-    return datetime.fromisoformat(stamp).timestamp() if stamp else None
+def measured(everything: Iterable[Job], stage: str) -> list[float]:
+    """Return the seconds of the finished jobs of a stage."""
+    return [job.seconds for job in everything if job.stage == stage and job.state == DONE and job.seconds]
 
 
 def concurrency(done: Iterable[Job]) -> float:
     """Return how many finished jobs ran at the same time on average: job time over the time anything ran."""
-    spans = sorted((job.start, job.end) for job in done if job.seconds)
+    spans = sorted((job.start, job.end) for job in done if job.state == DONE and job.seconds)
     busy, reached = 0.0, float("-inf")
     for start, end in spans:
         busy += max(0.0, end - max(start, reached))
@@ -89,18 +91,13 @@ def concurrency(done: Iterable[Job]) -> float:
 def remaining(everything: list[Job]) -> tuple[float, list[str]]:
     """Return (seconds of wall time left, stages that cannot be judged because none of their jobs has finished)."""
     total, unknown = 0.0, []
-    at_once = concurrency(job for job in everything if job.state == DONE and "/seed" in job.name)
+    at_once = concurrency(job for job in everything if "/seed" in job.name)
     for stage in dict.fromkeys(job.stage for job in everything):
-        mine = [job for job in everything if job.stage == stage]
-        left = sum(job.state != DONE for job in mine)
-        finished = [job for job in mine if job.state == DONE and job.seconds]
-        if not left:
-            continue
-        if not finished:
+        left = sum(job.stage == stage and job.state != DONE for job in everything)
+        if left and (seconds := measured(everything, stage)):
+            total += left * sum(seconds) / len(seconds) / min(left, at_once)
+        elif left:
             unknown.append(stage)
-            continue
-        each = sum(job.seconds for job in finished) / len(finished)
-        total += left * each / min(left, at_once)
     return total, unknown
 
 
@@ -108,23 +105,11 @@ def table(everything: list[Job]) -> str:
     """Return the done-mask: one row per run, one column per stage and seed."""
     import pandas as pd
 
-    rows = [
-        {
-            "run": job.name.rsplit("/seed", 1)[0],
-            "stage": job.stage,
-            "seed": job.name.rsplit("/seed", 1)[1],
-            "state": job.state,
-        }
-        for job in everything
-        if "/seed" in job.name
-    ]
-    frame = pd.DataFrame(rows)
-    order = dict.fromkeys(frame["run"])
-    columns = sorted({(row["stage"], int(row["seed"])) for row in rows}, key=lambda c: (c[0] != "train", c[1]))
-    frame["seed"] = frame["seed"].astype(int)
-    wide = frame.pivot(index="run", columns=["stage", "seed"], values="state")
-    wide = wide.reindex(index=list(order), columns=columns)
-    wide.columns = [f"{stage} {seed}" for stage, seed in columns]
+    rows = [(*job.name.rsplit("/seed", 1), job.stage, job.state) for job in everything if "/seed" in job.name]
+    frame = pd.DataFrame(rows, columns=["run", "seed", "stage", "state"]).astype({"seed": int})
+    wide = frame.pivot(index="run", columns=["stage", "seed"], values="state").reindex(index=frame["run"].unique())
+    wide = wide[sorted(wide.columns, key=lambda column: (column[0] != "train", column[1]))]
+    wide.columns = [f"{stage} {seed}" for stage, seed in wide.columns]
     return wide.fillna("").rename_axis(None).to_string()
 
 
@@ -143,14 +128,10 @@ def report(params: Params) -> str:
     done = sum(job.state == DONE for job in everything)
     lines = [*filter(None, [params.note()]), table(everything), ""]
     lines += [f"{job.name:<10} {job.state}" for job in everything if "/seed" not in job.name]
-    lines += [
-        "",
-        f"{done} of {len(everything)} jobs done; "
-        + ("a grid is at work now" if at_work(params) else "no grid is at work now"),
-    ]
+    work = "a grid is at work now" if at_work(params) else "no grid is at work now"
+    lines += ["", f"{done} of {len(everything)} jobs done; {work}"]
     for stage in dict.fromkeys(job.stage for job in everything):
-        times = [job.seconds for job in everything if job.stage == stage and job.state == DONE and job.seconds]
-        if times:
+        if times := measured(everything, stage):
             lines.append(f"  {stage:<10} {duration(sum(times) / len(times)):>8} per job ({len(times)} measured)")
     if done < len(everything):
         seconds, unknown = remaining(everything)
@@ -158,5 +139,27 @@ def report(params: Params) -> str:
         lines += [f"no job of {', '.join(unknown)} has finished yet, so that part is not counted"] if unknown else []
     old = [f"{line}; `make reproduce` makes it again" for line in sentences(params, stale(params))]
     failed = tuple(f"{job.stage} {job.name} failed: " for job in everything if job.state == FAILED)
-    broken = [sentence for sentence in grid.failures(params) if sentence.startswith(failed)]
+    broken = [sentence for sentence in failures(params) if sentence.startswith(failed)]
     return "\n".join(lines + ([""] + old if old else []) + ([""] + broken if broken else []))
+
+
+def time_table(params: Params, wall: float, cores: int) -> list[str]:
+    """Return the lines that say where the time of a grid went; ``wall``: seconds of this call."""
+    lines = [f"{'stage':<10} {'jobs':>5} {'notebooks':>11} {'work':>9} {'rest':>9}   (seconds of job time)"]
+    for stage, files in stage_files(params).items():
+        done = [(path, executed(notebook_of(params, stage, job))) for job, path in files.items() if path.exists()]
+        noted = [(path, ran.get("metadata", {}).get("papermill", {}).get("duration")) for path, ran in done if ran]
+        # a clock that was put back gives less than none
+        seconds = [max(0.0, duration or 0.0) for _, duration in noted]
+        work = [work_seconds(stage, path) for path, _ in noted]
+        total, proper = (
+            sum(seconds),
+            sum(one if one is not None else whole for one, whole in zip(work, seconds, strict=True)),
+        )
+        if noted:
+            lines.append(f"{stage:<10} {len(noted):>5} {total:>11.0f} {proper:>9.0f} {total - proper:>9.0f}")
+    return [
+        *lines,
+        f"This call took {wall:.0f} s on {cores} cores; 'work' is training and scoring proper, 'rest' is kernel start, "
+        "imports and drawing.",
+    ]

@@ -1,4 +1,4 @@
-"""How much a study has to compute: runs, steps, tokens and bytes, counted before anything runs.
+"""How much a study has to compute: steps, tokens and bytes, counted before anything runs.
 
 Counts come from the data where they exist already, else from the parameters; token lengths that nothing can know
 yet are reference figures (``plan.*``).
@@ -7,35 +7,27 @@ yet are reference figures (``plan.*``).
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from lib.common.bundled import DATA, ROOT
-from lib.common.design import Run, design_runs
+from lib.common.bundled import DATA
+from lib.common.design import Run
+from lib.grid.jobs import runs
 from lib.params.params import Params
 
 CHARACTERS_PER_TOKEN = 4.2  # of English text under a subword tokenizer; used for benchmarks' character counts only
 
 
-def runs(params: Params) -> list[Run]:
-    """Return the runs of the study's design."""
-    return design_runs(params.study.design, params.study.seeds, params.study.categories)
-
-
 def pool_sizes(params: Params) -> dict[str, int]:
     """Return rows per pool ("public" and the categories): of the data files if they exist, else as asked for."""
-    data = params.data_dir
-    sizes = {"public": _lines(data / "public.jsonl") or params.public.n}
+    data, sizes = params.data_dir, {}
+    sizes["public"] = _lines(data / "public.jsonl") or params.public.n
     for category in (*params.study.categories, *params.study.extra):
-        made = _lines(data / "triplets" / f"{category}.jsonl")
-        sizes[category] = made or params.generation.n.get(category, 0) or _bundled(params, category)
+        asked = params.generation.n.get(category, 0)
+        if not asked and params.generation.backend == "replay":
+            asked = _lines(DATA / "classroom" / "responses" / f"{category}.jsonl")
+        sizes[category] = _lines(data / "triplets" / f"{category}.jsonl") or asked
     return sizes
-
-
-def _bundled(params: Params, category: str) -> int:
-    if params.generation.backend != "replay":
-        return 0
-    return _lines(DATA / "classroom" / "responses" / f"{category}.jsonl")
 
 
 def _lines(path: Path) -> int:
@@ -54,14 +46,9 @@ def steps(params: Params, run: Run, sizes: Mapping[str, int]) -> int:
     return mixture.epochs * sum(sizes[pool] // params.training.batch_size for pool in pools)
 
 
-def train_tokens(params: Params, run: Run, sizes: Mapping[str, int]) -> float:
-    """Return the real tokens (no padding) of a run's triplets."""
-    return steps(params, run, sizes) * params.training.batch_size * params.plan.triplet_tokens
-
-
 def generated(params: Params, sizes: Mapping[str, int]) -> float:
-    """Return the tokens a generator writes and reads for the triplets; 0 where bundled answers are replayed."""
-    if params.generation.backend == "replay":
+    """Return the tokens a generator writes and reads; 0 where answers are replayed or triplets were released."""
+    if params.generation.backend in ("replay", "released"):
         return 0.0
     return sum(n for pool, n in sizes.items() if pool != "public") * params.plan.answer_tokens
 
@@ -72,40 +59,42 @@ def suite_tokens(params: Params) -> float:
     mteb ships the character counts of its sets, so no data are needed; bundled and own sets are counted by file size.
     """
     suite = params.scoring.suite
-    names = [suite] if isinstance(suite, str) else list(suite)
+    names = [suite] if isinstance(suite, str) else suite
     return sum(_characters(name, params.scoring.exclude) for name in names) / CHARACTERS_PER_TOKEN
 
 
-def _characters(name: str, exclude: Sequence[str]) -> float:
+def _characters(name: str, exclude: tuple[str, ...]) -> float:
     from lib.score.hub import leaves
     from lib.score.suites import BUNDLED, suite_folder, tasks
 
     if name == BUNDLED or Path(name).is_dir():
         folder = suite_folder() if name == BUNDLED else Path(name)
         return sum(path.stat().st_size for path in folder.glob("*.jsonl") if path.name.split(".")[0] not in exclude)
-    found = [leaf for task in tasks(name) if task.metadata.name not in exclude for leaf in leaves(task)]
     return sum(
-        _total(part)
-        for task in found
-        for split, part in (task.metadata.descriptive_stats or {}).items()
-        if split in task.metadata.eval_splits
+        _text_length(part)
+        for task in tasks(name)
+        if task.metadata.name not in exclude
+        for one in leaves(task)
+        for split, part in (one.metadata.descriptive_stats or {}).items()
+        if split in one.metadata.eval_splits
     )
 
 
-def _total(statistics: Mapping) -> float:
+def _text_length(statistics: Mapping) -> float:
+    """Add up the lengths in mteb's nested statistics (the parts under hf_subset_... repeat the whole)."""
     own = statistics.get("total_text_length") or 0
-    return own + sum(
-        _total(value)
-        for name, value in statistics.items()
-        if isinstance(value, dict) and name != "hf_subset_descriptive_stats"
-    )
+    inside = (value for name, value in statistics.items() if name != "hf_subset_descriptive_stats")
+    return own + sum(_text_length(value) for value in inside if isinstance(value, dict))
 
 
-def disk(params: Params, sizes: Mapping[str, int], at_once: int) -> dict[str, float]:
-    """Return gigabytes by stage, from reference sizes: weights, texts (4 bytes per token), adapters, corpora."""
-    plan, count = params.plan, len(runs(params))
+def disk(params: Params, at_once: int) -> dict[str, float]:
+    """Return gigabytes by stage, from reference sizes: weights, texts (4 bytes per token), adapters, corpora.
+
+    ``at_once``: jobs that train or score at the same time.
+    """
+    plan, count, sizes = params.plan, len(runs(params)), pool_sizes(params)
+    at_once, texts = min(at_once, count), 4 * plan.triplet_tokens / 1e9
     rows = sum(n for pool, n in sizes.items() if pool != "public")
-    texts = 4 * plan.triplet_tokens / 1e9
     own_generator = params.generation.backend in ("vllm", "transformers")
     return {
         "weights": plan.base_gb + (plan.generator_gb if own_generator else 0.0),
@@ -122,18 +111,3 @@ def free_disk(params: Params) -> float:
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free / 1e9
-
-
-def folder_gb(folders: Sequence[Path]) -> float:
-    """Return the gigabytes in some folders."""
-    return (
-        sum(
-            path.stat().st_size for folder in folders if folder.exists() for path in folder.rglob("*") if path.is_file()
-        )
-        / 1e9
-    )
-
-
-def shown(path: Path) -> str:
-    """Return a path as people say it: below the kit's root without the root."""
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

@@ -187,7 +187,7 @@ def _numbers(table: pd.DataFrame, nan: str, notes: list[str]) -> pd.DataFrame:
     if count and nan == "refuse":
         raise KitError(
             f"{_where(table, score.isna())} has no score (NaN), and {count} rows in all; "
-            "score it again, or say nan='drop' to go on without"
+            "score it again, or set influence.nan: drop to go on without"
         )
     if count:
         notes.append(f"{count} rows have no score (NaN) and are treated as runs that did not happen.")

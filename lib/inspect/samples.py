@@ -10,7 +10,7 @@ import pandas as pd
 
 from lib.common.design import CODES
 from lib.common.triplets import Triplet
-from lib.generate.duplicates import jaccard, shingles
+from lib.generate.overlap import jaccard, shingles
 
 
 def closest(data: pd.DataFrame, threshold: float = 0.25, limit: int = 5000) -> pd.DataFrame:

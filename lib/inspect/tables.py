@@ -7,48 +7,51 @@ is trained on). The rejection funnel is run again rather than read back, so it a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from lib.common.bundled import ROOT
 from lib.common.design import CODES, LABELS
 from lib.common.files import KitError, read_json, read_jsonl, write_json
-from lib.common.triplets import read_triplets
+from lib.common.triplets import Triplet, read_triplets
 from lib.generate.cleaning import REASONS, clean
-from lib.generate.duplicates import count_words, overlap
-from lib.generate.rules import wanted
+from lib.generate.overlap import count_words, find, overlap
+from lib.generate.parsing import Rejection, read_answer, to_triplets
+from lib.generate.rules import LANGUAGES, detect, judgeable, wanted
 
 if TYPE_CHECKING:
     from lib.params.params import Params
 
 STAGES = ("asked", "parsed", "rules", "duplicates", "contamination", "kept")
-_DUPLICATES, _CONTAMINATED = ("duplicate", "near_duplicate"), ("contaminated",)
 
 
 def folders(params: Params, compare: Sequence[str] = ()) -> dict[str, Path]:
     """Return {generator: data folder} of this run and of those to compare with (profiles or folders).
 
-    Raises KitError when a folder holds no triplets, or when two runs have the same generator's name.
+    Raises KitError when a folder holds no triplets.
     """
-    from lib.common.bundled import ROOT
-
     found: dict[str, Path] = {}
     for entry in ("", *compare):
-        places = (
-            [params.data_dir] if not entry else [Path(entry), ROOT / entry, ROOT / params.paths.runs / entry / "data"]
-        )
-        folder = next((place for place in places if (place / "triplets").is_dir()), None)
+        near = [Path(entry), ROOT / entry, ROOT / params.paths.runs / entry / "data"] if entry else [params.data_dir]
+        folder = next((place for place in near if (place / "triplets").is_dir()), None)
         if folder is None:
-            raise KitError(f"there are no triplets in {places[-1]}; run notebook 01 for that profile first")
+            raise KitError(f"there are no triplets in {near[-1]}; run notebook 01 for that profile first")
         report = folder / "generation.json"
         name = read_json(report)["generator"] if report.exists() else folder.parent.name
         name = "bundled answers" if name == "replay" else name.split("/")[-1]
-        if name in found:
-            name = f"{name} ({folder.parent.name})"
-        found[name] = folder
+        found[f"{name} ({folder.parent.name})" if name in found else name] = folder
     return found
+
+
+def written(folder: Path) -> Iterator[tuple[str, Triplet]]:
+    """Yield (category, triplet) of all triplets of a data folder, categories in the kit's order."""
+    for category in CODES:
+        path = folder / "triplets" / f"{category}.jsonl"
+        if path.exists():
+            yield from ((category, triplet) for triplet in read_triplets(path))
 
 
 def load(places: Mapping[str, Path]) -> pd.DataFrame:
@@ -58,29 +61,26 @@ def load(places: Mapping[str, Path]) -> pd.DataFrame:
     words_query, words_positive, words_negative (0: no negative), and the word overlaps (share of the shorter
     text's words) overlap_positive and overlap_negative of the query with either.
     """
-    rows = []
-    for generator, folder in places.items():
-        for category, code in CODES.items():
-            path = folder / "triplets" / f"{category}.jsonl"
-            for t in read_triplets(path) if path.exists() else ():
-                rows.append(
-                    {
-                        "generator": generator,
-                        "code": code,
-                        "category": LABELS[category],
-                        "task": t.instruction,
-                        "language": t.language,
-                        "id": t.id,
-                        "query": t.query,
-                        "positive": t.positive,
-                        "negative": t.negative,
-                        "words_query": count_words(t.query),
-                        "words_positive": count_words(t.positive),
-                        "words_negative": count_words(t.negative),
-                        "overlap_positive": overlap(t.query, t.positive),
-                        "overlap_negative": overlap(t.query, t.negative) if t.negative else float("nan"),
-                    }
-                )
+    rows = [
+        {
+            "generator": generator,
+            "code": CODES[category],
+            "category": LABELS[category],
+            "task": t.instruction,
+            "language": t.language,
+            "id": t.id,
+            "query": t.query,
+            "positive": t.positive,
+            "negative": t.negative,
+            "words_query": count_words(t.query),
+            "words_positive": count_words(t.positive),
+            "words_negative": count_words(t.negative),
+            "overlap_positive": overlap(t.query, t.positive),
+            "overlap_negative": overlap(t.query, t.negative) if t.negative else float("nan"),
+        }
+        for generator, folder in places.items()
+        for category, t in written(folder)
+    ]
     if not rows:
         raise KitError("the triplet files are empty; run notebook 01 again")
     return pd.DataFrame(rows)
@@ -88,21 +88,17 @@ def load(places: Mapping[str, Path]) -> pd.DataFrame:
 
 def counts(data: pd.DataFrame) -> pd.DataFrame:
     """Return the paper's Table 2 for this data: per generator and category examples, tasks, languages, mean lengths."""
-    grouped = data.groupby(["generator", "category"], sort=False, observed=True)
+    grouped = data.groupby(["generator", "category"], sort=False)
     table = grouped.agg(
         examples=("id", "size"),
         tasks=("task", "nunique"),
-        languages=("language", _spoken),
+        # a translation names two languages
+        languages=("language", lambda names: len({one for both in names for one in both.split(" -> ")})),
         query_words=("words_query", "mean"),
         positive_words=("words_positive", "mean"),
     )
     table["with negative"] = grouped["negative"].agg(lambda texts: int((texts != "").sum()))
     return table.round(1).reset_index()
-
-
-def _spoken(languages: pd.Series) -> int:
-    """Count the different languages; a translation names two."""
-    return len({one for both in languages for one in both.split(" -> ")})
 
 
 def funnel(
@@ -114,36 +110,21 @@ def funnel(
     rejected: one row per rejected answer (generator, category, id, reason, meaning, detail). reports:
     {generator: {category: report of ``lib.generate.cleaning.clean``, plus ``kept_ids``}}.
     """
-    stages, rejected, reports = [], [], {}
+    stages, rejected, reports = [], [], {generator: {} for generator in places}
     for generator, folder in places.items():
-        reports[generator] = {}
         for category in CODES:
             asked, report, unread = _report(folder, category, params, suites)
             if not asked:
                 continue
             reports[generator][category] = report
-            stages.append(
-                {
-                    "generator": generator,
-                    "code": CODES[category],
-                    "category": LABELS[category],
-                    **_stages(asked, report["asked"], report["reasons"]),
-                }
-            )
             named = {"generator": generator, "category": LABELS[category]}
+            stages.append(
+                {"generator": generator, "code": CODES[category], "category": LABELS[category]} | _stages(asked, report)
+            )
             rejected += [{**named, **row, "meaning": "the answer cannot be read"} for row in unread]
-            rejected += [
-                {
-                    **named,
-                    "id": row["id"],
-                    "reason": row["reason"],
-                    "meaning": REASONS[row["reason"]],
-                    "detail": row["detail"],
-                }
-                for row in report["rejected"]
-            ]
-    columns = ["generator", "category", "id", "reason", "meaning", "detail"]
-    return pd.DataFrame(stages), pd.DataFrame(rejected, columns=columns), reports
+            rejected += [{**row, **named, "meaning": REASONS[row["reason"]]} for row in report["rejected"]]
+    rejected = pd.DataFrame(rejected, columns=["generator", "category", "id", "reason", "meaning", "detail"])
+    return pd.DataFrame(stages), rejected, reports
 
 
 def _report(
@@ -153,18 +134,15 @@ def _report(
 
     Triplets that others released have no answers to read again: their report is the one that notebook 01 wrote.
     """
-    from lib.generate.generate import read_answer, to_triplets
-    from lib.generate.parsing import Rejection
-
-    answers, written = folder / "responses" / f"{category}.jsonl", folder / "triplets" / f"{category}.jsonl"
+    answers, triplets = folder / "responses" / f"{category}.jsonl", folder / "triplets" / f"{category}.jsonl"
     if not answers.exists():
-        if not written.exists():
+        if not triplets.exists():
             return 0, {}, []
         report = read_json(folder / "cleaning" / f"{category}.json")
-        return report["asked"], {**report, "kept_ids": [triplet.id for triplet in read_triplets(written)]}, []
+        return report["asked"], {**report, "kept_ids": [triplet.id for triplet in read_triplets(triplets)]}, []
     rows = read_jsonl(answers)
-    triplets, _ = to_triplets(category, rows)
-    kept, report = clean(triplets, params.cleaning, {row["id"]: row.get("slots") or {} for row in rows}, suites)
+    slots = {row["id"]: row.get("slots") or {} for row in rows}
+    kept, report = clean(to_triplets(category, rows)[0], params.cleaning, slots, suites)
     unread = [
         {"id": row["id"], "reason": answer.reason, "detail": answer.detail}
         for row in rows
@@ -173,18 +151,14 @@ def _report(
     return len(rows), {**report, "kept_ids": [triplet.id for triplet in kept]}, unread
 
 
-def _stages(asked: int, parsed: int, reasons: Mapping[str, int]) -> dict[str, int]:
-    copies = sum(reasons.get(reason, 0) for reason in _DUPLICATES)
-    leaked = sum(reasons.get(reason, 0) for reason in _CONTAMINATED)
-    after_rules = parsed - (sum(reasons.values()) - copies - leaked)
-    return {
-        "asked": asked,
-        "parsed": parsed,
-        "rules": after_rules,
-        "duplicates": after_rules - copies,
-        "contamination": after_rules - copies - leaked,
-        "kept": after_rules - copies - leaked,
-    }
+def _stages(asked: int, report: dict) -> dict[str, int]:
+    """Return what is left after each of STAGES, from the counts of the cleaning report."""
+    reasons = report["reasons"]
+    copies = reasons.get("duplicate", 0) + reasons.get("near_duplicate", 0)
+    leaked = reasons.get("contaminated", 0)
+    rules = report["asked"] - (sum(reasons.values()) - copies - leaked)
+    left = (asked, report["asked"], rules, rules - copies, rules - copies - leaked, rules - copies - leaked)
+    return dict(zip(STAGES, left, strict=True))
 
 
 def contamination(reports: Mapping[str, Mapping[str, dict]]) -> pd.DataFrame:
@@ -193,17 +167,8 @@ def contamination(reports: Mapping[str, Mapping[str, dict]]) -> pd.DataFrame:
     for generator, by_category in reports.items():
         for report in by_category.values():
             for name, found in report["contamination"].items():
-                row = rows.setdefault(
-                    (generator, name),
-                    {
-                        "generator": generator,
-                        "set": name,
-                        "texts": found["texts"],
-                        "texts touched": 0,
-                        "triplets": 0,
-                        "shared words": "",
-                    },
-                )
+                zero = {"generator": generator, "set": name, "texts": found["texts"], "texts touched": 0, "triplets": 0}
+                row = rows.setdefault((generator, name), {**zero, "shared words": ""})
                 row["texts touched"] += found["texts_touched"]
                 row["triplets"] += found["triplets"]
                 row["shared words"] = row["shared words"] or found["example"]
@@ -212,30 +177,18 @@ def contamination(reports: Mapping[str, Mapping[str, dict]]) -> pd.DataFrame:
 
 def shared_runs(places: Mapping[str, Path], suites: Mapping[str, Sequence[str]], n: int) -> pd.DataFrame:
     """Return (generator, set, triplets that share a run of ``n`` words with it) for the triplets on disk."""
-    from lib.generate.contamination import find
-
     rows = []
     for generator, folder in places.items():
-        triplets = [
-            t
-            for category in CODES
-            if (path := folder / "triplets" / f"{category}.jsonl").exists()
-            for t in read_triplets(path)
-        ]
-        rows += [(generator, name, row["triplets"]) for name, row in find(triplets, suites, n).sets.items()]
+        found = find([triplet for _, triplet in written(folder)], suites, n)
+        rows += [(generator, name, row["triplets"]) for name, row in found.sets.items()]
     return pd.DataFrame(rows, columns=["generator", "set", f"triplets, runs of {n}"])
 
 
 def write(path: str | Path, stages: pd.DataFrame, rejected: pd.DataFrame, sets: pd.DataFrame) -> Path:
     """Write what the inspection found as JSON: the funnel, the reasons, the contamination per set. Returns the path."""
     reasons = rejected.groupby(["generator", "category", "reason"], sort=False).size().rename("answers").reset_index()
-    return write_json(
-        path,
-        {
-            name: table.to_dict("records")
-            for name, table in (("funnel", stages), ("rejected", reasons), ("contamination", sets))
-        },
-    )
+    tables = {"funnel": stages, "rejected": reasons, "contamination": sets}
+    return write_json(path, {name: table.to_dict("records") for name, table in tables.items()})
 
 
 def slot_lengths(places: Mapping[str, Path]) -> pd.DataFrame:
@@ -246,30 +199,16 @@ def slot_lengths(places: Mapping[str, Path]) -> pd.DataFrame:
     """
     rows = []
     for generator, folder in places.items():
-        for category, code in CODES.items():
-            answers = folder / "responses" / f"{category}.jsonl"
-            if not answers.exists():
-                continue
-            slots = {row["id"]: row.get("slots") or {} for row in read_jsonl(answers)}
-            for triplet in read_triplets(folder / "triplets" / f"{category}.jsonl"):
-                for part, slot, (low, high) in wanted(category, slots.get(triplet.id, {})):
-                    mined = part == "negative" and category not in ("short_long", "sts", "bitext")
-                    words = count_words(getattr(triplet, part))
-                    if words and not mined:
-                        rows.append(
-                            {
-                                "generator": generator,
-                                "code": code,
-                                "category": LABELS[category],
-                                "text": part,
-                                "slot": slot,
-                                "asked": str(slots[triplet.id][slot]),
-                                "low": low,
-                                "high": high,
-                                "words": words,
-                                "fits": low <= words <= high,
-                            }
-                        )
+        paths = [folder / "responses" / f"{category}.jsonl" for category in CODES]
+        slots = {row["id"]: row.get("slots") or {} for path in paths if path.exists() for row in read_jsonl(path)}
+        for category, triplet in written(folder):
+            given = slots.get(triplet.id, {})
+            for part, slot, (low, high) in wanted(category, given):
+                words = count_words(getattr(triplet, part))
+                mined = part == "negative" and category not in ("short_long", "sts", "bitext")
+                if words and not mined:
+                    row = (generator, CODES[category], LABELS[category], part, slot, str(given[slot]), low, high, words)
+                    rows.append((*row, low <= words <= high))
     columns = ["generator", "code", "category", "text", "slot", "asked", "low", "high", "words", "fits"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -279,31 +218,16 @@ def languages(data: pd.DataFrame, min_chars: int = 60) -> pd.DataFrame:
 
     Columns: generator, language, texts (asked for), judged (long enough, and known to the detector), agree.
     """
-    from lib.generate.languages import CODES as KNOWN
-    from lib.generate.languages import detect, judgeable
-
     tally: dict[tuple[str, str], Counter] = {}
     for row in data.itertuples():
         source, _, target = row.language.partition(" -> ")
         for text, language in ((row.query, source), (row.positive, target or source)):
             count = tally.setdefault((row.generator, language or "not stated"), Counter())
             count["texts"] += 1
-            if language in KNOWN and judgeable(text, min_chars):
+            if language in LANGUAGES and judgeable(text, min_chars):
                 count["judged"] += 1
-                count["agree"] += detect(text) in KNOWN[language].split()
-    table = pd.DataFrame(
-        [
-            {
-                "generator": generator,
-                "language": language,
-                "texts": count["texts"],
-                "judged": count["judged"],
-                "agree": count["agree"],
-            }
-            for (generator, language), count in tally.items()
-        ]
-    )
-    place = {generator: number for number, generator in enumerate(dict.fromkeys(data["generator"]))}
-    table = table.assign(place=table["generator"].map(place))
-    table = table.sort_values(["place", "texts", "language"], ascending=[True, False, True], ignore_index=True)
-    return table.drop(columns="place")
+                count["agree"] += detect(text) in LANGUAGES[language]
+    order = list(dict.fromkeys(data["generator"]))
+    rows = [(*names, count["texts"], count["judged"], count["agree"]) for names, count in tally.items()]
+    rows.sort(key=lambda row: (order.index(row[0]), -row[2], row[1]))
+    return pd.DataFrame(rows, columns=["generator", "language", "texts", "judged", "agree"])

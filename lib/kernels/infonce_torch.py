@@ -10,15 +10,16 @@ from __future__ import annotations
 import torch
 from torch.autograd.function import once_differentiable
 
-from lib.kernels.masking import masked_columns
-
 STRIP = 1 << 21  # scores held at a time: 8 MiB in fp32, the fastest of 2^16 to 2^24 on a CPU
 STRIP_GPU = 1 << 26
 
 
-def rows_per_strip(queries: int, candidates: int, strip: int) -> int:
-    """Return how many query rows to take at a time: ``strip`` scores at most, never all rows at once."""
-    return max(1, min(strip // candidates, (queries + 1) // 2))
+def masked_columns(forbidden: torch.Tensor, candidate_ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the (rows, C) mask of candidates that are left out, for the few rows of one strip."""
+    mask = torch.zeros((len(forbidden), len(candidate_ids)), dtype=torch.bool, device=forbidden.device)
+    for column in forbidden.unbind(1):
+        mask |= candidate_ids[None, :] == column[:, None]
+    return mask.scatter_(1, targets[:, None], False)
 
 
 def strips(
@@ -39,7 +40,8 @@ def strips(
     losses = torch.empty(len(query), dtype=wide, device=query.device)
     grad_query = torch.empty(query.shape, dtype=wide, device=query.device) if weights is not None else None
     grad_texts = torch.zeros(texts.shape, dtype=wide, device=query.device) if weights is not None else None
-    step = rows_per_strip(len(query), len(texts), STRIP_GPU if query.is_cuda else STRIP)
+    most = (STRIP_GPU if query.is_cuda else STRIP) // len(texts)
+    step = max(1, min(most, (len(query) + 1) // 2))  # never all rows at once
     with torch.autocast(query.device.type, enabled=False):
         for start in range(0, len(query), step):
             part = slice(start, start + step)

@@ -12,9 +12,8 @@ import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
-from lib.kernels.products import LOW, product_fp32
-
 SLAB = 1 << 25  # gradient entries held at a time: 64 MiB in bf16, 128 MiB in fp32
+LOW = (torch.bfloat16, torch.float16)
 MAX_SHARES = 64  # a query's candidates are split into at most this many parts in the forward pass
 
 
@@ -172,6 +171,15 @@ def share_count(rows: int, columns: int, sizes: dict[str, int], device: torch.de
     shares = max(1, min(tiles, MAX_SHARES, triton.cdiv(wanted, triton.cdiv(rows, sizes["ROWS"]))))
     per_share = triton.cdiv(tiles, shares)
     return triton.cdiv(tiles, per_share), per_share
+
+
+def product_fp32(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Return ``left @ right`` in fp32 for bf16 and fp16 operands (without copies of them on a GPU), as is otherwise."""
+    if left.dtype not in LOW:
+        return left @ right
+    if left.is_cuda:
+        return torch.mm(left, right, out_dtype=torch.float32)
+    return left.float() @ right.float()
 
 
 def _interpreted_bf16(query: torch.Tensor) -> bool:

@@ -92,11 +92,3 @@ def fuse_lora(model: torch.nn.Module) -> int:
     for layer in layers:
         layer.__class__ = FusedLinear
     return len(layers)
-
-
-def unfuse_lora(model: torch.nn.Module) -> int:
-    """Give every fused layer of ``model`` peft's own forward back; return how many."""
-    layers = [module for module in model.modules() if type(module) is FusedLinear]
-    for layer in layers:
-        layer.__class__ = Linear
-    return len(layers)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 from torch.autograd.function import once_differentiable
 
-from lib.kernels.checks import require
-
-MODES = ("mean", "cls", "last")
+from lib.common.files import KitError
 
 
 class PaddedMean(torch.autograd.Function):
@@ -38,21 +36,22 @@ def pool(hidden: torch.Tensor, lengths: torch.Tensor, mode: str, normalize: bool
     """Return (n, h) fp32 embeddings of right-padded hidden states.
 
     hidden (n, t, h); lengths (n,) real tokens per row, 1 to t; mode "mean", "cls" (first token) or "last".
-    normalize divides by the length of the vector (never by less than 1e-12). Raises InputError for an unknown mode
-    or lengths that do not fit.
+    normalize divides by the length of the vector (never by less than 1e-12). Raises KitError for an unknown mode or
+    lengths that do not fit.
     """
-    require(mode in MODES, f'pooling is {mode!r}; choose "mean", "cls" or "last"')
-    require(
-        hidden.dim() == 3 and lengths.shape == hidden.shape[:1],
-        f"hidden states {tuple(hidden.shape)} and lengths {tuple(lengths.shape)} do not fit; "
-        "they must be (texts, tokens, dimension) and (texts,)",
-    )
+    _check_mode(mode)
+    if hidden.dim() != 3 or lengths.shape != hidden.shape[:1]:
+        raise KitError(
+            f"hidden states {tuple(hidden.shape)} and lengths {tuple(lengths.shape)} do not fit; "
+            "they must be (texts, tokens, dimension) and (texts,)"
+        )
+    lengths = lengths.to(hidden.device)
     if mode == "cls":
         pooled = hidden[:, 0]
     elif mode == "last":
-        pooled = hidden[torch.arange(len(hidden), device=hidden.device), lengths.to(hidden.device) - 1]
+        pooled = hidden[torch.arange(len(hidden), device=hidden.device), lengths - 1]
     else:
-        pooled = PaddedMean.apply(hidden, lengths.to(hidden.device))
+        pooled = PaddedMean.apply(hidden, lengths)
     return _finish(pooled, normalize)
 
 
@@ -62,12 +61,9 @@ def pool_ragged(hidden: torch.Tensor, offsets: torch.Tensor, mode: str, normaliz
     hidden (total, h) or (1, total, h); offsets (n + 1,) starts of the texts and the end, 0 first and total last;
     the rest as in ``pool``.
     """
-    require(mode in MODES, f'pooling is {mode!r}; choose "mean", "cls" or "last"')
+    _check_mode(mode)
     hidden = hidden.reshape(-1, hidden.shape[-1])
     offsets = offsets.to(device=hidden.device, dtype=torch.int64)
-    require(
-        offsets.dim() == 1 and len(offsets) > 1, "offsets must hold the start of every text and the end of the last"
-    )
     if mode == "cls":
         pooled = hidden[offsets[:-1]]
     elif mode == "last":
@@ -78,6 +74,11 @@ def pool_ragged(hidden: torch.Tensor, offsets: torch.Tensor, mode: str, normaliz
         sums = torch.zeros(len(lengths), hidden.shape[1], device=hidden.device, dtype=_wide(hidden.dtype))
         pooled = sums.index_add(0, owner, hidden.to(sums.dtype)) / lengths[:, None]
     return _finish(pooled, normalize)
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in ("mean", "cls", "last"):
+        raise KitError(f'pooling is {mode!r}; choose "mean", "cls" or "last"')
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

@@ -1,29 +1,40 @@
-"""The leaves up to the training data: where files go, which runs, who writes triplets, and what is kept of them."""
+"""The parameters up to the training data: where files go, which runs, who writes triplets, and what is kept of them."""
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lib.common.design import CATEGORIES, EXTRA
 
 Category = Literal["short_short", "short_long", "long_short", "long_long", "sts", "bitext"]
+_EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")  # YAML 1.1 reads 1e-3 as text, because it has no point
 
 
 class Section(BaseModel):
-    """A group of leaves: no unknown names, no silent conversion of types."""
+    """A group of parameters: no unknown names, no silent conversion of types (but "1e-3" is a number)."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_exponents(cls, values: Any) -> Any:
+        found = dict(values) if isinstance(values, dict) else values
+        for name, field in cls.model_fields.items() if isinstance(values, dict) else ():
+            text = found.get(name)
+            if field.annotation in (int, float) and isinstance(text, str) and _EXPONENT.fullmatch(text.strip()):
+                number = float(text)
+                found[name] = int(number) if field.annotation is int and number.is_integer() else number
+        return found
 
 
 class PathParams(Section):
     """Where files go. Relative paths start at the kit's root."""
 
     runs: str = Field("runs", description="folder that holds one run folder per profile (not in git)")
-    figures: str = Field(
-        "runs/figures", description="folder of one figure folder per profile (not in git; make publish copies)"
-    )
+    figures: str = Field("runs/figures", description="folder of one figure folder per profile (make publish copies it)")
 
 
 class StudyParams(Section):
@@ -46,21 +57,17 @@ class GenerationParams(Section):
         "released: nobody, the triplets at location are used",
     )
     model: str = Field("", description="name or folder of the generator (as the server knows it for backend openai)")
-    revision: str = Field(
-        "", description="revision of the generator on the hub; empty = the newest (vllm, transformers)"
-    )
-    location: str = Field(
-        "", description="folder or hub name of released triplets (backend released; model says whose)"
-    )
+    revision: str = Field("", description="revision of the generator on the hub; empty = the newest")
+    location: str = Field("", description="folder or hub name of released triplets (model says whose)")
     variant: Literal["released", "wang2024", "classroom"] = Field(
         "released", description="whose templates: the paper's released code, Wang et al., or short texts for a laptop"
     )
     templates: str = Field("", description="folder of template files in the released form; empty = the kit's own")
     compare_indices: bool = Field(
-        False, description="bitext languages differ by position in the list, as in the released code, not by name"
+        False, description="bitext languages differ by list position (released code), not name"
     )
     n: dict[Category, int] = Field(
-        {}, description="triplets asked for per category; not named or 0 = all bundled answers (replay only)"
+        {}, description="triplets per category; not named or 0 = all bundled ones (replay only)"
     )
     brainstorms: int = Field(100, ge=1, description="how often each brainstorm prompt is asked, about 20 tasks each")
     seed: int = Field(42, ge=0, description="seed of the slots and, through them, of every single answer")
@@ -73,13 +80,9 @@ class GenerationParams(Section):
     structured: Literal["json_schema", "json_object", "off"] = Field(
         "json_schema", description="hold the LLM to the category's JSON schema, to any JSON object, or to nothing"
     )
-    max_chars: int = Field(
-        0, ge=0, description="longest text in the schema, in characters; 0 = no limit but max_tokens"
-    )
+    max_chars: int = Field(0, ge=0, description="longest text in the schema, in characters; 0 = only max_tokens")
     base_url: str = Field("http://127.0.0.1:8000/v1", description="address of the server (backend openai)")
-    api_key_env: str = Field(
-        "OPENAI_API_KEY", description="environment variable that holds the server's key, if it wants one"
-    )
+    api_key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds the server's key, if any")
     concurrency: int = Field(64, ge=1, description="requests under way at once (backend openai)")
     retries: int = Field(6, ge=0, description="how often a failed request is sent again, waiting longer each time")
     timeout: float = Field(600.0, gt=0, description="seconds one request may take")
@@ -101,16 +104,10 @@ class CleaningParams(Section):
     rules: bool = Field(True, description="apply the rules on single triplets (refusal, copy, label leak, ...)")
     language: bool = Field(True, description="drop texts that are clearly not in the language their slot asked for")
     language_min_chars: int = Field(60, ge=20, description="shorter texts are not judged by the language detector")
-    language_margin: float = Field(
-        0.1, ge=0, description="how far (log-probability per character) another language must lead to drop a text"
-    )
-    length_tolerance: float = Field(
-        0.4, ge=0, le=1, description="share by which a text may miss its slot's word count before it is dropped"
-    )
+    language_margin: float = Field(0.1, ge=0, description="log-probability per character by which another must lead")
+    length_tolerance: float = Field(0.4, ge=0, le=1, description="share by which a text may miss its slot's word count")
     duplicates: bool = Field(True, description="drop exact and near duplicates")
-    near_duplicate: float = Field(
-        0.7, gt=0, le=1, description="Jaccard similarity of word trigrams from which two texts count as one"
-    )
+    near_duplicate: float = Field(0.7, gt=0, le=1, description="word-trigram Jaccard from which two texts count as one")
     permutations: int = Field(128, ge=16, le=512, description="MinHash permutations: more is more exact and slower")
     contamination: Literal["remove", "report", "off"] = Field(
         "remove", description="what happens to triplets that share an n-gram with an evaluation text"
@@ -120,18 +117,14 @@ class CleaningParams(Section):
     seed: int = Field(0, ge=0, description="seed of the MinHash permutations")
 
 
+_MINED = {"short_short": "random_of_top_k", "long_long": "random_of_top_k"}
+
+
 class NegativesParams(Section):
     """How hard negatives are mined (the paper's way: params/paper.yaml)."""
 
     strategy: dict[Category, Literal["llm", "nearest", "random_of_top_k", "none"]] = Field(
-        {
-            "short_short": "random_of_top_k",
-            "short_long": "llm",
-            "long_short": "llm",
-            "long_long": "random_of_top_k",
-            "sts": "llm",
-            "bitext": "llm",
-        },
+        {category: _MINED.get(category, "llm") for category in (*CATEGORIES, *EXTRA)},
         description="per category: the LLM's own, the nearest candidate, a seeded draw from the top k, or none",
     )
     top_k: int = Field(10, ge=1, le=1000, description="candidates that survive the filters and may be chosen")
@@ -156,9 +149,7 @@ class NegativesParams(Section):
 class PublicParams(Section):
     """The public half of the mixture."""
 
-    source: Literal["docstrings", "e5"] = Field(
-        "docstrings", description="the bundled pairs from docstrings, or the E5 data"
-    )
+    source: Literal["docstrings", "e5"] = Field("docstrings", description="bundled docstring pairs, or the E5 data")
     n: int = Field(4000, ge=1, description="pairs kept (fewer when the source has fewer)")
     seed: int = Field(0, ge=0, description="seed of the sample (source e5)")
     instruction: str = Field(

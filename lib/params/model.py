@@ -1,4 +1,4 @@
-"""The leaves from the mixture on: model, training, scoring, influence, and what a job of the grid asks for."""
+"""The parameters from the mixture on: model, training, scoring, influence, and what a job of the grid asks for."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ class MixtureParams(Section):
     )
     steps: int = Field(10, ge=1, description="optimizer steps of a run (budget fixed_steps)")
     steps_per_category: int = Field(
-        2,
-        ge=0,
-        description="batches of each present category, the same whatever the subset; the rest is public (fixed_steps)",
+        2, ge=0, description="batches of each present category, whatever the subset; the rest is public"
     )
     draws: Literal["own", "shared"] = Field(
         "own",
@@ -74,33 +72,22 @@ class TrainingParams(Section):
     )
     hard_negatives: bool = Field(True, description="use the triplets' hard negatives")
     mask_duplicates: bool = Field(
-        True, description="a copy of the positive, or a known positive of the same query, is no negative"
+        True, description="a copy of the positive, or of a known one of the query, is no negative"
     )
     base_dropout: bool = Field(False, description="keep the base model's own dropout on in training")
-    attention: Literal["auto", "padded", "ragged", "varlen"] = Field(
-        "auto", description="padded: sorted, right-padded; ragged and varlen: texts laid end to end (processor, GPU)"
+    attention: Literal["auto", "padded", "ragged"] = Field(
+        "auto",
+        description="padded: sorted, right-padded; ragged: texts laid end to end; auto: the faster on the device",
     )
     micro_batch_tokens: int = Field(0, ge=0, description="tokens per forward pass; 0 chooses from the free memory")
     keep_graph_tokens: int = Field(
-        -1,
-        ge=-1,
-        description="tokens whose graphs are kept instead of a second forward pass; -1 chooses from the free memory",
+        -1, ge=-1, description="tokens whose graphs are kept (no second forward pass); -1: by free memory"
     )
     keep_graphs_in: Literal["model", "bfloat16"] = Field(
         "model",
         description="model: graphs in the model's own type, exact; bfloat16: half the memory, rounded gradients",
     )
     fused_lora: bool = Field(True, description="compute each LoRA linear as one operation")
-    compile_elementwise: bool = Field(
-        False,
-        description="torch.compile a decoder's norms, rotary embedding and gated product (a C++ compiler, no checkpointing)",
-    )
-    last_layer_pruning: bool = Field(
-        True, description="last layer only at the pooled token, where pooling uses one token"
-    )
-    shared_prefix: bool = Field(
-        True, description="run the instruction that a batch's queries share once (decoders, padded)"
-    )
     checkpointing: bool = Field(
         False, description="gradient checkpointing inside GradCache: less memory, a third forward pass"
     )
@@ -121,7 +108,6 @@ class ScoringParams(Section):
     )
     exclude: tuple[str, ...] = Field((), strict=False, description="tasks of the suite to leave out")
     batch_tokens: int = Field(0, ge=0, description="tokens per encoding batch; 0 for the embedder's own choice")
-    time_limit: float = Field(0.0, ge=0, description="seconds allowed per task; 0 for no limit")
     attempts: int = Field(2, ge=1, description="how often a failing task is tried within one run")
     allow_missing: bool = Field(False, description="write the score file although some tasks failed (they are named)")
     data_dir: str = Field("", description="folder of hub data sets brought by hand, one sub-folder per set")
@@ -146,12 +132,10 @@ class InfluenceParams(Section):
         "main", description="regression terms: interactions that are fitted leave the error"
     )
     nan: Literal["refuse", "drop"] = Field(
-        "refuse", description="missing scores: stop, or go on as if the run did not happen"
+        "refuse", description="missing scores: stop, or as if the run did not happen"
     )
     correction: Literal["bh", "holm"] = Field("bh", description="which corrected p decides the marks on the heat map")
-    alpha: float = Field(
-        0.05, gt=0, lt=1, description="level of the tests, and one minus the coverage of the intervals"
-    )
+    alpha: float = Field(0.05, gt=0, lt=1, description="level of the tests, and one minus the coverage of intervals")
     power: float = Field(0.8, gt=0, lt=1, description="power at which a detectable effect is reported")
     seeds_considered: tuple[int, ...] = Field(
         (1, 2, 3, 5, 8), strict=False, min_length=1, description="seeds per subset for 'what would more seeds buy'"
@@ -161,9 +145,7 @@ class InfluenceParams(Section):
 class GridParams(Section):
     """What one job of the grid asks for."""
 
-    threads: int = Field(
-        1, ge=1, description="processor threads per job; two jobs of one beat one job of two on small models"
-    )
+    threads: int = Field(1, ge=1, description="processor threads per job; two jobs of one beat one job of two")
     gpus: int = Field(0, ge=0, description="GPUs per training, scoring or generating job")
     processes: int = Field(0, ge=0, description="processes that train one adapter together; 0: one per GPU of the job")
     mem_mb: int = Field(4000, ge=100, description="memory per job in MB, as asked of a cluster")

@@ -1,4 +1,4 @@
-"""Parameters: one YAML file per profile holds every leaf of a run; this package says what each leaf means.
+"""Parameters: one YAML file per profile holds what a run needs; this room says what each parameter means.
 
 ``load("classroom")`` reads ``params/classroom.yaml``, applies overrides, and returns a checked ``Params``. Unknown
 names, wrong types and impossible values are refused in one sentence. Parameters that are not the study's (the file's)
@@ -11,12 +11,11 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError
 
-from lib.common.bundled import ROOT
+from lib.common.bundled import ROOT, shown
 from lib.common.files import KitError, digest
 from lib.params.data import (
-    Category,
     CleaningParams,
     GenerationParams,
     NegativesParams,
@@ -25,7 +24,6 @@ from lib.params.data import (
     Section,
     StudyParams,
 )
-from lib.params.merge import assign, flat
 from lib.params.model import (
     GridParams,
     InfluenceParams,
@@ -36,38 +34,14 @@ from lib.params.model import (
     TrainingParams,
 )
 from lib.params.stages import decisive, differences
-
-__all__ = [
-    "ROOT",
-    "Category",
-    "CleaningParams",
-    "GenerationParams",
-    "GridParams",
-    "InfluenceParams",
-    "MixtureParams",
-    "ModelParams",
-    "NegativesParams",
-    "Params",
-    "PathParams",
-    "PlanParams",
-    "PublicParams",
-    "ScoringParams",
-    "Section",
-    "StudyParams",
-    "TrainingParams",
-    "describe",
-    "find",
-    "load",
-]
+from lib.params.tiny import stand_ins
 
 
 class Params(Section):
     """Every parameter of a run, and where its results lie."""
 
     profile: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="name of the run folder and the figure folder")
-    tiny: bool = Field(
-        False, description="the whole chain on small stand-ins for models and data, as a dry run (lib.params.tiny)"
-    )
+    tiny: bool = Field(False, description="the whole chain on small stand-ins, as a dry run (lib.params.tiny)")
     paths: PathParams = PathParams()
     study: StudyParams = StudyParams()
     generation: GenerationParams = GenerationParams()
@@ -91,11 +65,10 @@ class Params(Section):
         return ROOT / self.paths.runs / self.profile
 
     def place(self, stage: str) -> Path:
-        """Return where a stage (data, model, score, influence) lies: the study's folder, or one for other parameters."""
+        """Return where a stage (data, model, score, influence) lies: in the study's folder, or one of its own."""
         if not self.other(stage):
             return self.study_dir
-        stages = ("score", "influence") if stage == "influence" else (stage,)
-        return self.study_dir / "other" / digest([decisive(self, each) for each in stages])[:8]
+        return self.study_dir / "other" / digest([decisive(self, each) for each in _with_scores(stage)])[:8]
 
     @property
     def data_dir(self) -> Path:
@@ -139,14 +112,10 @@ class Params(Section):
 
     def other(self, stage: str = "influence") -> dict[str, tuple[Any, Any]]:
         """Return {parameter: (the study's value, this value)} of all that make a stage another than the study's."""
-        if self._study is None:
-            return {}
-        stages = ("score", "influence") if stage == "influence" else (stage,)
-        return {
-            name: pair
-            for each in stages
-            for name, pair in differences(decisive(self._study, each), decisive(self, each)).items()
-        }
+        found: dict[str, tuple[Any, Any]] = {}
+        for each in _with_scores(stage) if self._study is not None else ():
+            found |= differences(decisive(self._study, each), decisive(self, each))
+        return found
 
     def note(self) -> str:
         """Say where results go when they are not the study's, and why; "" for the study itself."""
@@ -154,16 +123,32 @@ class Params(Section):
             return ""
         values = ", ".join(f"{name} is {here!r} ({there!r} in {self.file})" for name, (there, here) in other.items())
         folders = dict.fromkeys(self.place(stage) for stage in ("data", "model", "score", "influence"))
-        where = " and ".join(
-            str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
-            for path in folders
-            if path != self.study_dir
-        )
+        where = " and ".join(shown(path) for path in folders if path != self.study_dir)
         return f"Not the study: {values}. What that changes goes to {where}; the rest is read from the study."
 
     def hash(self, stage: str) -> str:
         """Digest of all parameters that decide a stage, for provenance."""
         return digest(decisive(self, stage))
+
+
+def _with_scores(stage: str) -> tuple[str, ...]:
+    """The influence is another one where its own parameters differ, or those of the scores it is made of."""
+    return ("score", "influence") if stage == "influence" else (stage,)
+
+
+def load(name_or_path: str | Path = "classroom", overrides: dict[str, Any] | None = None) -> Params:
+    """Read a profile and apply ``overrides``, dotted or nested: ``{"public.n": 4, "mixture": {"steps": 8}}``.
+
+    Where ``tiny`` is true, the parameters of ``lib.params.tiny`` come between the two. Raises KitError, one sentence
+    naming the parameter, for an unreadable file or a value that does not fit.
+    """
+    path = find(name_or_path)
+    given = _dotted(Params, overrides or {})
+    params = _checked(path, given)
+    if given and not {"profile", "paths.runs"} & given.keys():  # who names a place has a study of their own there
+        params._study = _checked(path, {name: value for name, value in given.items() if name == "tiny"})
+    params._file = path.name
+    return params
 
 
 def find(name_or_path: str | Path) -> Path:
@@ -180,31 +165,12 @@ def find(name_or_path: str | Path) -> Path:
     )
 
 
-_OWN_PLACE = ("profile", "paths.runs")  # who names a place in the overrides has a study of their own there
-
-
-def load(name_or_path: str | Path = "classroom", overrides: dict[str, Any] | None = None) -> Params:
-    """Read a profile and apply ``overrides``, dotted or nested: ``{"training.batch_size": 4, "mixture": {"steps": 8}}``.
-
-    Where ``tiny`` is true, the parameters of ``lib.params.tiny`` come between the two. Raises KitError, one sentence naming
-    the parameter, for an unreadable file or a value that does not fit.
-    """
-    path = find(name_or_path)
-    given = flat(Params, overrides or {})
-    params = _checked(path, given)
-    if given and not any(name in given for name in _OWN_PLACE):
-        params._study = _checked(path, {name: value for name, value in given.items() if name == "tiny"})
-    params._file = path.name
-    return params
-
-
 def _checked(path: Path, overrides: dict[str, Any]) -> Params:
     values = _read(path)
     if overrides.get("tiny", values.get("tiny")) is True:
-        from lib.params.tiny import leaves
-
-        overrides = leaves(values, overrides, ROOT) | overrides
-    assign(values, Params, overrides)
+        overrides = stand_ins(values, overrides, ROOT) | overrides
+    for dotted, value in overrides.items():
+        _override(values, dotted, value)
     try:
         return Params.model_validate(values)
     except ValidationError as error:
@@ -219,42 +185,62 @@ def _read(path: Path) -> dict:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
-        raise KitError(f"{path}{line} cannot be read as YAML; mend it or restore it from git") from error
+        raise KitError(f"{path}{line} cannot be read as YAML; fix it or restore it from git") from error
     if not isinstance(values, dict):
         raise KitError(f"{path} holds no parameters; it must be a YAML mapping like params/classroom.yaml")
     return values
 
 
+def _section(model: type[BaseModel] | None, name: str) -> type[BaseModel] | None:
+    """Return the section of that name, None for a parameter and for an unknown name."""
+    kind = model.model_fields[name].annotation if model and name in model.model_fields else None
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _dotted(model: type[BaseModel], overrides: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Return nested overrides as dotted ones; a parameter that is itself a mapping (generation.n) stays one value.
+
+    Raises KitError when one parameter is named twice, dotted and nested, with different values.
+    """
+    found: dict[str, Any] = {}
+    for name, value in overrides.items():
+        section = _section(model, name) if isinstance(value, dict) else None
+        inside = _dotted(section, value, f"{above}{name}.") if section else {f"{above}{name}": value}
+        for key, one in inside.items():
+            if key in found and found[key] != one:
+                raise KitError(f"override {key!r} is given twice, as {found[key]!r} and as {one!r}; keep one of them")
+            found[key] = one
+    return found
+
+
+def _override(values: dict, dotted: str, value: Any) -> None:
+    """Lay one dotted override over ``values``, in place; ``generation.n.sts`` keeps the other categories."""
+    model: type[BaseModel] | None = Params
+    *above, last = dotted.split(".")
+    for name in above:
+        if values.get(name) is None:
+            default = model.model_fields[name].default if model and name in model.model_fields else None
+            values[name] = dict(default) if isinstance(default, dict) else {}
+        values, model = values[name], _section(model, name)
+        if not isinstance(values, dict):
+            raise KitError(f"override {dotted!r} goes below {name!r}, which is a value and not a section")
+    values[last] = value
+
+
 def _sentence(error: ValidationError, path: Path) -> str:
-    """Turn pydantic's first complaint into one sentence that names the leaf and the mend."""
+    """Turn pydantic's first complaint into one sentence that names the parameter and the fix."""
     first = error.errors()[0]
     dotted = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        names = _known_names()
-        near = difflib.get_close_matches(dotted, names, n=1, cutoff=0.5)
+        inside = (
+            f"{name}.{parameter}"
+            for name in Params.model_fields
+            if (section := _section(Params, name))
+            for parameter in section.model_fields
+        )
+        near = difflib.get_close_matches(dotted, [*Params.model_fields, *inside], n=1, cutoff=0.5)
         return f"unknown parameter {dotted!r} in {path.name}" + (f"; did you mean {near[0]!r}?" if near else "")
     if first["type"] == "missing":
         return f"parameter {dotted!r} is missing in {path.name}; add it, see params/classroom.yaml"
     message = first["msg"][0].lower() + first["msg"][1:].rstrip(".")
     return f"parameter {dotted!r} in {path.name} is {first['input']!r}: {message}"
-
-
-def _known_names() -> list[str]:
-    names = []
-    for section, field in Params.model_fields.items():
-        names.append(section)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            names += [f"{section}.{leaf}" for leaf in field.annotation.model_fields]
-    return names
-
-
-def describe() -> list[tuple[str, str, str]]:
-    """Return (dotted name, default, description) of every leaf, for the reference table."""
-    rows = []
-    for section, field in Params.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            rows += [
-                (f"{section}.{leaf}", repr(f.default), f.description or "")
-                for leaf, f in field.annotation.model_fields.items()
-            ]
-    return rows

@@ -17,17 +17,8 @@ from lib.params.params import Params
 from lib.params.stages import decisive
 
 COLUMNS = (
-    "params_hash",
-    "data_hash",
-    "code",
-    "versions",
-    "device",
-    "draws",
-    "world_size",
-    "effective_batch",
-    "steps",
-    "seconds",
-)
+    "params_hash data_hash code versions device draws world_size effective_batch steps seconds".split()
+)  # of every row of a score file
 MADE = "made.json"  # the record of the parameters that made a folder's data
 PACKAGES = ("torch", "transformers", "peft", "mteb", "numpy", "scikit-learn", "scipy")
 # what cannot change a score: what looks at scores, runs jobs or draws; parameters have a record of their own
@@ -36,7 +27,7 @@ _NOT_SCORES = ("__main__.py", "notebook.py", "figures", "grid", "influence", "in
 
 @cache
 def code_version() -> str:
-    """Digest of the kit's files that can change a score (data, training, scoring): the same for runs of the same code."""
+    """Digest of the kit's files that can change a score: the same for runs of the same code."""
     folder = ROOT / "lib"
     names = [path.relative_to(folder) for path in sorted(folder.rglob("*.py"))]
     return digest([[name.as_posix(), digest_file(folder / name)] for name in names if name.parts[0] not in _NOT_SCORES])

@@ -22,24 +22,12 @@ SECTIONS = {
 }
 # How something is computed, where it lies, what it costs: nothing of that changes a result
 INDIFFERENT = {
-    "generation": (
-        "base_url",
-        "api_key_env",
-        "concurrency",
-        "retries",
-        "timeout",
-        "tensor_parallel",
-        "gpu_memory",
-        "price_in",
-        "price_out",
-        "gpu_price",
-        "gpus",
-        "currency",
-    ),
-    "negatives": ("block", "chunk"),
-    "model": ("encode_tokens",),
-    "training": ("checkpoint_every", "keep_graph_tokens"),
-    "scoring": ("batch_tokens", "time_limit", "attempts", "allow_missing", "data_dir", "corpus_dir"),
+    "generation": "base_url api_key_env concurrency retries timeout tensor_parallel gpu_memory "
+    "price_in price_out gpu_price gpus currency".split(),
+    "negatives": "block chunk".split(),
+    "model": "encode_tokens".split(),
+    "training": "checkpoint_every keep_graph_tokens".split(),
+    "scoring": "batch_tokens attempts allow_missing data_dir corpus_dir".split(),
 }
 BOTH = "study.categories and study.extra"
 ABSENT = "not recorded"
@@ -66,9 +54,8 @@ def decisive(params: Params, stage: str) -> dict[str, Any]:
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return {dotted parameter: (value there, value here)} of all that differ."""
-    return {
-        name: (there.get(name, ABSENT), here.get(name, ABSENT))
-        for name in {**here, **there}
-        if there.get(name, ABSENT) != here.get(name, ABSENT)
-    }
+    """Return {dotted parameter: (value there, value here)} of all that differ.
+
+    A record may name parameters that the kit no longer has: they decide nothing any more.
+    """
+    return {name: (there.get(name, ABSENT), value) for name, value in here.items() if there.get(name, ABSENT) != value}

@@ -1,6 +1,6 @@
 """Tiny: a profile's whole chain on stand-ins, in minutes and on any machine, before a GPU is paid for.
 
-``tiny: true`` lays the leaves below between the profile's file and the overrides. Every model on the hub becomes a
+``tiny: true`` lays the parameters below between the profile's file and the overrides. Every model on the hub becomes a
 random one of the same architecture with a tokenizer of the same kind (``lib.tiny.models``), every data set a few rows
 of bundled text in the same files (``lib.tiny.data``, ``lib.tiny.suite``). The scores mean nothing; that all of them
 are there means that the chain holds: backends, formats, templates, batches, all tasks of the suite, figures.
@@ -9,8 +9,8 @@ The recipe stays the profile's: loss, temperature, GradCache batches of the full
 end-of-sequence token, instructions, precision, lengths, suite. What gives way, and why:
 
 - ``generation``: one batch of answers per category of the study (an incomplete batch is dropped, so with fewer the
-  step would be left out) and 40 of the others; texts of 12 characters, so that 8,000 answers take a minute or two. The tiny
-  generator writes random words; the schema makes them valid answers, as nothing else would. In float32, since most
+  step would be left out) and 40 of the others; texts of 12 characters, so that 8,000 answers take a minute or two. The
+  tiny generator writes random words; the schema makes them valid answers, as nothing else would. In float32, since most
   processors are slow at bfloat16.
 - ``training.warmup_steps`` and ``learning_rate``: runs have one to five steps. A warm-up of 100 and a rate for a 7B
   model would leave every adapter where it started, and regressions on equal scores test nothing.
@@ -33,10 +33,10 @@ HOME = "stand-ins"  # folder below the run folder
 _MODELS = ("model.name", "generation.model", "negatives.encoder")
 
 
-def leaves(values: Mapping[str, Any], overrides: Mapping[str, Any], root: Path) -> dict[str, Any]:
-    """Return the dotted leaves that make a profile tiny: plain data, nothing is built.
+def stand_ins(values: Mapping[str, Any], overrides: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """Return the dotted parameters that make a profile tiny: plain data, nothing is built.
 
-    ``values`` is the profile's file as read, ``overrides`` what the user says (which wins over these leaves), ``root``
+    ``values`` is the profile's file as read, ``overrides`` what the user says (which wins), ``root``
     the folder in which relative paths start.
     """
 
@@ -46,11 +46,11 @@ def leaves(values: Mapping[str, Any], overrides: Mapping[str, Any], root: Path) 
             found = found.get(part) if isinstance(found, Mapping) else None
         return overrides.get(dotted, default if found is None else found)
 
-    name = overrides.get("profile", f"{values.get('profile')}-tiny")
+    profile = overrides.get("profile", f"{values.get('profile')}-tiny")
     runs = given("paths.runs", "runs")
-    home = root / runs / name / HOME
+    home = root / runs / profile / HOME
     found = {
-        "profile": name,
+        "profile": profile,
         "paths.figures": f"{runs}/figures",
         "training.warmup_steps": 1,
         "training.learning_rate": 0.01,
@@ -59,8 +59,8 @@ def leaves(values: Mapping[str, Any], overrides: Mapping[str, Any], root: Path) 
         "grid.minutes": 30,
     }
     backend = given("generation.backend", "replay")
-    ours = [leaf for leaf in _MODELS if leaf != "generation.model" or backend in ("vllm", "transformers")]
-    found |= {leaf: str(home / f"tiny-{given(leaf).split('/')[-1]}") for leaf in ours if _on_hub(given(leaf))}
+    ours = [name for name in _MODELS if name != "generation.model" or backend in ("vllm", "transformers")]
+    found |= {name: str(home / f"tiny-{given(name).split('/')[-1]}") for name in ours if _on_hub(given(name))}
     suite = given("scoring.suite", "classroom")
     if suite != "classroom" and not (isinstance(suite, str) and Path(suite).is_dir()):
         found["scoring.data_dir"] = str(home / f"suite-{digest(suite)[:8]}")

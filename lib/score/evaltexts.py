@@ -4,28 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lib.common.files import KitError
 from lib.generate.sources import suite_texts
+from lib.params.params import Params
+from lib.score import hub, suites
 
-if TYPE_CHECKING:
-    from lib.params.params import Params
-
-COLUMNS = (
-    "title",
-    "text",
-    "body",
-    "sentence",
-    "sentences",
-    "sentence1",
-    "sentence2",
-    "query",
-    "positive",
-    "negative",
-    "human_summaries",
-    "machine_summaries",
-)
+COLUMNS = {"title", "text", "body", "sentence", "sentences", "sentence1", "sentence2", "query", "positive", "negative"}
+COLUMNS |= {"human_summaries", "machine_summaries"}
 
 
 def evaluation_texts(params: Params) -> Mapping[str, Iterable[str]]:
@@ -37,21 +24,17 @@ def evaluation_texts(params: Params) -> Mapping[str, Iterable[str]]:
     """
     if params.cleaning.contamination == "off":
         return {}
-    if params.scoring.suite == "classroom":
+    if params.scoring.suite == suites.BUNDLED:
         return suite_texts()
-    from lib.score import suites
-    from lib.score.hub import leaves as hub_leaves
-    from lib.score.hub import prepare
-
     wanted = [task for task in suites.tasks(params.scoring.suite) if task.metadata.name not in params.scoring.exclude]
-    ready, lost = prepare(wanted, params.scoring.data_dir)
+    ready, lost = hub.prepare(wanted, params.scoring.data_dir)
     if lost:
         (first, why), *others = lost.items()
         raise KitError(
             f"the contamination check needs the texts of {first}{f' and {len(others)} more' if others else ''}: "
             f"{why}, or set cleaning.contamination to off"
         )
-    leaves = [leaf for task in ready for leaf in hub_leaves(task)]
+    leaves = [leaf for task in ready for leaf in suites.leaves(task)]
     return {leaf.metadata.name: Texts(leaf, params.cleaning.contamination_limit) for leaf in leaves}
 
 
@@ -62,13 +45,10 @@ class Texts:
         self.task, self.limit = task, limit
 
     def __iter__(self) -> Iterator[str]:
-        from lib.score.hub import own_arrow_cache, unload
-        from lib.score.rng import kept_random_state
-
         loaded = getattr(self.task, "data_loaded", False)
         try:
-            with kept_random_state(), own_arrow_cache(self.task):
-                self.task.load_data()
+            with suites.kept_random_state():
+                hub.load(self.task)
         except Exception as error:
             name, why = self.task.metadata.name, str(error).splitlines()[0][:150]
             raise KitError(
@@ -79,7 +59,7 @@ class Texts:
             yield from islice(walk(self.task.dataset), self.limit or None)
         finally:
             if not loaded:
-                unload(self.task)
+                hub.unload(self.task)
 
 
 def walk(data: Any) -> Iterator[str]:

@@ -7,13 +7,14 @@ and offline only complete local folders of the pinned revision are used.
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from lib.common.files import KitError, digest
 from lib.common.network import online
+from lib.score.suites import leaves
 
 WHOLE = 16 << 20  # bytes up to which a file is digested whole; of larger ones size, time, and both ends
 
@@ -39,11 +40,13 @@ def prepare(tasks: Sequence, data_dir: str | Path = "") -> tuple[list, dict[str,
     for task in tasks:
         missing = {}
         for leaf in leaves(task):
-            folder = _local(leaf, data_dir)
-            if folder is not None:
+            path, revision = (str(leaf.metadata.dataset[key]) for key in ("path", "revision"))
+            if hasattr(leaf, "spec"):  # a local set
+                continue
+            if folder := _local(leaf.metadata.name, path, revision, data_dir):
                 place(leaf, folder)
-            elif not hasattr(leaf, "spec") and not Path(str(leaf.metadata.dataset["path"])).is_dir() and not online():
-                missing[leaf.metadata.dataset["path"]] = leaf.metadata.dataset["revision"]
+            elif not Path(path).is_dir() and not online():
+                missing[path] = revision
         if missing:
             go_offline()
             lost[task.metadata.name] = how_to_bring(missing)
@@ -62,12 +65,9 @@ def how_to_bring(missing: dict[str, str]) -> str:
     )
 
 
-def _local(task, data_dir: str | Path) -> Path | None:
-    if hasattr(task, "spec"):
-        return None
-    path, revision = str(task.metadata.dataset["path"]), str(task.metadata.dataset["revision"])
+def _local(task: str, path: str, revision: str, data_dir: str | Path) -> Path | None:
     if data_dir:
-        for name in (path.replace("/", "__"), task.metadata.name):
+        for name in (path.replace("/", "__"), task):
             if (Path(data_dir) / name).is_dir():
                 return Path(data_dir) / name
     if "/" not in path or online():
@@ -84,8 +84,28 @@ def place(task, folder: Path) -> None:
     task.metadata = task.metadata.model_copy(update={"dataset": data})
 
 
+def load(task) -> None:
+    """Load a task's data; those of a local folder under datasets' arrow files for just this content.
+
+    datasets recognises a folder by its path and configuration, and goes on serving the old rows after a file in it
+    was edited.
+    """
+    path = Path(str(task.metadata.dataset["path"]))
+    if hasattr(task, "spec") or not path.is_dir():
+        task.load_data()
+        return
+    import datasets
+
+    before = datasets.config.HF_DATASETS_CACHE
+    datasets.config.HF_DATASETS_CACHE = Path(before) / "by_content" / folder_digest(path)
+    try:
+        task.load_data()
+    finally:
+        datasets.config.HF_DATASETS_CACHE = before
+
+
 def unload(task) -> None:
-    """Free a task's data but leave it pointed where ``place`` put it: mteb restores the hub's address when it unloads."""
+    """Free a task's data but leave it pointed where ``place`` put it: mteb restores the hub's address."""
     if task.data_loaded:
         here = task.metadata
         task.unload_data()
@@ -94,43 +114,15 @@ def unload(task) -> None:
 
 def folder_digest(folder: str | Path) -> str:
     """Return 16 hex digits of a data folder: whole content of small files; size, time and ends of large ones."""
-    import hashlib
-
     rows = []
-    for path in sorted(
-        p for p in Path(folder).rglob("*") if p.is_file() and ".cache" not in p.relative_to(folder).parts
-    ):
-        status = path.stat()
+    for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
+        name, status = path.relative_to(folder), path.stat()
+        if ".cache" in name.parts:
+            continue
         with open(path, "rb") as handle:
             content = handle.read(WHOLE if status.st_size <= WHOLE else 1 << 20)
             if status.st_size > WHOLE:
                 handle.seek(-(1 << 20), os.SEEK_END)
                 content += handle.read() + f"{status.st_size} {status.st_mtime_ns}".encode()
-        rows.append([path.relative_to(folder).as_posix(), hashlib.sha256(content).hexdigest()])
+        rows.append([name.as_posix(), hashlib.sha256(content).hexdigest()])
     return digest(rows)
-
-
-@contextmanager
-def own_arrow_cache(task) -> Iterator[None]:
-    """While a local folder is loaded, keep datasets' arrow files under the folder's content digest.
-
-    datasets recognises a folder by its path and configuration, and goes on serving the old rows after a file in it
-    was edited.
-    """
-    import datasets
-
-    path = Path(str(task.metadata.dataset["path"]))
-    if hasattr(task, "spec") or not path.is_dir():
-        yield
-        return
-    before = datasets.config.HF_DATASETS_CACHE
-    datasets.config.HF_DATASETS_CACHE = Path(before) / "by_content" / folder_digest(path)
-    try:
-        yield
-    finally:
-        datasets.config.HF_DATASETS_CACHE = before
-
-
-def leaves(task) -> list:
-    """Return the tasks that are really run: an aggregate's parts (CQADupstackRetrieval has twelve), or the task."""
-    return list(task.tasks) if getattr(task, "is_aggregate", False) else [task]

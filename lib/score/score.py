@@ -1,7 +1,6 @@
 """Score adapters with mteb's own tasks and evaluators: each score kept as soon as it is known, and only if true.
 
-``score`` runs one adapter over a suite, ``score_many`` several on one resident base. A killed run goes on where
-it was; a task that fails, runs out of time or gives no number is listed and tried again, never averaged.
+A killed run goes on where it was; a task that fails or gives no number is listed and tried again, never averaged.
 """
 
 from __future__ import annotations
@@ -12,9 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from lib.common.bars import bar, wipe
 from lib.common.files import KitError
-from lib.score.progress import Bar
-from lib.score.rng import kept_random_state
+from lib.params.params import ScoringParams
+from lib.score.hub import prepare
+from lib.score.suites import DISTRUSTED, kept_random_state
 from lib.score.taskrun import TaskRun
 
 COLUMNS = ["task", "type", "metric", "score"]
@@ -56,7 +57,7 @@ def score(
     out_dir: str | Path,
     *,
     name: str = "model",
-    params=None,
+    params: ScoringParams | None = None,
     progress: bool = True,
     predictions: bool = False,
 ) -> pd.DataFrame:
@@ -65,13 +66,9 @@ def score(
     ``out_dir`` keeps one record per task in ``store/``, mteb's own JSON in ``mteb/``, and what failed in
     ``failed/<name>.json``. Records that fit (adapter, encoder settings, set, mteb version) are not made again.
     ``params`` is the scoring section; ``predictions`` keeps mteb's per-item predictions too.
-    The frame's ``attrs``: ``draws`` (see ``draws``), ``failed`` {task: reason}, ``flags`` {task: doubt},
-    ``encoded`` (texts), ``seconds`` (per row), ``predictions`` (their folder). Raises KitError when there is nothing to score.
+    The frame's ``attrs``: ``draws`` (see ``draws``), ``failed`` {task: reason}, ``flags`` {task: doubt}, ``encoded``
+    (texts), ``seconds`` (per row), ``predictions`` (their folder). Raises KitError when there is nothing to score.
     """
-    from lib.params.params import ScoringParams
-    from lib.score.hub import prepare
-    from lib.score.suites import DISTRUSTED
-
     settings = params or ScoringParams()
     wanted = [task for task in tasks if task.metadata.name not in settings.exclude]
     if not wanted:
@@ -80,32 +77,30 @@ def score(
     _tell("not scored", failed)
     with kept_random_state(), merged(embedder):
         run = TaskRun(embedder, Path(out_dir), name, settings, predictions)
-        run.bar = Bar(ready, name, progress)
-        records = _records(run, ready, failed)
+        records = _records(run, ready, failed, progress)
     table = pd.DataFrame([{column: record[column] for column in COLUMNS} for record in records], columns=COLUMNS)
     flags = {task: DISTRUSTED[task] for task in table["task"] if task in DISTRUSTED}
     _tell("flagged", flags)
-    drawn = [
-        {"task": record["task"], "draw": i, "score": s} for record in records for i, s in enumerate(record["draws"])
-    ]
-    table.attrs.update(failed=failed, flags=flags, encoded=run.encoded, predictions=run.predictions, draws=drawn)
-    table.attrs["seconds"] = [record["seconds"] for record in records]
+    drawn = [{"task": r["task"], "draw": i, "score": value} for r in records for i, value in enumerate(r["draws"])]
+    table.attrs.update(failed=failed, flags=flags, draws=drawn, seconds=[record["seconds"] for record in records])
+    table.attrs.update(encoded=run.encoder.encoded, predictions=run.predictions)
     return table
 
 
-def _records(run: TaskRun, tasks: Sequence, failed: dict[str, str]) -> list[dict]:
+def _records(run: TaskRun, tasks: Sequence, failed: dict[str, str], progress: bool) -> list[dict]:
     """Run the tasks and return the records of those that have a score; why others have none goes into ``failed``."""
     records = []
-    for task in tasks:
-        run.bar.task(task)
-        record, reason = run.task(task)
-        if record is not None:
-            records.append(record)
-        else:
-            failed[task.metadata.name] = reason
-            _tell("not scored", {task.metadata.name: reason})
-        run.bar.done(task)
-    if run.bar.close():
+    with bar(total=len(tasks), desc=run.name, unit="set", disable=not progress, leave=False) as shown:
+        run.encoder.on_texts = lambda _: shown.set_postfix_str(f"{run.encoder.encoded} texts encoded")
+        for task in tasks:
+            record, reason = run.task(task)
+            if record is not None:
+                records.append(record)
+            else:
+                failed[task.metadata.name] = reason
+                _tell("not scored", {task.metadata.name: reason})
+            shown.update()
+    if progress and wipe():
         _tell("not scored", failed)
     run.close(failed)
     return records
@@ -119,23 +114,6 @@ def draws(table: pd.DataFrame) -> pd.DataFrame:
 def _tell(what: str, reasons: dict[str, str]) -> None:
     for task, reason in reasons.items():
         print(f"{what}: {task}: {reason}", flush=True)
-
-
-def score_many(
-    embedder, adapters: dict[str, str | Path | None], tasks: Sequence, out_dir: str | Path, **options
-) -> dict[str, pd.DataFrame]:
-    """Score several adapters, ``{name: adapter folder or None for the base}``, on one base that stays in memory.
-
-    Returns one table per name; see ``score``. Raises KitError when an adapter does not fit the base.
-    """
-    tables = {}
-    for name, path in adapters.items():
-        if path is not None:
-            embedder.load_adapter(path)
-        else:
-            embedder.set_adapter(None)
-        tables[name] = score(embedder, tasks, out_dir, name=name, **options)
-    return tables
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib.common.design import BASE, CODES, levels, parse_run
+from lib.common.design import BASE, levels, parse_run
 from lib.common.files import KitError, changed, read_json, write_digests, write_json, write_text
+from lib.embedder.adapters import spoilt
 from lib.params.params import Params
+from lib.params.provenance import COLUMNS, provenance
 from lib.params.stages import decisive
-from lib.score import score as scoring
+from lib.score.score import draws as draws_of
+from lib.score.suites import BUNDLED, suite_folder
 
 
 def adapter_folder(params: Params, subset: str, seed: int) -> Path | None:
@@ -18,58 +21,51 @@ def adapter_folder(params: Params, subset: str, seed: int) -> Path | None:
 
     Raises KitError when there is none yet, or when its bytes are not those that training wrote.
     """
-    from lib.embedder.adapters import spoilt
-
     if subset == BASE:
         return None
-    folder = _models(params, subset, seed) / subset / f"seed{seed}"
+    folder = _folder(params, subset, seed)
+    notebook = f"notebook 03 with subset={subset!r} and seed={seed}"
     if not (folder / "adapter_model.safetensors").is_file():
-        raise KitError(
-            f"{folder} holds no adapter yet; run notebook 03 with subset={subset!r} and seed={seed}, "
-            "or `make reproduce`"
-        )
-    record = folder / "train.json"
-    if file := spoilt(folder, read_json(record) if record.is_file() else {}):
+        raise KitError(f"{folder} holds no adapter yet; run {notebook}, or `make reproduce`")
+    if file := spoilt(folder, _training(params, subset, seed)):
         raise KitError(
             f"{file} is not what training wrote (its digest differs), so it is not scored; run `make reproduce`, which "
-            f"trains it again, or delete {folder} and run notebook 03 with subset={subset!r} and seed={seed}"
+            f"trains it again, or delete {folder} and run {notebook}"
         )
     return folder
 
 
-def _models(params: Params, subset: str, seed: int) -> Path:
-    """Return where a run's adapter lies; the study's adapters are scored on other sets too, not only new ones."""
-    there = params.models_dir
-    if (there / subset / f"seed{seed}").is_dir() or any(
-        not name.startswith("scoring.") for name in params.other("model")
-    ):
-        return there
-    return params.study_dir / "models"
+def _folder(params: Params, subset: str, seed: int) -> Path:
+    """Return a run's adapter folder; the study's adapters are scored on other sets too, not only new ones."""
+    run = Path(subset) / f"seed{seed}"
+    own = (params.models_dir / run).is_dir() or any(not name.startswith("scoring.") for name in params.other("model"))
+    return (params.models_dir if own else params.study_dir / "models") / run
+
+
+def _training(params: Params, subset: str, seed: int) -> dict:
+    """Return what a run's training wrote about itself; {} if nothing."""
+    path = _folder(params, subset, seed) / "train.json"
+    return read_json(path) if path.is_file() else {}
 
 
 def origin(params: Params, subset: str, seed: int) -> dict[str, object]:
     """Return the factors and the provenance columns of a run: what its training wrote, completed by this process."""
-    from lib.params.provenance import COLUMNS, provenance
-
-    chosen, public = ((), False) if subset == BASE else parse_run(subset)
-    row: dict[str, object] = {
-        "subset": subset,
-        "public": int(public),
-        **levels(chosen, params.study.categories),
-        "seed": seed,
-    }
-    trained = {"world_size": 1, "effective_batch": 0, "steps": 0, "seconds": 0.0}
-    if subset != BASE:
-        path = _models(params, subset, seed) / subset / f"seed{seed}" / "train.json"
-        trained = read_json(path) if path.is_file() else {}
+    if subset == BASE:
+        chosen, public = (), False
+        trained = {"world_size": 1, "effective_batch": 0, "steps": 0, "seconds": 0.0}
+    else:
+        chosen, public = parse_run(subset)
+        trained = _training(params, subset, seed)
     known = {**provenance(params), **trained}
-    return row | {column: known.get(column, "") for column in COLUMNS}
+    factors = {"subset": subset, "public": int(public), **levels(chosen, params.study.categories), "seed": seed}
+    return factors | {column: known.get(column, "") for column in COLUMNS}
 
 
 def write_scores(params: Params, subset: str, seed: int, table: pd.DataFrame) -> Path:
-    """Write ``scores/<subset>/seed<k>.csv``, its draws and their digests from ``lib.score.score.score``'s table; return its path.
+    """Write a table of ``lib.score.score.score`` as ``scores/<subset>/seed<k>.csv``; return its path.
 
-    Raises KitError naming the failed tasks, and writes nothing, unless ``scoring.allow_missing`` is set.
+    Beside it lie its draws, their digests and the record of ``write_record``. Raises KitError naming the failed tasks,
+    and writes nothing, unless ``scoring.allow_missing`` is set.
     """
     failed = table.attrs.get("failed", {})
     if failed and not params.scoring.allow_missing or table.empty:
@@ -78,13 +74,12 @@ def write_scores(params: Params, subset: str, seed: int, table: pd.DataFrame) ->
             f"{len(failed)} tasks of {subset} seed {seed} have no score ({name}: {reason}); run again to retry "
             "them, or set scoring.allow_missing true to go on without them"
         )
-    left = {"subset": subset, "seed": seed}
     row = origin(params, subset, seed)
-    first = [name for name in row if name in ("subset", "public", "seed", *CODES.values())]
-    last = [name for name in row if name not in first] + ["score_seconds"]
+    first = [name for name in row if name not in COLUMNS]
+    last = [*COLUMNS, "score_seconds"]
     full = table.assign(**row, score_seconds=table.attrs["seconds"])[first + list(table.columns) + last]
+    draws = draws_of(table).assign(subset=subset, seed=seed)[["subset", "seed", "task", "draw", "score"]]
     path = params.scores_dir / subset / f"seed{seed}.csv"
-    draws = scoring.draws(table).assign(**left)[["subset", "seed", "task", "draw", "score"]]
     files = {path.with_suffix(".draws.csv"): draws, path: full}
     for file, content in files.items():
         write_text(file, content.to_csv(index=False, lineterminator="\n"))
@@ -95,9 +90,12 @@ def write_scores(params: Params, subset: str, seed: int, table: pd.DataFrame) ->
 
 def write_record(params: Params, subset: str, seed: int) -> Path:
     """Write ``seed<k>.made.json``: the parameters that made a score file, and the digest of the adapter it scores."""
-    stage, adapter = ("base", None) if subset == BASE else ("score", _adapter_digest(params, subset, seed))
-    path = record_of(params.scores_dir / subset / f"seed{seed}.csv")
-    return write_json(path, {"made_of": decisive(params, stage), "adapter": adapter})
+    base = subset == BASE
+    made = {
+        "made_of": decisive(params, "base" if base else "score"),
+        "adapter": None if base else _training(params, subset, seed).get("adapter"),
+    }
+    return write_json(record_of(params.scores_dir / subset / f"seed{seed}.csv"), made)
 
 
 def record_of(path: Path) -> Path:
@@ -105,15 +103,8 @@ def record_of(path: Path) -> Path:
     return path.with_suffix(".made.json")
 
 
-def _adapter_digest(params: Params, subset: str, seed: int) -> str | None:
-    path = _models(params, subset, seed) / subset / f"seed{seed}" / "train.json"
-    return read_json(path).get("adapter") if path.is_file() else None
-
-
 def wanted_sets(params: Params) -> set[str] | None:
     """Return the names of the suite's sets, None where only mteb could say (which takes long to load)."""
-    from lib.score.suites import BUNDLED, suite_folder
-
     suite = params.scoring.suite
     if suite != BUNDLED and not (isinstance(suite, str) and Path(suite).is_dir()):
         return None

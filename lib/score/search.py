@@ -11,9 +11,9 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from mteb.types import PromptType
 
 from lib.common.files import KitError, read_json, write_json, writing
 
@@ -23,59 +23,37 @@ BLOCK = 8192
 class CorpusSearch:
     """mteb's search protocol (``index`` and ``search``) over ``self.vectors`` of the encoder that inherits this."""
 
-    def __init__(self, corpus_dir: str | Path | None = None, large_corpus: int = 200_000):
-        self.corpus_dir, self.large_corpus = corpus_dir, large_corpus
+    def __init__(self, corpus_dir: str | Path = "corpora", large_corpus: int = 200_000):
+        self.corpus_dir, self.large_corpus = Path(corpus_dir), large_corpus
         self._corpus = None
         self._files: list[Path] = []
 
-    def index(
-        self,
-        corpus,
-        *,
-        task_metadata,
-        hf_split: str,
-        hf_subset: str,
-        encode_kwargs: dict | None = None,
-        num_proc: int | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def index(self, corpus, **kwargs) -> None:
         """Take the corpus (mteb calls this before ``search``); it is encoded when it is searched."""
         self._corpus = corpus
 
     def search(
-        self,
-        queries,
-        *,
-        task_metadata,
-        hf_split: str,
-        hf_subset: str,
-        top_k: int,
-        encode_kwargs: dict | None = None,
-        top_ranked: dict[str, list[str]] | None = None,
-        num_proc: int | None = None,
-        **kwargs: Any,
-    ) -> dict:
+        self, queries, *, task_metadata, top_k: int, top_ranked: dict[str, list[str]] | None = None, **kwargs
+    ) -> dict[str, dict[str, float]]:
         """Return {query id: {document id: cosine}} for the ``top_k`` documents, or for the given candidates.
 
         Raises KitError when a reranking task comes without candidates: mteb would search the whole corpus instead.
         """
+        name = task_metadata.name
         if task_metadata.type == "Reranking" and not top_ranked:
             raise KitError(
-                f"{task_metadata.name} has lost its candidates (top_ranked); fetch the set anew "
-                f"with snapshot_download and point scoring.data_dir at the folder"
+                f"{name} has lost its candidates (top_ranked); fetch the whole set with `hf download` and name the "
+                "folder in scoring.data_dir"
             )
-        wanted = [str(i) for i in queries["id"][:]]
-        asked = _unit(
-            self.vectors(
-                query_texts(queries, task_metadata, num_proc),
-                self._query_instruction(task_metadata),
-                task_metadata.name,
-            )
-        )
-        ids = [str(i) for i in self._corpus["id"][:]]
+        texts = query_texts(queries, task_metadata, kwargs.get("num_proc"))
+        asked = _unit(self.vectors(texts, self.instructions.of(task_metadata, PromptType.query), name))
+        wanted, ids = ([str(i) for i in table["id"][:]] for table in (queries, self._corpus))
         if len(set(ids)) < len(ids):
-            raise KitError(f"the corpus of {task_metadata.name} holds a document id twice; give each document its own")
-        vectors = self._corpus_vectors(task_metadata)
+            raise KitError(f"the corpus of {name} holds a document id twice; give each document its own")
+        if len(ids) < self.large_corpus:
+            vectors = _unit(self.vectors(document_texts(self._corpus[:]), "", name))
+        else:
+            vectors = self._streamed(name)
         if top_ranked is not None:
             return _rerank(asked, vectors, wanted, ids, top_ranked, top_k)
         rows, scores = top_rows(asked, vectors, min(top_k, len(ids)), BLOCK)
@@ -84,31 +62,19 @@ class CorpusSearch:
             for i, query in enumerate(wanted)
         }
 
-    def _query_instruction(self, task_metadata) -> str:
-        from mteb.types import PromptType
-
-        return self.instructions.of(task_metadata, PromptType.query)
-
-    def _corpus_vectors(self, task_metadata) -> np.ndarray:
-        if len(self._corpus) < self.large_corpus:
-            return _unit(self.vectors(document_texts(self._corpus[:]), "", task_metadata.name))
-        return self._streamed(task_metadata)
-
-    def _streamed(self, task_metadata) -> np.ndarray:
+    def _streamed(self, task: str) -> np.ndarray:
         """Fill (or finish, or just open) the float16 file of this corpus and return it as a memory map."""
         count = len(self._corpus)
-        folder = Path(self.corpus_dir or "corpora")
-        folder.mkdir(parents=True, exist_ok=True)
-        name = hashlib.sha256(f"{self.mteb_model_meta.revision} {_corpus_digest(self._corpus)}".encode()).hexdigest()[
-            :24
-        ]
-        path, state = folder / f"{name}.f16", folder / f"{name}.json"
-        self._files.append(path)
+        key = f"{self.mteb_model_meta.revision} {_corpus_digest(self._corpus)}"
+        path = self.corpus_dir / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.f16"
+        state = path.with_suffix(".json")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._files += [path, state]
         done = read_json(state) if state.exists() and path.exists() else {"rows": 0}
         matrix = np.memmap(path, np.float16, "r+", shape=(count, done["dim"])) if done["rows"] else None
         for start in range(done["rows"], count, BLOCK):
             stop = min(start + BLOCK, count)
-            block = _unit(self.vectors(document_texts(self._corpus[start:stop]), "", task_metadata.name, keep=False))
+            block = _unit(self.vectors(document_texts(self._corpus[start:stop]), "", task, keep=False))
             if matrix is None:
                 matrix = _reserved(path, (count, block.shape[1]))
             matrix[start:stop] = block
@@ -120,7 +86,6 @@ class CorpusSearch:
         """Delete the files that this encoder streamed (as large as the corpora; the scores no longer need them)."""
         for path in self._files:
             path.unlink(missing_ok=True)
-            path.with_suffix(".json").unlink(missing_ok=True)
         self._files = []
 
 
@@ -147,10 +112,8 @@ def _corpus_digest(corpus) -> str:
 def document_texts(columns: dict[str, list]) -> list[str]:
     """Return title and text joined by one space, stripped, as mteb does."""
     titles = columns.get("title") or [""] * len(columns["text"])
-    return [
-        f"{title} {text}".strip() if title else text.strip()
-        for title, text in zip(titles, columns["text"], strict=True)
-    ]
+    pairs = zip(titles, columns["text"], strict=True)
+    return [f"{title} {text}".strip() if title else text.strip() for title, text in pairs]
 
 
 def query_texts(queries, task_metadata, num_proc: int | None = None) -> list[str]:
@@ -159,7 +122,6 @@ def query_texts(queries, task_metadata, num_proc: int | None = None) -> list[str
     if "instruction" not in queries.column_names and all(isinstance(text, str) for text in texts):
         return list(texts)
     from mteb._create_dataloaders import create_dataloader
-    from mteb.types import PromptType
 
     loader = create_dataloader(queries, task_metadata=task_metadata, prompt_type=PromptType.query, num_proc=num_proc)
     return [text for batch in loader for text in batch["text"]]
@@ -195,14 +157,11 @@ def top_rows(queries: np.ndarray, corpus: np.ndarray, k: int, block: int = BLOCK
 
 def _rerank(
     asked: np.ndarray, vectors: np.ndarray, wanted: list[str], ids: list[str], top_ranked: dict, top_k: int
-) -> dict:
+) -> dict[str, dict[str, float]]:
     row_of = {i: row for row, i in enumerate(ids)}
-    results: dict[str, dict[str, float]] = {}
+    results = {}
     for query, vector in zip(wanted, asked, strict=True):
-        candidates = [i for i in top_ranked.get(query) or []]
-        if not candidates:
-            results[query] = {}
-            continue
+        candidates = list(top_ranked.get(query) or [])
         scores = np.asarray(vectors[[row_of[i] for i in candidates]], dtype=np.float32) @ vector
         order = np.argsort(-scores, kind="stable")[:top_k]
         results[query] = {candidates[i]: float(scores[i]) for i in order}

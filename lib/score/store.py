@@ -1,8 +1,8 @@
 """The store of scores: one small JSON file per (adapter, encoder settings, set), found again only when all agree.
 
-mteb's own cache ignores encoder settings and the set's revision, and gives every local checkpoint the same name.
-Here the key is a digest of everything that can move a score: the adapter's weights, the encoder's settings, the
-instruction, the set's content and settings, and mteb's version.
+mteb's own cache ignores encoder settings and the set's revision, gives every local checkpoint the same name, and
+rounds to six digits. Here the key is a digest of everything that can move a score: the adapter's weights, the encoder's
+settings, the instruction, the set's content and settings, and mteb's version.
 """
 
 from __future__ import annotations
@@ -15,6 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from lib.common.files import digest, write_json
+from lib.score.hub import folder_digest
+
+# the numbers of mteb's protocols that a set can change
+PROTOCOL = (
+    "n_experiments samples_per_label n_clusters max_documents_per_cluster k_mean_batch_size seed "
+    "max_fraction_of_documents_to_embed max_document_to_embed min_score max_score max_depth k_values"
+).split()
 
 
 @cache
@@ -23,42 +30,21 @@ def mteb_version() -> str:
     return version("mteb")
 
 
-def task_identity(task) -> dict[str, Any]:
-    """Return everything about a set that can move its score: data, splits and the numbers of its protocol."""
+def task_key(task, adapter: str, settings: Any) -> str:
+    """Return the 16 hex digits under which the score of ``task`` is kept for one adapter and one way to encode."""
     data = dict(task.metadata.dataset)
     if Path(str(data.get("path", ""))).is_dir():
-        from lib.score.hub import folder_digest
-
         data = {"revision": data.get("revision"), "content": folder_digest(data["path"])}
-    names = (
-        "n_experiments",
-        "samples_per_label",
-        "n_clusters",
-        "max_documents_per_cluster",
-        "k_mean_batch_size",
-        "seed",
-        "max_fraction_of_documents_to_embed",
-        "max_document_to_embed",
-        "min_score",
-        "max_score",
-        "max_depth",
-        "k_values",
-    )
-    protocol = {name: getattr(task, name) for name in names if hasattr(task, name)}
-    return {
+    identity = {
         "name": task.metadata.name,
         "type": task.metadata.type,
         "data": data,
         "splits": list(task.eval_splits),
         "subsets": list(task.hf_subsets),
-        "protocol": protocol,
+        "protocol": {name: getattr(task, name) for name in PROTOCOL if hasattr(task, name)},
         "metric": task.metadata.main_score,
     }
-
-
-def task_key(task, adapter: str, settings: Any) -> str:
-    """Return the 16 hex digits under which the score of ``task`` is kept for one adapter and one way to encode."""
-    return digest([task_identity(task), adapter, settings, mteb_version()])
+    return digest([identity, adapter, settings, mteb_version()])
 
 
 class Store:
@@ -90,23 +76,9 @@ class Store:
         """Write a record atomically. Raises ValueError for a score that is not a finite number."""
         if not finite(record.get("score")):
             raise ValueError(f"the score of {record.get('task')} is {record.get('score')!r}, not a finite number")
-        whole = clean(record)
-        return write_json(self.path(record["task"], record["key"]), {**whole, "digest": digest(whole)})
+        return write_json(self.path(record["task"], record["key"]), {**record, "digest": digest(record)})
 
 
 def finite(value: Any) -> bool:
     """Say whether ``value`` is a finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def clean(value: Any) -> Any:
-    """Return ``value`` as strict JSON: NumPy numbers as Python's, NaN and infinity as None."""
-    if isinstance(value, dict):
-        return {str(key): clean(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [clean(item) for item in value]
-    if hasattr(value, "tolist"):
-        return clean(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -1,19 +1,21 @@
-"""Suites by name: the bundled sets, a folder of your own, mteb's benchmarks, or any list of mteb's tasks.
-
-Building a task makes mteb reseed the global random generators; here their state is kept.
-"""
+"""Suites by name: the bundled sets, a folder of your own, mteb's benchmarks, or any list of mteb's tasks."""
 
 from __future__ import annotations
 
+import copy
 import difflib
+import random
+import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
 
 from lib.common.bundled import DATA
 from lib.common.files import KitError
-from lib.score.hub import leaves
-from lib.score.rng import kept_random_state
+from lib.score.localsets import MAIN_SCORES, make_task
 
 BUNDLED = "classroom"
 # mteb's own names differ from what people call them
@@ -26,6 +28,28 @@ ALIASES = {
 }
 # its score averages a correlation with its p-value (mteb issue 1156)
 DISTRUSTED = {"SummEval": "averages the correlation with its p-value; use SummEvalSummarization.v2"}
+
+
+@contextmanager
+def kept_random_state() -> Iterator[None]:
+    """Restore the state of ``random``, NumPy and torch (all devices) on leaving, also after an exception.
+
+    mteb seeds all three with 42 whenever a task or an evaluator is created. Scoring between two training steps would
+    silently make every later batch and every dropout mask the same.
+    """
+    python, numbers = random.getstate(), np.random.get_state()
+    torch = sys.modules.get("torch")
+    cpu = torch.get_rng_state() if torch else None
+    gpus = torch.cuda.get_rng_state_all() if torch and torch.cuda.is_available() else []
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numbers)
+        if torch:
+            torch.set_rng_state(cpu)
+            if gpus:
+                torch.cuda.set_rng_state_all(gpus)
 
 
 def suite_folder() -> Path:
@@ -45,43 +69,33 @@ def tasks(suite: str | Sequence[str] = BUNDLED) -> list:
         raise KitError("the suite names no tasks; say 'classroom', a benchmark, task names, or a folder")
     with kept_random_state():
         found = [task for name in names for task in _named(str(name))]
-    twice = [n for i, n in enumerate([t.metadata.name for t in found]) if n in [t.metadata.name for t in found[:i]]]
-    if twice:
-        raise KitError(f"set {twice[0]!r} is in the suite twice; take one out, or give one another name in its YAML")
+    seen = set()
+    for name in (task.metadata.name for task in found):
+        if name in seen:
+            raise KitError(f"set {name!r} is in the suite twice; take one out, or give one another name in its YAML")
+        seen.add(name)
     return found
 
 
 def _named(name: str) -> list:
-    if name == BUNDLED:
-        return from_folder(suite_folder())
+    if name == BUNDLED or Path(name).is_dir():
+        return _from_folder(suite_folder() if name == BUNDLED else Path(name))
     bundled = suite_folder() / f"{name}.yaml"
-    if bundled.is_file():
-        from lib.score.mtebsets import make_task
-
-        return [make_task(bundled)]
-    if Path(name).is_dir():
-        return from_folder(Path(name))
-    return _from_mteb(name)
+    return [make_task(bundled)] if bundled.is_file() else _from_mteb(ALIASES.get(name, name))
 
 
-def from_folder(folder: Path) -> list:
+def _from_folder(folder: Path) -> list:
     """Return one task per YAML file in ``folder``, ordered by type and name."""
-    from lib.score.localsets import MAIN_SCORES
-    from lib.score.mtebsets import make_task
-
-    specs = sorted(folder.glob("*.yaml")) + sorted(folder.glob("*.yml"))
-    if not specs:
+    found = [make_task(path) for path in sorted(folder.glob("*.y*ml"))]
+    if not found:
         raise KitError(f"{folder} holds no YAML file; a suite needs one per set (type, file, instruction)")
     order = list(MAIN_SCORES)
-    return sorted(
-        (make_task(path) for path in specs), key=lambda task: (order.index(task.metadata.type), task.metadata.name)
-    )
+    return sorted(found, key=lambda task: (order.index(task.metadata.type), task.metadata.name))
 
 
 def _from_mteb(name: str) -> list:
     import mteb
 
-    name = ALIASES.get(name, name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # mteb warns once per near miss
         try:
@@ -98,19 +112,16 @@ def _unknown(name: str) -> str:
     import mteb
     from mteb.get_tasks import TASK_LIST
 
-    known = [
-        *(benchmark.name for benchmark in mteb.get_benchmarks()),
-        *ALIASES,
-        BUNDLED,
-        *(p.stem for p in suite_folder().glob("*.yaml")),
-        *(cls.metadata.name for cls in TASK_LIST),
-    ]
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"unknown suite, task or folder {name!r}" + (
-        f"; near: {', '.join(near)}"
-        if near
-        else "; say 'classroom', a benchmark such as 'MTEB(eng, v1)', a task, or a folder"
-    )
+    known = [*(benchmark.name for benchmark in mteb.get_benchmarks()), *ALIASES, BUNDLED]
+    known += [path.stem for path in suite_folder().glob("*.yaml")] + [task.metadata.name for task in TASK_LIST]
+    near = ", ".join(difflib.get_close_matches(name, known, n=3, cutoff=0.5))
+    mend = f"near: {near}" if near else "say 'classroom', a benchmark such as 'MTEB(eng, v1)', a task, or a folder"
+    return f"unknown suite, task or folder {name!r}; {mend}"
+
+
+def leaves(task) -> list:
+    """Return the tasks that are really run: an aggregate's parts (CQADupstackRetrieval has twelve), or the task."""
+    return list(task.tasks) if getattr(task, "is_aggregate", False) else [task]
 
 
 def fresh(task):
@@ -119,11 +130,6 @@ def fresh(task):
     mteb hands out the same objects again and again, and a clustering task's ``rng_state`` advances with each use:
     the same model would get another score from the same object. Nothing global is reseeded.
     """
-    import copy
-    import random
-
-    import numpy as np
-
     twin = copy.copy(task)
     twin.rng_state, twin.np_rng = random.Random(task.seed), np.random.default_rng(task.seed)
     if getattr(task, "is_aggregate", False):
@@ -132,17 +138,16 @@ def fresh(task):
     return twin
 
 
-def describe(tasks: Sequence, rule=None):
+def describe(tasks: Sequence):
     """Return one row per task: task, type, metric, splits, the query's instruction, parts, and a doubt if there is one.
 
-    ``rule`` is a ``lib.score.encoder.Instructions``; default, E5's. Works offline.
+    The instruction is E5's. Works offline.
     """
     import pandas as pd
     from mteb.types import PromptType
 
     from lib.score.encoder import Instructions
 
-    rule = rule or Instructions()
     rows = []
     for task in tasks:
         meta, parts = task.metadata, leaves(task)
@@ -153,7 +158,7 @@ def describe(tasks: Sequence, rule=None):
                 "type": meta.type,
                 "metric": meta.main_score,
                 "splits": " ".join(parts[0].eval_splits),
-                "instruction": rule.of(parts[0].metadata, side),
+                "instruction": Instructions().of(parts[0].metadata, side),
                 "parts": len(parts),
                 "doubt": DISTRUSTED.get(meta.name, ""),
             }

@@ -7,10 +7,10 @@ from pathlib import Path
 from lib.common import bundled
 from lib.common.design import CATEGORIES, CODES
 from lib.common.files import read_json, write_jsonl
-from lib.common.triplets import Triplet
+from lib.common.triplets import Triplet, write_triplets
 from lib.generate import sources
-from lib.generate.export import export
-from lib.generate.generate import to_triplets
+from lib.generate.parsing import to_triplets
+from lib.generate.released import config_name
 
 ROWS = 150  # per public data set: the fourteen together are one batch of 2,048 and a rest
 
@@ -48,5 +48,6 @@ def write_public(folder: Path) -> None:
 
 
 def write_released(folder: Path, generator: str) -> None:
-    """Write the bundled triplets as a generator's released data, in the layout of ``lib.generate.export``."""
-    export(folder, {category: triplets(category) for category in CODES}, generator)
+    """Write the bundled triplets as a generator's released data: a folder per category (``lib.generate.released``)."""
+    for category in CODES:
+        write_triplets(folder / config_name(generator, category) / "train.jsonl", triplets(category))

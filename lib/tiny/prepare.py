@@ -8,13 +8,13 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lib.common.files import writing
+from lib.params.params import Params
 from lib.params.tiny import HOME
-
-if TYPE_CHECKING:
-    from lib.params.params import Params
+from lib.tiny.data import write_public, write_released
+from lib.tiny.models import make
+from lib.tiny.suite import write_suite
 
 
 def prepare(params: Params) -> None:
@@ -25,7 +25,7 @@ def prepare(params: Params) -> None:
     if not params.tiny:
         return
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GB that vLLM takes on a processor; its own default is 4
-    missing = {path: make for path, make in _wanted(params).items() if not path.is_dir()}
+    missing = {path: make_it for path, make_it in _wanted(params).items() if not path.is_dir()}
     if not missing:
         return
     home = params.study_dir / HOME
@@ -33,51 +33,29 @@ def prepare(params: Params) -> None:
         home.mkdir(parents=True, exist_ok=True)
         with open(home / ".lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            for path, make in missing.items():
-                _make_whole(path, make)
+            for path, make_it in missing.items():
+                _make_whole(path, make_it)
 
 
 def _wanted(params: Params) -> dict[Path, Callable[[Path], None]]:
     """Return {folder: what builds it} of everything the parameters name below the stand-ins' folder."""
+    makers = {
+        params.model.name: make,
+        params.generation.model: make,
+        params.negatives.encoder: make,
+        params.public.location: write_public,
+        params.generation.location: partial(write_released, generator=params.generation.model),
+        params.scoring.data_dir: partial(write_suite, suite=params.scoring.suite),
+    }
     home = params.study_dir / HOME
-    makers = [(name, _model) for name in (params.model.name, params.generation.model, params.negatives.encoder)]
-    makers += [
-        (params.public.location, _public),
-        (params.generation.location, partial(_released, params.generation.model)),
-        (params.scoring.data_dir, partial(_suite, params.scoring.suite)),
-    ]
-    return {Path(place): make for place, make in makers if Path(place).parent == home}
+    return {Path(place): maker for place, maker in makers.items() if Path(place).parent == home}
 
 
-def _make_whole(path: Path, make: Callable[[Path], None]) -> None:
+def _make_whole(path: Path, make_it: Callable[[Path], None]) -> None:
     """Make a folder under another name and move it into its place, so that nobody ever sees half of it."""
-    if path.is_dir():
+    if path.is_dir():  # another process was first
         return
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
         unfinished = Path(folder) / path.name
-        make(unfinished)
+        make_it(unfinished)
         os.replace(unfinished, path)
-
-
-def _model(folder: Path) -> None:
-    from lib.tiny.models import make
-
-    make(folder)
-
-
-def _public(folder: Path) -> None:
-    from lib.tiny.data import write_public
-
-    write_public(folder)
-
-
-def _released(generator: str, folder: Path) -> None:
-    from lib.tiny.data import write_released
-
-    write_released(folder, generator)
-
-
-def _suite(suite: str | list[str], folder: Path) -> None:
-    from lib.tiny.suite import write
-
-    write(folder, suite)

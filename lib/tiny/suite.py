@@ -7,21 +7,19 @@ rows, drawn by the task's name, of one bundled set of its type, with real labels
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 from lib.common.files import KitError, read_jsonl, write_jsonl, write_text
+from lib.score import suites
+from lib.score.localsets import files_of, read_spec
 
 # {configuration: {split: rows}}; "" stands for every split that the task is evaluated on
 Tables = dict[str, dict[str, list[dict]]]
-Files = list[list[dict]]
 _ONE_TEXT_PER_ROW = ("BiorxivClusteringP2P.v2",)  # at their revision; all others hold a whole set per row
 
 
-def write(folder: Path, suite: str | list[str]) -> None:
+def write_suite(folder: Path, suite: str | list[str]) -> None:
     """Write a stand-in for every hub data set of a suite, as ``folder/ORG__NAME`` (see ``scoring.data_dir``)."""
-    from lib.score import suites
-
     for task in suites.tasks(suite):
         for leaf in suites.leaves(task):
             if not hasattr(leaf, "spec"):  # a bundled set needs none
@@ -47,20 +45,18 @@ def write_set(folder: Path, task) -> None:
     write_text(folder / "README.md", f"---\nconfigs:\n{''.join(head)}---\n")
 
 
-def bundled(kind: str) -> list[Files]:
+def bundled(kind: str) -> list[list[list[dict]]]:
     """Return the rows of each bundled evaluation set of a type, file by file."""
-    from lib.score.localsets import files_of, read_spec
-    from lib.score.suites import suite_folder
-
-    specs = [read_spec(path) for path in sorted(suite_folder().glob("*.yaml"))]
-    return [[read_jsonl(path) for path in files_of(spec, suite_folder())] for spec in specs if spec["type"] == kind]
+    folder = suites.suite_folder()
+    specs = [read_spec(path) for path in sorted(folder.glob("*.yaml"))]
+    return [[read_jsonl(path) for path in files_of(spec, folder)] for spec in specs if spec["type"] == kind]
 
 
 def _by_language(tables: Tables, task) -> Tables:
     """One configuration per language, or one for all with a column ``lang`` where mteb loads them together."""
     rows = tables["default"]
     if not task.fast_loading:
-        return {language: rows for language in task.hf_subsets}
+        return dict.fromkeys(task.hf_subsets, rows)
     return {
         "default": {
             split: [{**row, "lang": language} for language in task.hf_subsets for row in found]
@@ -69,7 +65,7 @@ def _by_language(tables: Tables, task) -> Tables:
     }
 
 
-def _classification(files: Files, rng: random.Random, task) -> Tables:
+def _classification(files, rng: random.Random, task) -> Tables:
     names = sorted({row["label"] for row in files[0]})
     chosen = rng.sample(names, min(3, len(names)))
     splits: dict[str, list[dict]] = {}
@@ -82,54 +78,46 @@ def _classification(files: Files, rng: random.Random, task) -> Tables:
     return {"default": splits}
 
 
-def _clustering(files: Files, rng: random.Random, task) -> Tables:
-    """A few sets of 16; for tasks of mteb's newer kind, which draw 2,048 rows or 4 % of the sets, the same many times over."""
+def _clustering(files, rng: random.Random, task) -> Tables:
+    """A few sets of 16; many with repeated rows for mteb's newer kind, which draws 2,048 rows or 4 % of the sets."""
     from mteb.abstasks import AbsTaskClustering
 
     count, times = (50, 3) if isinstance(task, AbsTaskClustering) else (2, 1)  # a repeated text is encoded once
     sets = [_some(files[0], 16, rng) * times for _ in range(count)]
     if task.metadata.name in _ONE_TEXT_PER_ROW:
-        return {"default": {"": [{"sentences": row["text"], "labels": row["label"]} for rows in sets for row in rows]}}
-    return {
-        "default": {
-            "": [
-                {"sentences": [row["text"] for row in rows], "labels": [row["label"] for row in rows]} for rows in sets
-            ]
-        }
-    }
+        return _plain([{"sentences": row["text"], "labels": row["label"]} for rows in sets for row in rows])
+    return _plain([{"sentences": _column(rows, "text"), "labels": _column(rows, "label")} for rows in sets])
 
 
-def _pairs(files: Files, rng: random.Random, task) -> Tables:
+def _pairs(files, rng: random.Random, task) -> Tables:
     """All pairs in one row, under the names from which mteb's three English tasks rename them."""
     rows = _some(files[0], 16, rng)
     columns = {"sent1": "sentence1", "sent2": "sentence2", "labels": "label"}
-    return {"default": {"": [{theirs: [row[ours] for row in rows] for theirs, ours in columns.items()}]}}
+    return _plain([{theirs: _column(rows, ours) for theirs, ours in columns.items()}])
 
 
-def _sts(files: Files, rng: random.Random, task) -> Tables:
-    def graded(score: float) -> float:  # ours run from 0 to 5
-        return task.min_score + score / 5 * (task.max_score - task.min_score)
-
-    return {"default": {"": [{**row, "score": graded(row["score"])} for row in _some(files[0], 12, rng)]}}
+def _sts(files, rng: random.Random, task) -> Tables:
+    low, high = task.min_score, task.max_score  # ours run from 0 to 5
+    return _plain([{**row, "score": low + row["score"] / 5 * (high - low)} for row in _some(files[0], 12, rng)])
 
 
-def _summarization(files: Files, rng: random.Random, task) -> Tables:
-    return {"default": {"": _some(files[0], 4, rng)}}
+def _summarization(files, rng: random.Random, task) -> Tables:
+    return _plain(_some(files[0], 4, rng))
 
 
-def _retrieval(files: Files, rng: random.Random, task) -> Tables:
+def _retrieval(files, rng: random.Random, task) -> Tables:
     corpus, queries, qrels = files
     asked = _some(queries, 6, rng)
-    ids = {row["_id"] for row in asked}
+    ids = set(_column(asked, "_id"))
     qrels = [row for row in qrels if row["query-id"] in ids]
-    found = {row["corpus-id"] for row in qrels}
-    others = _some([row for row in corpus if row["_id"] not in found], 6, rng)
-    documents = [row for row in corpus if row["_id"] in found] + others
+    found = set(_column(qrels, "corpus-id"))
+    documents = [row for row in corpus if row["_id"] in found]
+    documents += _some([row for row in corpus if row["_id"] not in found], 6, rng)
     documents = [{"_id": row["_id"], "title": row.get("title", ""), "text": row["text"]} for row in documents]
     return {"corpus": {"": documents}, "queries": {"": asked}, "default": {"": qrels}}
 
 
-def _reranking(files: Files, rng: random.Random, task) -> Tables:
+def _reranking(files, rng: random.Random, task) -> Tables:
     """Query ids end in a number after "_", by which MindSmallReranking joins the parts of one query."""
     tables: dict[str, list[dict]] = {"corpus": [], "queries": [], "default": [], "top_ranked": []}
     for number, row in enumerate(_some(files[0], 5, rng)):
@@ -142,11 +130,19 @@ def _reranking(files: Files, rng: random.Random, task) -> Tables:
     return {config: {"": rows} for config, rows in tables.items()}
 
 
+def _plain(rows: list[dict]) -> Tables:
+    return {"default": {"": rows}}
+
+
+def _column(rows: list[dict], name: str) -> list:
+    return [row[name] for row in rows]
+
+
 def _some(rows: list[dict], count: int, rng: random.Random) -> list[dict]:
     return rng.sample(rows, min(count, len(rows)))
 
 
-_MAKERS: dict[str, Callable[[Files, random.Random, object], Tables]] = {
+_MAKERS = {
     "Classification": _classification,
     "Clustering": _clustering,
     "PairClassification": _pairs,

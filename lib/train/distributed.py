@@ -11,12 +11,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed as dist
 
 from lib.embedder.packing import MicroBatch
-
-if TYPE_CHECKING:
-    import torch
 
 
 class Group:
@@ -35,7 +34,7 @@ class Group:
         loads = [0] * self.size
         mine = []
         for batch in plan:
-            rank = min(range(self.size), key=lambda r: (loads[r], r))
+            rank = loads.index(min(loads))
             loads[rank] += batch.padded
             if rank == self.rank:
                 mine.append(batch)
@@ -48,8 +47,6 @@ class Group:
     def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
         """Sum a tensor over the ranks, in place."""
         if self.size > 1:
-            import torch.distributed as dist
-
             dist.all_reduce(tensor)
         return tensor
 
@@ -57,9 +54,6 @@ class Group:
         """Return the smallest value that any rank gave."""
         if self.size == 1:
             return value
-        import torch
-        import torch.distributed as dist
-
         found = torch.tensor(value, device="cuda" if dist.get_backend() == "nccl" else "cpu")
         dist.all_reduce(found, dist.ReduceOp.MIN)
         return int(found)
@@ -68,8 +62,6 @@ class Group:
         """Sum the gradients of the trainable weights over the ranks, all in one message."""
         if self.size == 1:
             return
-        import torch
-
         weights = [w for w in model.parameters() if w.requires_grad]
         flat = torch.cat([(torch.zeros_like(w) if w.grad is None else w.grad).reshape(-1).float() for w in weights])
         self.sum_(flat)
@@ -79,18 +71,12 @@ class Group:
     def barrier(self) -> None:
         """Wait for all ranks."""
         if self.size > 1:
-            import torch.distributed as dist
-
             dist.barrier()
 
 
 def current() -> Group:
     """Return the group of the process group that is up, or a group of one."""
-    import torch.distributed as dist
-
-    if dist.is_available() and dist.is_initialized():
-        return Group(dist.get_rank(), dist.get_world_size())
-    return Group()
+    return Group(dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else Group()
 
 
 @contextmanager
@@ -102,9 +88,6 @@ def launched():
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield Group()
         return
-    import torch
-    import torch.distributed as dist
-
     gpu = torch.cuda.is_available()
     if gpu:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))

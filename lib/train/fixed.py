@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
+from scipy.special import logsumexp
+from scipy.special import softmax as row_softmax
 
 from lib.common.triplets import Triplet
 from lib.train.mixture import Batch
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from lib.embedder.embedder import Embedder
 
 ENOUGH = 16  # held-out triplets that make a test of their own; with fewer, triplets that were trained on fill it up
@@ -23,7 +24,6 @@ ENOUGH = 16  # held-out triplets that make a test of their own; with fewer, trip
 class Held:
     """A fixed batch of one source, the first ``unseen`` of its triplets in no batch of the run."""
 
-    source: str
     triplets: list[Triplet]
     unseen: int
 
@@ -51,7 +51,7 @@ def held_out(pools: Mapping[str, Sequence[Triplet]], batches: Sequence[Batch], c
         unseen = len(rows)
         if unseen < ENOUGH:
             rows += sorted(trained)[: count - unseen]
-        found[source] = Held(source, [pool[row] for row in rows], unseen)
+        found[source] = Held([pool[row] for row in rows], unseen)
     return found
 
 
@@ -66,18 +66,31 @@ def vectors(embedder: Embedder, held: Held) -> Vectors:
 
 def loss(found: Vectors, temperature: float) -> float:
     """Return the InfoNCE loss of a fixed batch."""
-    import torch
-
-    from lib.kernels import infonce
-
-    texts = np.concatenate([found.positives, found.negatives])
-    return float(infonce(torch.from_numpy(found.queries), torch.from_numpy(texts), temperature=temperature))
+    scores = found.cosines.astype(np.float64) / temperature
+    return float((logsumexp(scores, axis=1) - np.diag(scores)).mean())
 
 
 def softmax(cosines: np.ndarray, temperature: float) -> np.ndarray:
     """Return the softmax over each row: how the loss shares its surprise among the choices."""
-    scores = np.exp((cosines - cosines.max(1, keepdims=True)) / temperature)
-    return scores / scores.sum(1, keepdims=True)
+    return row_softmax(cosines / temperature, axis=1)
+
+
+def push(cosines: np.ndarray, temperature: float, nearest: int = 3) -> tuple[float, float, float]:
+    """Return the softmax weight of the right answer and two parts of the push on wrong ones, means over the queries.
+
+    The push on a wrong answer is its softmax weight. The parts are those of the nearest wrong answer and of the
+    ``nearest`` nearest together.
+    """
+    weights = softmax(cosines, temperature)
+    right = np.diag(weights).mean()
+    wrong = -np.sort(-np.where(np.eye(*weights.shape), 0, weights))
+    wrong /= np.maximum(wrong.sum(1, keepdims=True), 1e-30)
+    return float(right), float(wrong[:, 0].mean()), float(wrong[:, :nearest].sum(1).mean())
+
+
+def source_of_choice(subset: Sequence[str]) -> str:
+    """Return the source whose triplets the notebook shows: short-long reads most like a search."""
+    return "short_long" if "short_long" in subset else subset[0] if subset else "public"
 
 
 def search_example(held: Held, before: Vectors, after: Vectors, top: int = 3) -> tuple[str, pd.DataFrame]:
@@ -86,55 +99,24 @@ def search_example(held: Held, before: Vectors, after: Vectors, top: int = 3) ->
     The search is among the positives of the fixed batch. The query is the one whose own positive moved most in rank,
     for better or worse, among those that have it in the top results at least once.
     """
-    import pandas as pd
-
-    both = [found.queries @ found.positives.T for found in (before, after)]
-    ranks = [_rank_of_own(matrix) for matrix in both]
-    moved = np.where(np.minimum(*ranks) < top, np.abs(ranks[0] - ranks[1]), -1)
-    chosen = int(np.argmax(moved))
-    rows = []
-    for when, matrix in zip(("before", "after"), both, strict=True):
-        for place, j in enumerate(np.argsort(-matrix[chosen], kind="stable")[:top], start=1):
-            own = held.triplets[j].positive == held.triplets[chosen].positive
-            rows.append(
-                {
-                    "": when,
-                    "rank": place,
-                    "cosine": float(matrix[chosen, j]),
-                    "its own": "yes" if own else "",
-                    "text": _short(held.triplets[j].positive),
-                }
-            )
-    hits = [int((rank == 0).sum()) for rank in ranks]
+    texts = [t.positive for t in held.triplets]
+    cosines = {"before": before.queries @ before.positives.T, "after": after.queries @ after.positives.T}
+    was, now = ((matrix > np.diag(matrix)[:, None]).sum(1) for matrix in cosines.values())  # ranks of the own positive
+    chosen = int(np.argmax(np.where(np.minimum(was, now) < top, np.abs(was - now), -1)))
+    tables = []
+    for when, matrix in cosines.items():
+        best = np.argsort(-matrix[chosen], kind="stable")[:top]
+        columns = {
+            "": when,
+            "rank": range(1, len(best) + 1),
+            "cosine": matrix[chosen, best].astype(float),
+            "its own": ["yes" if texts[j] == texts[chosen] else "" for j in best],
+            "text": [texts[j] if len(texts[j]) <= 110 else texts[j][:110].rsplit(" ", 1)[0] + " ..." for j in best],
+        }
+        tables.append(pd.DataFrame(columns))
     sentence = (
-        f"{hits[0]} of {len(held.triplets)} queries have their own positive nearest before training, {hits[1]} after.\n"
-        f"{held.triplets[chosen].query!r}: its own positive is number {ranks[0][chosen] + 1} before and number "
-        f"{ranks[1][chosen] + 1} after"
+        f"{(was == 0).sum()} of {len(texts)} queries have their own positive nearest before training, "
+        f"{(now == 0).sum()} after.\n{held.triplets[chosen].query!r}: its own positive is number {was[chosen] + 1} "
+        f"before and number {now[chosen] + 1} after"
     )
-    return sentence, pd.DataFrame(rows)
-
-
-def source_of_choice(subset: Sequence[str]) -> str:
-    """Return the source whose triplets the notebook shows: short-long reads most like a search."""
-    return "short_long" if "short_long" in subset else subset[0] if subset else "public"
-
-
-def _rank_of_own(matrix: np.ndarray) -> np.ndarray:
-    return (matrix > np.diag(matrix)[:, None]).sum(1)
-
-
-def _short(text: str, width: int = 110) -> str:
-    return text if len(text) <= width else text[:width].rsplit(" ", 1)[0] + " ..."
-
-
-def push(cosines: np.ndarray, temperature: float, nearest: int = 3) -> tuple[float, float, float]:
-    """Return, as means over the queries, the softmax weight of the right answer and two parts of the push on wrong ones.
-
-    The push on a wrong answer is its softmax weight. The parts are those of the nearest wrong answer and of the
-    ``nearest`` nearest together.
-    """
-    weights = softmax(cosines, temperature)
-    right = np.diag(weights).mean()
-    wrong = np.where(np.eye(*weights.shape, dtype=bool), 0, weights)
-    wrong = -np.sort(-wrong, 1) / np.maximum(wrong.sum(1, keepdims=True), 1e-30)
-    return float(right), float(wrong[:, 0].mean()), float(wrong[:, :nearest].sum(1).mean())
+    return sentence, pd.concat(tables, ignore_index=True)

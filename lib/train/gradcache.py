@@ -9,18 +9,20 @@ as memory allows keep their graph from pass 1 and skip pass 2.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import torch
 
 from lib.common.files import KitError
 from lib.embedder.packing import MicroBatch, distinct, micro_batches
+from lib.kernels import infonce, positives_of_same_query
 from lib.train.distributed import Group
+from lib.train.memory import HalvedGraphs
 
 if TYPE_CHECKING:
-    import torch
-
     from lib.embedder.embedder import Embedder
     from lib.params.params import TrainingParams
 
@@ -29,14 +31,13 @@ if TYPE_CHECKING:
 class StepTexts:
     """A batch as token ids: distinct ``rows`` of the step, and for each triplet its places among them.
 
-    ``negative`` holds -1 where a triplet has no hard negative; ``keys`` (per row) keep equal instructions together.
+    ``negative`` holds -1 where a triplet has no hard negative.
     """
 
     rows: list[list[int]]
     query: list[int]
     positive: list[int]
     negative: list[int]
-    keys: list[Hashable] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +52,24 @@ class StepResult:
 
 
 def step_texts(
-    queries: Sequence[str], positives: Sequence[str], negatives: Sequence[str], tokenize, keys: Sequence[Hashable] = ()
+    queries: Sequence[str],
+    positives: Sequence[str],
+    negatives: Sequence[str],
+    tokenize: Callable[[list[str]], list[list[int]]],
 ) -> StepTexts:
-    """Build a step from texts; "" among the negatives means none. ``tokenize`` maps texts to lists of token ids."""
-    with_negative = [text for text in negatives if text]
-    texts, place = distinct([*queries, *positives, *with_negative])
+    """Build a step from texts, one of each per triplet; "" among the negatives means none."""
+    texts, place = distinct([*queries, *positives, *(text for text in negatives if text)])
     count = len(queries)
     spare = iter(place[2 * count :])
-    of_query = dict(zip(place[:count], keys, strict=False))
-    return StepTexts(
-        tokenize(texts),
-        place[:count],
-        place[count : 2 * count],
-        [next(spare) if text else -1 for text in negatives],
-        [of_query.get(i, "") for i in range(len(texts))],
-    )
+    negative = [next(spare) if text else -1 for text in negatives]
+    return StepTexts(tokenize(texts), place[:count], place[count : 2 * count], negative)
 
 
 class GradCache:
-    """The step: ``run(texts)`` adds the gradient of the batch's loss to the adapter's ``.grad``."""
+    """The step: ``run(texts)`` adds the gradient of the batch's loss to the adapter's ``.grad``.
+
+    ``budget``: tokens of a micro-batch; ``keep``: tokens whose graphs are kept; ``attention``: "padded" or "ragged".
+    """
 
     def __init__(
         self,
@@ -85,9 +85,7 @@ class GradCache:
 
     def run(self, texts: StepTexts) -> StepResult:
         """Return loss and costs after adding the gradients. Works across the ranks of ``group`` like one process."""
-        import torch
-
-        plan = self._plan(texts)
+        plan = micro_batches([len(row) for row in texts.rows], self.budget, pad=self.attention == "padded")
         mine = self.group.share(plan)
         embeddings = torch.zeros(len(texts.rows), self.embedder.dim, device=self.embedder.device)
         graphs, states = self._first_pass(texts, mine, embeddings)
@@ -99,47 +97,14 @@ class GradCache:
         padded = sum(batch.padded for batch in plan)
         return StepResult(float(loss), sum(batch.tokens for batch in plan), padded, kept, len(texts.rows))
 
-    def _plan(self, texts: StepTexts) -> list[MicroBatch]:
-        keys = texts.keys if self._prefix and texts.keys else None
-        return micro_batches([len(row) for row in texts.rows], self.budget, keys, pad=self.attention == "padded")
-
-    @property
-    def _prefix(self) -> bool:
-        p = self.params
-        return (
-            p.shared_prefix
-            and self.embedder.causal
-            and self.attention == "padded"
-            and not p.checkpointing
-            and self.embedder.params.pooling == "last"
-        )
-
     def _embed(self, texts: StepTexts, batch: MicroBatch) -> torch.Tensor:
-        rows = [texts.rows[i] for i in batch.rows]
-        with self._saving(), self._compiled():
-            return self.embedder.embed(
-                rows, self.attention, self.params.last_layer_pruning and not self.params.checkpointing, self._prefix
-            )
-
-    def _saving(self):
-        """Return how graphs are kept; the same in both passes, so that what fits into memory changes no bit."""
-        if self.params.keep_graphs_in == "model":
-            return nullcontext()
-        from lib.train.graphs import HalvedGraphs
-
-        return HalvedGraphs(self.embedder.core.config)
-
-    def _compiled(self):
-        if not self.params.compile_elementwise or self.params.checkpointing:
-            return nullcontext()
-        from lib.kernels import compiled_elementwise
-
-        return compiled_elementwise(self.embedder.model)
+        # graphs are kept in one type in both passes, so that what fits into memory changes no bit
+        halved = self.params.keep_graphs_in == "bfloat16"
+        with HalvedGraphs(self.embedder.core.config) if halved else nullcontext():
+            return self.embedder.embed([texts.rows[i] for i in batch.rows], self.attention)
 
     def _first_pass(self, texts: StepTexts, mine: Sequence[MicroBatch], out: torch.Tensor):
         """Fill ``out`` with embeddings; return kept graphs (or None) and random states, one each per micro-batch."""
-        import torch
-
         graphs, states, room = [], [], self.keep
         for batch in mine:
             keep = batch.padded <= room
@@ -153,18 +118,15 @@ class GradCache:
 
     def _loss(self, texts: StepTexts, embeddings: torch.Tensor) -> torch.Tensor:
         """Return the batch's mean loss, and leave its gradient in ``embeddings.grad`` (summed over the ranks)."""
-        share = self.group.slice(len(texts.query))
-        loss = batch_loss(embeddings, texts, self.params, share)
+        loss = batch_loss(embeddings, texts, self.params, self.group.slice(len(texts.query)))
         loss.backward()
         self.group.sum_(embeddings.grad)
         return self.group.sum_(loss.detach())
 
     def _second_pass(
         self, texts: StepTexts, mine: Sequence[MicroBatch], grads: torch.Tensor, graphs: list, states: list
-    ):
+    ) -> None:
         """Push each text's gradient through its micro-batch, always in the same order: kept or not, the same bits."""
-        import torch
-
         after = random_state(self.embedder.device)
         for number, batch in enumerate(mine):
             graph, graphs[number] = graphs[number], None  # freed as soon as it has been used
@@ -183,11 +145,6 @@ def batch_loss(
 
     embeddings (n, d) of the step's distinct texts. Raises KitError for loss "pair" without any hard negative.
     """
-    import torch
-
-    from lib.kernels import infonce
-    from lib.kernels.masking import positives_of_same_query
-
     negative = [i for i in texts.negative if i >= 0] if params.hard_negatives else []
     count, device = len(texts.query), embeddings.device
     columns = torch.tensor([*texts.positive, *negative], device=device)
@@ -206,31 +163,20 @@ def batch_loss(
         places = iter(range(count, count + len(negative)))
         own = [next(places) if i >= 0 else -1 for i in texts.negative]
         options |= {"in_batch": False, "negatives": torch.tensor(own[share], device=device)[:, None]}
-    targets = torch.arange(count, device=device)[share]
-    if not len(query):
+    if not len(query):  # more ranks than queries
         return embeddings.sum() * 0
-    total = infonce(
-        embeddings.index_select(0, query),
-        embeddings.index_select(0, columns),
-        targets,
-        params.temperature,
-        reduction="sum",
-        **options,
-    )
-    return total / count
+    targets = torch.arange(count, device=device)[share]
+    queries, candidates = embeddings.index_select(0, query), embeddings.index_select(0, columns)
+    return infonce(queries, candidates, targets, params.temperature, reduction="sum", **options) / count
 
 
 def random_state(device: torch.device):
     """Return the random state of the processor and, if ``device`` is one, of the GPU."""
-    import torch
-
     return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None, device
 
 
 def restore(state) -> None:
     """Go back to a state that ``random_state`` returned."""
-    import torch
-
     cpu, gpu, device = state
     torch.set_rng_state(cpu)
     if gpu is not None:

@@ -11,14 +11,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lib.common.design import run_name
 from lib.common.files import KitError, digest
 from lib.common.triplets import Triplet, read_triplets
-
-if TYPE_CHECKING:
-    from lib.params.params import MixtureParams
+from lib.params.params import MixtureParams
+from lib.params.provenance import check_manifest
 
 PUBLIC = "public"
 
@@ -56,19 +54,27 @@ def plan(
             "there is nothing to train on: no category and no public data; leave the run to the untrained base"
         )
     for source in sources:
-        _check(pools, source, batch_size)
+        if source not in pools:
+            raise KitError(f"no training data for {source}; run notebook 01 for it, or leave it out of the subset")
+        if len(pools[source]) < batch_size:
+            raise KitError(
+                f"{source} has {len(pools[source])} triplets, fewer than one batch of {batch_size}; generate more, "
+                "lower training.batch_size, or leave it out of the subset"
+            )
     if params.budget == "fixed_epochs":
         doses = {source: params.epochs * (len(pools[source]) // batch_size) for source in sources}
     else:
         doses = _fixed_steps(subset, params, public)
     draw = seed if params.draws == "shared" else f"{'+'.join(sources)} {seed}"
-    batches = [batch for source, dose in doses.items() for batch in _draw(source, pools, dose, batch_size, draw)]
+    batches = [
+        batch for source, dose in doses.items() for batch in _draw(source, len(pools[source]), dose, batch_size, draw)
+    ]
     _stream("order", "+".join(sources), seed).shuffle(batches)
     return batches
 
 
 def start_seed(subset: Sequence[str], params: MixtureParams, seed: int, public: bool = True) -> int:
-    """Return the seed of a run's adapter start and dropout: its own, or with ``params.draws`` "shared" the plain seed."""
+    """Return the seed of a run's adapter start and dropout: its own, with ``params.draws`` "shared" the plain seed."""
     if params.draws == "shared":
         return seed
     return int(digest(["start", run_name(subset, public), seed]), 16) % 2**31
@@ -79,8 +85,6 @@ def read_pools(data: str | Path, subset: Sequence[str], public: bool = True) -> 
 
     Raises KitError naming the file that is missing or not as notebook 01 wrote it, or the row that is broken.
     """
-    from lib.params.provenance import check_manifest
-
     data = Path(data)
     files = {category: data / "triplets" / f"{category}.jsonl" for category in subset}
     if public:
@@ -112,28 +116,15 @@ def _fixed_steps(subset: Sequence[str], params: MixtureParams, public: bool) -> 
     return {source: share + (place < rest) for place, source in enumerate(subset)}
 
 
-def _check(pools: Mapping[str, Sequence], source: str, batch_size: int) -> None:
-    if source not in pools:
-        raise KitError(f"no training data for {source}; run notebook 01 for it, or leave it out of the subset")
-    if not len(pools[source]):
-        raise KitError(f"the training data of {source} are empty; generate more triplets or leave it out of the subset")
-    if len(pools[source]) < batch_size:
-        raise KitError(
-            f"{source} has {len(pools[source])} triplets, fewer than one batch of {batch_size}; generate more "
-            "or lower training.batch_size"
-        )
-
-
-def _draw(source: str, pools: Mapping[str, Sequence], dose: int, batch_size: int, seed: int | str) -> list[Batch]:
-    """Return ``dose`` batches of one source; they depend on the source and ``seed`` only."""
+def _draw(source: str, size: int, dose: int, batch_size: int, seed: int | str) -> list[Batch]:
+    """Return ``dose`` batches from a pool of ``size`` triplets; they depend on the source and ``seed`` only."""
     batches: list[Batch] = []
     epoch = 0
     while len(batches) < dose:
-        rows = list(range(len(pools[source])))
+        rows = list(range(size))
         _stream(f"epoch {epoch}", source, seed).shuffle(rows)
-        batches += [
-            Batch(source, tuple(rows[i : i + batch_size])) for i in range(0, len(rows) - batch_size + 1, batch_size)
-        ]
+        starts = range(0, size - batch_size + 1, batch_size)
+        batches += [Batch(source, tuple(rows[start : start + batch_size])) for start in starts]
         epoch += 1
     return batches[:dose]
 

@@ -15,8 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from lib.common.bundled import ROOT
+from lib.common.design import parse_run
 from lib.common.files import KitError
+from lib.common.kernel_client import die_with_parent
 from lib.params.params import Params, load
+from lib.params.provenance import provenance
+from lib.train import mixture
 
 LOG = "ranks.log"
 
@@ -31,33 +35,19 @@ def train_together(params: Params, params_file: str, overrides: dict[str, Any], 
 
     Raises KitError with the ranks' own sentence when they fail; all they said is in ``ranks.log`` beside the adapter.
     """
-    from lib.common import warm
-
     count = processes(params)
     if count < 2:
         return
     folder = params.models_dir / run / f"seed{seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        str(count),
-        "-m",
-        "lib.train.ranks",
-        json.dumps([params_file, overrides, run, seed]),
-    ]
-    threads = str(max(1, params.grid.threads // count))
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": threads,
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
-    }
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    command = [*launcher, "-m", "lib.train.ranks", json.dumps([params_file, overrides, run, seed])]
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    threads = max(1, params.grid.threads // count)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
     with open(folder / LOG, "wb") as log:
         code = subprocess.call(
-            command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, preexec_fn=warm.die_with_parent
+            command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, preexec_fn=die_with_parent
         )
     if code:
         raise KitError(_reason(folder / LOG, count))
@@ -71,47 +61,32 @@ def _reason(log: Path, count: int) -> str:
     return f"one of the {count} processes that train together was killed or ran out of memory; see {log}"
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str]) -> int:
     """Be one rank: read the data, plan the batches, train with the others.
 
     The one argument is JSON, ``[params_file, overrides, run, seed]``: torchrun takes options of its own for its own.
     """
-    from lib.common import warm
+    die_with_parent()  # torchrun starts us; without it we would go on writing beside the next attempt
+    from lib.embedder.embedder import Embedder  # only now: these imports take seconds, in which a parent can die
+    from lib.train.distributed import launched
+    from lib.train.trainer import train
 
-    warm.die_with_parent()  # torchrun starts us; without it we would go on writing beside the next attempt
-    params_file, overrides, run, seed = json.loads((argv or sys.argv[1:])[0])
+    params_file, overrides, run, seed = json.loads(argv[0])
     try:
-        _train(load(params_file, overrides), run, seed)
+        params = load(params_file, overrides)
+        with launched():
+            chosen, public = parse_run(run)
+            pools = mixture.read_pools(params.data_dir, chosen, public)
+            batches = mixture.plan(pools, chosen, params.mixture, params.training.batch_size, seed, public)
+            start = mixture.start_seed(chosen, params.mixture, seed, public)
+            folder = params.models_dir / run / f"seed{seed}"
+            embedder, about = Embedder.from_params(params.model), provenance(params)
+            train(embedder, pools, batches, params.training, folder, start, progress=False, extra=about)
     except KitError as error:
         print(f"KitError: {error}", file=sys.stderr, flush=True)
         return 2
     return 0
 
 
-def _train(params: Params, run: str, seed: int) -> None:
-    from lib.common.design import parse_run
-    from lib.embedder.embedder import Embedder
-    from lib.params.provenance import provenance
-    from lib.train import mixture
-    from lib.train.distributed import launched
-    from lib.train.trainer import train
-
-    with launched():
-        chosen, public = parse_run(run)
-        pools = mixture.read_pools(params.data_dir, chosen, public)
-        batches = mixture.plan(pools, chosen, params.mixture, params.training.batch_size, seed, public)
-        folder = params.models_dir / run / f"seed{seed}"
-        train(
-            Embedder.from_params(params.model),
-            pools,
-            batches,
-            params.training,
-            folder,
-            mixture.start_seed(chosen, params.mixture, seed, public),
-            progress=False,
-            extra=provenance(params),
-        )
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))

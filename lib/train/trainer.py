@@ -9,6 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from lib.common.bars import bar
 from lib.common.files import KitError, append_jsonl, digest, digest_file, read_json, write_json
 from lib.common.triplets import Triplet
 from lib.embedder.adapters import CONFIG, WEIGHTS, spoilt
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 LOG, SUMMARY = "log.jsonl", "train.json"
 COPY = ".train.json"  # the summary again: Snakemake deletes the first when it was killed before it saw the job end
+IDENTITY = ("made_of", "params_hash", "data_hash")  # what of ``extra`` says which parameters and data a run is of
 CACHED_TEXTS = 200_000  # texts whose token ids are remembered between steps
 
 
@@ -44,22 +48,22 @@ def train(
 
     Raises KitError when a loss is not finite, naming the batch; the state before it stays in the checkpoint.
     """
-    run = Run(embedder, pools, batches, params, Path(out_dir), seed, current())
+    run, extra = Run(embedder, pools, batches, params, Path(out_dir), seed, current()), dict(extra or {})
     done = run.finished()
     if done is not None:
-        if extra and {**done, **_identity(extra)} != done and run.group.first:  # the same run by another road
-            done |= _identity(extra)
-            write_json(run.out_dir / SUMMARY, done)
+        named = done | {name: extra[name] for name in IDENTITY if name in extra}
+        if named != done and run.group.first:  # the same run by another road
+            write_json(run.out_dir / SUMMARY, named)
         embedder.load_adapter(out_dir)
-        return done
+        return named
     run.prepare()
-    bar = _bar(len(batches), run.start, progress and run.group.first)
-    for step in range(run.start, len(batches)):
-        row = run.step(step)
-        bar.set_postfix(loss=f"{row['loss']:.3f}", tok_s=f"{row['tokens_per_second']:.0f}", data=row["source"])
-        bar.update(1)
-    bar.close()
-    return run.finish(dict(extra or {}))
+    shown = progress and run.group.first
+    with bar(total=len(batches), initial=run.start, disable=not shown, desc="train", unit="step") as steps:
+        for step in range(run.start, len(batches)):
+            row = run.step(step)
+            steps.set_postfix(loss=f"{row['loss']:.3f}", tok_s=f"{row['tokens_per_second']:.0f}", data=row["source"])
+            steps.update(1)
+    return run.finish(extra)
 
 
 def learning_rate(step: int, steps: int, params: TrainingParams) -> float:
@@ -85,7 +89,10 @@ class Run:
     def finished(self) -> dict | None:
         """Return the summary of a run that has been finished already from the same data and parameters."""
         for name in (SUMMARY, COPY):
-            summary = _summary_in(self.out_dir / name)
+            try:
+                summary = read_json(self.out_dir / name) if (self.out_dir / name).is_file() else {}
+            except KitError:
+                continue
             if summary.get("key") != self.key or not (self.out_dir / WEIGHTS).is_file():
                 continue
             if file := spoilt(self.out_dir, summary):
@@ -100,11 +107,9 @@ class Run:
 
     def prepare(self) -> None:
         """Attach the adapter, build the optimizer, and go to the checkpoint if there is one."""
-        import torch
-
         torch.manual_seed(self.seed)
         self.embedder.attach_lora(self.seed)
-        _modes(self.embedder, self.params)
+        set_modes(self.embedder, self.params)
         weights = [w for w in self.embedder.model.parameters() if w.requires_grad]
         self.optimizer = torch.optim.AdamW(weights, lr=self.params.learning_rate, weight_decay=self.params.weight_decay)
         budget, keep = memory.budgets(self.embedder, self.params)
@@ -116,22 +121,18 @@ class Run:
             checkpoint.sweep(self.out_dir)
             self.log = checkpoint.trim_log(self.out_dir / LOG, self.start)
         self.group.barrier()
-        self.cache = GradCache(
-            self.embedder, self.params, budget, keep, attention_of(self.embedder, self.params), self.group
-        )
+        attention = attention_of(self.embedder, self.params)
+        self.cache = GradCache(self.embedder, self.params, budget, keep, attention, self.group)
 
     def texts(self, batch: Batch) -> StepTexts:
         """Return a batch as token ids, each text tokenised once per run."""
         rows = [self.pools[batch.source][row] for row in batch.rows]
-        write = self.embedder.text_of
-        queries = [write(t.query, t.instruction) for t in rows]
-        documents = [[write(text, document=True) if text else "" for text in (t.positive, t.negative)] for t in rows]
+        write, hard = self.embedder.text_of, self.params.hard_negatives
         return step_texts(
-            queries,
-            [d[0] for d in documents],
-            [d[1] if self.params.hard_negatives else "" for d in documents],
+            [write(t.query, t.instruction) for t in rows],
+            [write(t.positive, document=True) for t in rows],
+            [write(t.negative, document=True) if t.negative and hard else "" for t in rows],
             self._tokenize,
-            [t.instruction for t in rows],
         )
 
     def _tokenize(self, texts: list[str]) -> list[list[int]]:
@@ -144,8 +145,6 @@ class Run:
 
     def step(self, step: int) -> dict:
         """Do one optimizer step; return its line of the log."""
-        import torch
-
         began, batch = time.perf_counter(), self.batches[step]
         weights = self.optimizer.param_groups[0]["params"]
         before = random_state(self.embedder.device)
@@ -191,9 +190,9 @@ class Run:
             self._save(step)  # the weights are still those of the last good step
         rows = ", ".join(str(row) for row in batch.rows[:4])
         raise KitError(
-            f"step {step + 1} gave loss {loss} and gradient norm {norm} on a batch of {batch.source} (rows {rows}, ...); "
-            f"the state after step {step} is in {self.out_dir / checkpoint.NAME}: look at those rows, "
-            "or lower training.learning_rate"
+            f"step {step + 1} gave loss {loss} and gradient norm {norm} on a batch of {batch.source} (rows {rows}, "
+            f"...); the state after step {step} is in {self.out_dir / checkpoint.NAME}: look at those rows, or lower "
+            "training.learning_rate"
         )
 
     def finish(self, extra: dict) -> dict:
@@ -235,19 +234,6 @@ class Run:
         }
 
 
-def _identity(extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of a training's provenance says which parameters and data it is of."""
-    return {name: extra[name] for name in ("made_of", "params_hash", "data_hash") if name in extra}
-
-
-def _summary_in(path: Path) -> dict:
-    """Return a finished run's summary, {} when there is none that can be read."""
-    try:
-        return read_json(path) if path.is_file() else {}
-    except KitError:
-        return {}
-
-
 def attention_of(embedder: Embedder, params: TrainingParams) -> str:
     """Return the attention body: the one asked for, or what was measured to be fastest on the device."""
     if params.attention != "auto":
@@ -264,12 +250,12 @@ def _key(embedder, pools, batches, params, seed: int) -> str:
     return digest([embedder.fingerprint(), lora, recipe, seed, digest(used)])
 
 
-def _modes(embedder: Embedder, params: TrainingParams) -> None:
+def set_modes(embedder: Embedder, params: TrainingParams) -> None:
     """Set which modules are in training mode, fuse the LoRA linears, switch checkpointing on if asked."""
     model = embedder.model
     model.train(params.base_dropout)
     if params.fused_lora:
-        from lib.kernels.lora import fuse_lora
+        from lib.kernels.lora import fuse_lora  # peft takes seconds to import
 
         fuse_lora(model)
     for module in model.modules():
@@ -281,9 +267,3 @@ def _modes(embedder: Embedder, params: TrainingParams) -> None:
         for module in embedder.core.modules():
             if hasattr(module, "gradient_checkpointing"):
                 module.training = True
-
-
-def _bar(total: int, start: int, progress: bool):
-    from lib.common.bars import bar
-
-    return bar(total=total, initial=start, disable=not progress, desc="train", unit="step")

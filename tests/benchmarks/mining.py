@@ -45,7 +45,7 @@ def peak_mb() -> float:
 
 def ours(rows: int) -> dict:
     """Time the exact search of this kit and check part of it against a plain full sort."""
-    from lib.generate.nearest import top_k
+    from lib.generate.negatives import top_k
 
     queries, positives = vectors(rows)
     score = np.einsum("nd,nd->n", queries, positives)
@@ -60,7 +60,7 @@ def ours(rows: int) -> dict:
         line[line >= score[row] * (1 - MARGIN)] = -np.inf
         hits += len(set(np.argsort(-line, kind="stable")[:TOP_K]) & set(found[row]))
     return {
-        "what": "lib.generate.nearest.top_k",
+        "what": "lib.generate.negatives.top_k",
         "rows": rows,
         "wall_s": round(wall, 1),
         "cpu_s": round(cpu, 1),

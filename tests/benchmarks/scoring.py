@@ -6,7 +6,7 @@
 
 ``suite``: plain mteb loads a SentenceTransformer with the adapter and evaluates from an empty cache, one adapter after
 another; ours keeps one base. Both are warm (imports not counted), and take turns with each adapter, so that a busy
-machine slows both. ``labels``: one classification set of synthetic rows with ready-made vectors, so that only mteb's own
+machine slows both. ``labels``: one classification set of synthetic rows with ready-made vectors, so only mteb's own
 protocol is timed. ``start``: what each way has to import before the first score. Prints wall and CPU seconds as JSON.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kits"))
+sys.path += [str(Path(__file__).resolve().parents[1] / folder) for folder in ("kits", "score")]
 
 
 class Clock:
@@ -47,12 +47,11 @@ def suite(count: int, names: list[str]) -> dict:
     import mteb
     import sentence_transformers  # noqa: F401 - warm for both
     import torch
-    from test_scoring_slow import OFF, adapters, sentence_transformer
+    from test_scoring_slow import adapters, score_each, sentence_transformer
 
     from lib.embedder.embedder import Embedder
     from lib.params.params import load
     from lib.score import suites
-    from lib.score.score import score_many
 
     torch.set_num_threads(1)
     ours, theirs, worst, each = Clock(), Clock(), 0.0, []
@@ -64,9 +63,7 @@ def suite(count: int, names: list[str]) -> dict:
         for name, folder in saved.items():
             before = ours.cpu, theirs.cpu
             with ours:
-                table = score_many(embedder, {name: folder}, tasks, Path(out) / "ours", params=OFF, progress=False)[
-                    name
-                ]
+                table = score_each(embedder, {name: folder}, tasks, Path(out) / "ours")[name]
             with theirs:
                 model = sentence_transformer()
                 model.load_adapter(str(folder))
@@ -147,7 +144,7 @@ def labels(rows: int) -> dict:
 def start() -> dict:
     """Import what each way needs in a new process; return CPU seconds."""
     ways = {
-        "ours": "import lib.score.score, lib.score.suites, lib.score.encoder, lib.score.mtebsets, lib.embedder.embedder, peft, torch",
+        "ours": "import lib.score.score, lib.score.encoder, lib.score.fastmteb, lib.embedder.embedder, peft, torch",
         "plain": "import mteb, sentence_transformers, peft",
     }
     code = "import time; {}; print(time.process_time())"

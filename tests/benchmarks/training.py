@@ -3,12 +3,12 @@
     python tests/benchmarks/training.py --case mixed --out mixed.json             MiniLM, batch 256, on this processor
     python tests/benchmarks/training.py --case documents --batch 64 --keep 30000  fewer and longer texts (also: short)
     python tests/benchmarks/training.py --model mistral-7b --dtype bfloat16       random weights of that shape, one GPU
-    python tests/benchmarks/training.py --case mixed --peak                       peak memory, each variant in its own process
+    python tests/benchmarks/training.py --case mixed --peak                       peak memory, one process per variant
 
 Same model, LoRA, token ids, temperature and precision; tokenising and the optimizer are in neither. Parity of loss
 and gradients is checked first, rounds are interleaved, the minimum counts, and a round during which other processes
 took over a tenth of the machine is marked (``--out`` collects the rounds of several calls). Needs torch, transformers,
-peft and sentence-transformers only. Variants that end in "bfloat16" keep their graphs rounded; all arithmetic is in --dtype.
+peft and sentence-transformers only. Variants that end in "bfloat16" keep rounded graphs; all arithmetic is in --dtype.
 """
 
 from __future__ import annotations
@@ -32,44 +32,10 @@ from tests.benchmarks.timing import interleaved
 
 SCALE = 20.0
 ROUNDED = "bfloat16"  # how a variant's name ends whose gradients are rounded on purpose
-SHAPES = {  # random weights of published shapes
-    "qwen2-1.5b": (
-        "qwen2",
-        dict(
-            hidden_size=1536,
-            intermediate_size=8960,
-            num_hidden_layers=28,
-            num_attention_heads=12,
-            num_key_value_heads=2,
-            vocab_size=32000,
-            max_position_embeddings=4096,
-        ),
-    ),
-    "mistral-7b": (
-        "mistral",
-        dict(
-            hidden_size=4096,
-            intermediate_size=14336,
-            num_hidden_layers=32,
-            num_attention_heads=32,
-            num_key_value_heads=8,
-            vocab_size=32000,
-            sliding_window=None,
-            max_position_embeddings=4096,
-        ),
-    ),
-    "tiny": (
-        "qwen2",
-        dict(
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            vocab_size=1000,
-            max_position_embeddings=1024,
-        ),
-    ),
+SHAPES = {  # random weights of published shapes: family, hidden, inner, layers, heads, key heads, vocabulary
+    "qwen2-1.5b": ("qwen2", 1536, 8960, 28, 12, 2, 32000),
+    "mistral-7b": ("mistral", 4096, 14336, 32, 32, 8, 32000),
+    "tiny": ("qwen2", 64, 128, 2, 4, 2, 1000),
 }
 CASES = {  # (median, spread) of log-normal lengths of queries and documents, and the cap
     "mixed": ((28, 0.35), (95, 0.55), 256),
@@ -96,7 +62,11 @@ def build(arguments):
     else:
         from transformers import AutoConfig, AutoModel
 
-        family, shape = SHAPES[arguments.model]
+        names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
+        family, *numbers, vocabulary = SHAPES[arguments.model]
+        shape = dict(zip(names, numbers, strict=True)) | {"vocab_size": vocabulary, "max_position_embeddings": 4096}
+        if family == "mistral":
+            shape["sliding_window"] = None
         with torch.device(arguments.device):
             before, _ = torch.get_default_dtype(), torch.set_default_dtype(dtype)
             core = AutoModel.from_config(AutoConfig.for_model(family, **shape), attn_implementation="sdpa")
@@ -165,38 +135,42 @@ def variants(arguments, found) -> dict:
     """Return name -> function of columns that leaves gradients and returns the loss."""
     from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
 
-    from lib.kernels.lora import fuse_lora, unfuse_lora
+    from lib.kernels.lora import FusedLinear, Linear, fuse_lora
     from lib.params.params import TrainingParams
     from lib.train.gradcache import GradCache, StepTexts
     from lib.train.memory import budgets
+
+    def set_lora(fused: bool) -> None:
+        """Give the LoRA linears the fused forward, or peft's own back."""
+        fuse_lora(found.model)
+        for module in found.model.modules():
+            if isinstance(module, FusedLinear) and not fused:
+                module.__class__ = Linear
 
     def theirs(size):
         loss = CachedMultipleNegativesRankingLoss(torch.nn.Sequential(Theirs(found)), scale=SCALE, mini_batch_size=size)
 
         def run(columns):
-            unfuse_lora(found.model)
+            set_lora(False)
             value = loss([dict(f) for f in features(columns, found)], None)
             value.backward()
             return value.item()
 
         return run
 
-    def ours(attention, keep, fused=True, prune=True, prefix=True, kept="model", compiled=False):
+    def ours(attention, keep, fused=True, kept="model"):
         params = TrainingParams(
             temperature=1 / SCALE,
             mask_duplicates=False,
             fused_lora=fused,
-            last_layer_pruning=prune,
-            shared_prefix=prefix,
             attention=attention,
             keep_graph_tokens=keep,
             keep_graphs_in=kept,
-            compile_elementwise=compiled,
             micro_batch_tokens=arguments.tokens,
         )
 
         def run(columns):
-            (fuse_lora if fused else unfuse_lora)(found.model)
+            set_lora(fused)
             budget, kept = budgets(found, params)
             rows = [row for column in columns for row in column]
             count = len(columns[0])
@@ -207,24 +181,17 @@ def variants(arguments, found) -> dict:
 
         return run
 
-    end = "varlen" if arguments.device == "cuda" and arguments.dtype != "float32" else "ragged"
     everything = {f"sentence-transformers cached, mini-batch {size}": theirs(size) for size in arguments.sizes}
     everything |= {
-        "kit: sorted": ours("padded", 0, fused=False, prune=False, prefix=False),
-        "kit: sorted, fused LoRA": ours("padded", 0, prune=False, prefix=False),
-        f"kit: {end}, fused LoRA": ours(end, 0),
-        f"kit: {end}, fused LoRA, graphs of {arguments.keep} tokens kept": ours(end, arguments.keep),
+        "kit: sorted": ours("padded", 0, fused=False),
+        "kit: sorted, fused LoRA": ours("padded", 0),
+        f"kit: sorted, fused LoRA, graphs of {arguments.keep} tokens kept": ours("padded", arguments.keep),
+        "kit: ragged, fused LoRA": ours("ragged", 0),
+        f"kit: ragged, fused LoRA, graphs of {arguments.keep} tokens kept": ours("ragged", arguments.keep),
     }
     if arguments.dtype == "float32":
-        everything[f"kit: {end}, fused LoRA, graphs of {arguments.halves} tokens kept in {ROUNDED}"] = ours(
-            end, arguments.halves, kept=ROUNDED
-        )
-    if found.causal:
-        everything |= {
-            "kit: sorted, fused LoRA, last layer, prefix": ours("padded", 0),
-            "kit: sorted, fused LoRA, last layer, prefix, compiled": ours("padded", 0, compiled=True),
-            f"kit: sorted, all, graphs of {arguments.keep} tokens kept": ours("padded", arguments.keep),
-        }
+        name = f"kit: ragged, fused LoRA, graphs of {arguments.halves} tokens kept in {ROUNDED}"
+        everything[name] = ours("ragged", arguments.halves, kept=ROUNDED)
     return {
         name: run for name, run in everything.items() if not arguments.only or any(o in name for o in arguments.only)
     }
@@ -291,8 +258,8 @@ def measure(found, runs, arguments) -> list[dict]:
                 row["peak_gb"] = torch.cuda.max_memory_allocated() / 2**30
             rows.append(row)
             print(
-                f"{name:70s} {wall:8.2f} s  cpu {row['cpu_seconds']:8.2f} s  {row['triplets_per_second']:7.2f} triplets/s "
-                f" others {row['others']:.0%}",
+                f"{name:70s} {wall:8.2f} s  cpu {row['cpu_seconds']:8.2f} s  "
+                f"{row['triplets_per_second']:7.2f} triplets/s  others {row['others']:.0%}",
                 flush=True,
             )
     return rows
@@ -330,13 +297,13 @@ def ceiling(arguments) -> float:
 
 
 def step_operations(found) -> int:
-    """Return the operations per real token that GradCache cannot do without: three passes through the frozen linear layers."""
+    """Return the operations per real token that GradCache needs: three passes through the frozen linear layers."""
     linear = [m for m in found.core.modules() if isinstance(m, torch.nn.Linear) and not m.weight.requires_grad]
     return 3 * 2 * sum(m.weight.numel() for m in linear)
 
 
 def summary(rows: list[dict], operations: int, most: float) -> None:
-    """Print per variant the minimum, its ratio to the best of sentence-transformers, and its share of the ceiling ``most``."""
+    """Print per variant the minimum, its ratio to the best of sentence-transformers, and its share of ``most``."""
     best = {}
     for row in rows:
         old = best.setdefault(row["variant"], dict(row))
@@ -351,12 +318,12 @@ def summary(rows: list[dict], operations: int, most: float) -> None:
         )
         tokens = b["real_tokens"] / b["seconds"]
         print(
-            f"{name:70s} min {b['seconds']:8.2f} s (x{ratios[0]:.2f})   cpu {b['cpu_seconds']:8.2f} s (x{ratios[1]:.2f})   "
-            f"{tokens:7.0f} tokens/s, {operations * tokens / most:.0%} of the ceiling"
+            f"{name:70s} min {b['seconds']:8.2f} s (x{ratios[0]:.2f})   cpu {b['cpu_seconds']:8.2f} s "
+            f"(x{ratios[1]:.2f})   {tokens:7.0f} tokens/s, {operations * tokens / most:.0%} of the ceiling"
             + (f", {b['peak_gb']:.1f} GB" if "peak_gb" in b else "")
         )
     print(
-        f"ceiling: a large matrix product, {most / 1e12:.3f} TFLOP/s; the share counts three forward passes per real token"
+        f"ceiling: a large matrix product, {most / 1e12:.3f} TFLOP/s; three forward passes per real token are counted"
     )
 
 

@@ -45,9 +45,11 @@ def test_unknown_subset_is_one_sentence(name):
 
 # ── parameters ───────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize("profile", ["classroom", "laptop", "paper"])
-def test_profiles_load_and_every_leaf_is_described(profile):
-    assert params.load(profile).profile == profile
-    assert all(text for _, _, text in params.describe())
+def test_profiles_load_and_every_parameter_is_described(profile):
+    loaded = params.load(profile)
+    assert loaded.profile == profile
+    sections = [section for _, section in loaded if isinstance(section, params.Section)]
+    assert len(sections) == 13 and all(f.description for s in sections for f in type(s).model_fields.values())
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,7 @@ def test_profiles_load_and_every_leaf_is_described(profile):
         ({"profile": "a/b"}, "profile"),
     ],
 )
-def test_bad_parameters_name_the_leaf(overrides, named):
+def test_bad_parameters_are_named(overrides, named):
     with pytest.raises(KitError, match=re.escape(named)) as caught:
         params.load("classroom", overrides)
     assert "\n" not in str(caught.value)
@@ -99,8 +101,15 @@ def test_hash_follows_what_decides_a_stage_and_nothing_else():
         assert differ == ["data", "model", "score"][["data", "model", "score"].index(stage) :]
 
 
-def test_notebook_start_refuses_what_papermill_only_warns_about():
-    good = {"params_file": "classroom", "subset": "ss+ll", "seed": 0, "explain": False, "overrides": {}}
+@pytest.fixture
+def good(tmp_path):
+    """What papermill gives to a notebook of a run whose data are there."""
+    write_json(tmp_path / "classroom" / "data" / "manifest.json", {})
+    overrides = {"paths.runs": str(tmp_path)}
+    return {"params_file": "classroom", "subset": "ss+ll", "seed": 0, "explain": False, "overrides": overrides}
+
+
+def test_notebook_start_refuses_what_papermill_only_warns_about(good):
     assert start(dict(good), "03_train").profile == "classroom"
     for change, named in [
         ({"sedd": 1}, "'seed'"),
@@ -113,12 +122,24 @@ def test_notebook_start_refuses_what_papermill_only_warns_about():
     with pytest.raises(KitError, match="unknown subset"):
         start({**good, "subset": "base"}, "03_train")
     assert start({**good, "subset": "base"}, "04_score")
-    with pytest.raises(KitError, match="base"):
+    with pytest.raises(KitError, match="did you mean base"):
         start({**good, "subset": "bse"}, "04_score")
 
 
-def test_a_subset_in_another_order_is_the_same_run():
-    names = {"params_file": "classroom", "subset": "ll+ss", "seed": 0, "explain": False, "overrides": {}}
+def test_a_notebook_that_is_run_before_its_data_are_made_says_what_to_run_first(good, tmp_path):
+    early = {**good, "overrides": {"paths.runs": str(tmp_path / "nothing")}}
+    with pytest.raises(KitError, match="run notebook 01_generate first") as caught:
+        start(dict(early), "03_train")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(KitError, match="run notebook 01_generate first, then 03_train"):
+        start(dict(early), "04_score")
+    assert start({**early, "subset": "base"}, "04_score"), "the untrained base needs no data"
+    (tmp_path / "nothing" / "classroom" / "models").mkdir(parents=True)
+    assert start(dict(early), "04_score"), "adapters that are there can be scored"
+
+
+def test_a_subset_in_another_order_is_the_same_run(good):
+    names = {**good, "subset": "ll+ss"}
     start(names, "03_train")
     assert names["subset"] == "ss+ll"
     assert design.run_in_order("ll+sl-alone") == "sl+ll-alone" and design.run_in_order("base", base=True) == "base"

@@ -9,12 +9,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from engine_kit import DECODERS, FAMILIES, difference, embedder, gradients, text, wake
+from engine_kit import DECODERS, FAMILIES, difference, embedder, gradients, one_by_one, text, wake
 
 from lib.common.files import KitError
-from lib.embedder.attention import require_varlen
 from lib.embedder.embedder import Embedder
-from lib.embedder.packing import padded
+from lib.embedder.packing import padded, ragged
 from lib.generate.sources import suite_texts
 from lib.params.params import ModelParams
 
@@ -172,21 +171,10 @@ def test_not_a_number_is_never_returned():
         found.encode(["w1 w2"])
 
 
-# ── attention bodies, pruning, prefix: one set of embeddings and gradients ────────────────────────────────────────────
+# ── padded and end to end: one set of embeddings and gradients ────────────────────────────────────────
 def rows(found, lengths=LENGTHS, seed=0):
     stream = random.Random(seed)
     return [[4 + stream.randrange(80) for _ in range(n - 1)] + [2 if found.eos is not None else 5] for n in lengths]
-
-
-def one_by_one(found, some):
-    """Every text alone in plain transformers: no padding, no mask, no helper of ours."""
-    states = [
-        found.core(input_ids=torch.tensor([row]), **({"use_cache": False} if found.causal else {})).last_hidden_state[0]
-        for row in some
-    ]
-    mode = found.params.pooling
-    pooled = torch.stack([s.mean(0) if mode == "mean" else s[0] if mode == "cls" else s[-1] for s in states])
-    return torch.nn.functional.normalize(pooled, dim=1)
 
 
 CASES = [
@@ -212,38 +200,18 @@ def test_every_way_through_the_model_is_the_same_function(family, pooling, lengt
     expected = one_by_one(found, some)
     (expected * weight).sum().backward()
     grad = gradients(found.model)
-    ways = [("padded", False), ("padded", True), ("ragged", False), ("ragged", True)]
-    for attention, prune in ways:
+    for attention in ("padded", "ragged"):
         found.model.zero_grad()
-        vectors = found.embed(some, attention, prune)
+        vectors = found.embed(some, attention)
         (vectors * weight).sum().backward()
-        assert difference(vectors.detach(), expected.detach()) < 2e-6, (attention, prune)
-        assert difference(gradients(found.model), grad) < 1e-5, (attention, prune)
-
-
-@pytest.mark.parametrize("family", DECODERS)
-@pytest.mark.parametrize("prune", [False, True])
-def test_a_shared_prefix_is_the_same_function(family, prune):
-    found = embedder(family)
-    head = rows(found, [9])[0][:-1]
-    some = [head + row for row in rows(found, [1, 4, 4, 11], seed=2)]
-    weight = torch.randn(len(some), found.dim, generator=torch.Generator().manual_seed(3))
-    expected = one_by_one(found, some)
-    (expected * weight).sum().backward()
-    grad = gradients(found.model)
-    found.model.zero_grad()
-    vectors = found.embed(some, "padded", prune, prefix=True)
-    (vectors * weight).sum().backward()
-    assert difference(vectors.detach(), expected.detach()) < 2e-6
-    assert difference(gradients(found.model), grad) < 1e-5
+        assert difference(vectors.detach(), expected.detach()) < 2e-6, attention
+        assert difference(gradients(found.model), grad) < 1e-5, attention
 
 
 def test_packed_rows_with_positions_only_would_be_wrong():
     """The trap that ``use_cache=False`` and our own attention avoid: without them texts see each other."""
     found = embedder("mistral", lora=False)
     some = rows(found, [5, 6])
-    from lib.embedder.packing import ragged
-
     ids, places, _ = ragged(some)
     with torch.no_grad():
         state = found.core(input_ids=ids, position_ids=places, use_cache=True).last_hidden_state[0, -1]
@@ -256,11 +224,6 @@ def test_a_text_that_does_not_end_as_it_must_is_refused():
     found = embedder("qwen2")
     with pytest.raises(KitError, match="end-of-sequence"):
         found.embed([[5, 6, 7]])
-
-
-def test_varlen_says_what_it_needs():
-    with pytest.raises(KitError, match="GPU"):
-        require_varlen(torch.zeros(1))
 
 
 def test_the_eos_is_in_every_encoded_text():

@@ -8,7 +8,7 @@ import pytest
 from engine_kit import WORDS, tokenizer
 
 from lib.common.files import KitError
-from lib.embedder.packing import distinct, micro_batches, padded, padding_share, padding_table, ragged, tokenize
+from lib.embedder.packing import distinct, micro_batches, padded, padding_table, ragged, tokenize
 
 
 def test_eos_is_appended_once_and_survives_truncation():
@@ -41,18 +41,11 @@ def test_every_text_is_in_one_micro_batch_within_the_budget(pad, seed):
     assert found == micro_batches(lengths, budget, pad=pad)
 
 
-def test_keys_stay_together():
-    keys = ["a", "b"] * 10
-    found = micro_batches([5] * 20, 50, keys)
-    assert all(len({keys[i] for i in batch.rows}) == 1 for batch in found)
-
-
 def test_sorting_pads_less_than_any_order():
     stream = random.Random(1)
     lengths = [int(stream.lognormvariate(3, 0.8)) + 1 for _ in range(768)]
     table = padding_table(lengths, budget=2048)
     assert 1 == table["end to end"] < table["sorted"] < 1.2 < table["in order"] < table["one width"]
-    assert padding_share(micro_batches(lengths, 2048)) == pytest.approx(1 - 1 / table["sorted"])
 
 
 def test_tensors():

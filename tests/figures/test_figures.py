@@ -5,15 +5,23 @@ import subprocess
 import sys
 import time
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from drawing import QUICK, ROOT, again, command, whole
 from planted import CODES, SUITE, study
+from scipy import stats
 
+from lib.__main__ import main
 from lib.common import bundled
 from lib.common.files import KitError
-from lib.figures.base import save, style
+from lib.figures import base, matrix, report
+from lib.figures.base import palette, save, style
+from lib.figures.catalogue import FIGURES
+from lib.figures.forest import forest
+from lib.figures.scores import counts, published
+from lib.figures.structure import with_margin
 from lib.influence import tables
 from lib.influence.influence import analyse
 from lib.params.params import InfluenceParams
@@ -45,8 +53,6 @@ def present_minus_absent(rows, factor):
 
 
 def test_save_gives_the_same_bytes_and_text_stays_text(tmp_path):
-    import matplotlib.pyplot as plt
-
     hashes = []
     for folder in ("a", "b"):
         with style():
@@ -60,21 +66,12 @@ def test_save_gives_the_same_bytes_and_text_stays_text(tmp_path):
     svg = (tmp_path / "a" / "name.svg").read_text()
     assert "<text" in svg and "a label of words" in svg and "<dc:date>" not in svg
     assert pd.read_csv(tmp_path / "a" / "name.csv")["x"].tolist() == pytest.approx([0.1, 1 / 3], abs=1e-9)
-
-
-def test_save_refuses_a_figure_without_its_numbers(tmp_path):
-    import matplotlib.pyplot as plt
-
-    fig, _ = plt.subplots()
     with pytest.raises(KitError, match="no table"):
-        save(fig, pd.DataFrame(), "empty", tmp_path)
-    plt.close(fig)
+        save(plt.figure(), pd.DataFrame(), "empty", tmp_path)
 
 
 def test_command_needs_no_torch_and_is_quick(drawn):
     _, folder, output = drawn
-    from lib.figures.catalogue import FIGURES
-
     for name, *_ in FIGURES:
         if name == "alone":  # of the isolation design, see below
             continue
@@ -85,9 +82,6 @@ def test_command_needs_no_torch_and_is_quick(drawn):
 
 
 def test_command_takes_a_profiles_influence_settings(tmp_path, monkeypatch):
-    from lib.__main__ import main
-    from lib.figures import report
-
     taken = []
     monkeypatch.setattr(report, "write_all", lambda results, out, settings, say: taken.append(settings) or [])
     given = ["figures", "--results", "results.csv", "--out", str(tmp_path)]
@@ -109,12 +103,10 @@ def test_summeval_is_left_out_without_torch_or_mteb(tmp_path):
     assert set(shown["type"]) == {"STS", tables.OVERALL} and set(shown["normalization"]) == {"std"}
 
 
-def test_import_of_the_package_is_light():
-    code = (
-        "import sys, lib.figures; print([m for m in ('matplotlib', 'torch', 'scipy', 'seaborn') if m in sys.modules])"
-    )
+def test_a_notebook_that_only_shows_texts_loads_no_plots():
+    code = "import sys, lib.figures.texts; print({'matplotlib', 'torch', 'scipy', 'seaborn'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.strip() == "set()"
 
 
 def test_svgs_hold_words_and_pictures_are_not_cut(drawn):
@@ -137,8 +129,6 @@ def test_heat_map_table_is_the_mean_difference(drawn):
 
 
 def test_forest_table_has_two_intervals_recomputed(drawn):
-    from scipy import stats
-
     table, folder, _ = drawn
     shown = pd.read_csv(folder / "tasks.csv", keep_default_na=True)
     tasks = shown[shown["level"] == "task"]
@@ -211,8 +201,6 @@ def test_lattice_shows_the_most_moved_task(drawn):
 
 
 def test_counts_and_published_figures_keep_their_tables(tmp_path):
-    from lib.figures.scores import counts, published
-
     table = pd.DataFrame({"source": ["this study", "other"], "category": ["sl", "sl"], "rows": [195, 167000]})
     paths = save(*counts(table), "counts", tmp_path)
     assert pd.read_csv(paths["csv"]).equals(table)
@@ -224,8 +212,6 @@ def test_counts_and_published_figures_keep_their_tables(tmp_path):
 
 
 def test_many_tasks_draw_the_strongest_and_keep_all_in_the_table():
-    from lib.figures.forest import forest
-
     a = analyse(study({"STS": 60, "Retrieval": 60}, seeds=1, noise=0.5), InfluenceParams())
     fig, table = forest(a.effects, a.across, limit=30)
     labels = [label.get_text() for label in fig.axes[0].get_yticklabels()]
@@ -234,8 +220,6 @@ def test_many_tasks_draw_the_strongest_and_keep_all_in_the_table():
 
 
 def test_noise_alone_rarely_passes_the_half_normal_margin():
-    from lib.figures.interactions import with_margin
-
     random, passed = np.random.default_rng(4), 0
     for _ in range(400):
         parts = pd.DataFrame({"contrast": random.normal(size=120), "type": np.repeat([f"t{i}" for i in range(8)], 15)})
@@ -245,24 +229,19 @@ def test_noise_alone_rarely_passes_the_half_normal_margin():
 
 
 def test_text_is_read_on_every_shade():
-    from lib.figures import grid
-
     def luminance(shade):
         part = np.where(
             np.array(shade[:3]) <= 0.03928, np.array(shade[:3]) / 12.92, ((np.array(shade[:3]) + 0.055) / 1.055) ** 2.4
         )
         return part @ [0.2126, 0.7152, 0.0722]
 
-    values = np.linspace(-1, 1, 81)[None]
-    for strength in grid.STRENGTH:
-        for shade in grid.shades(values, 1.0, np.full(values.shape, strength))[0]:
-            light = sorted([luminance(shade), 1.0 if grid.ink(shade) == "white" else 0.0])
+    for strength in matrix.STRENGTH:
+        for shade in matrix.pale(base.diverging()(np.linspace(0, 1, 81)), np.full(81, strength)):
+            light = sorted([luminance(shade), 1.0 if matrix.ink(shade) == "white" else 0.0])
             assert (light[1] + 0.05) / (light[0] + 0.05) >= 4.5
 
 
 def test_every_point_of_the_forest_lies_between_ticks():
-    from lib.figures.forest import forest
-
     a = analyse(study(effects={("sl", "STS"): 9.0}, noise=2.0), QUICK)
     fig, table = forest(a.effects, a.across)
     for ax in fig.axes[:4]:
@@ -272,8 +251,6 @@ def test_every_point_of_the_forest_lies_between_ticks():
 
 
 def test_more_own_categories_than_colours_still_differ():
-    from lib.figures.base import palette
-
     names = [f"c{i}" for i in range(14)]
     assert len(set(palette(names).values())) == 14
     assert palette(["ss", "mine"])["ss"] == "#E69F00" != palette(["ss", "mine"])["mine"]

@@ -11,7 +11,8 @@ import pytest
 from planted import study
 
 from lib.common.files import KitError
-from lib.figures import report
+from lib.figures import catalogue, report
+from lib.figures.catalogue import Report, data_counts
 from lib.influence import claims, verdicts
 from lib.influence.influence import analyse
 from lib.influence.verdicts import UNTESTABLE
@@ -23,24 +24,16 @@ TWO = {"Reranking": 2, "STS": 2}
 
 
 def test_index_names_every_figure_and_follows_the_inputs(tmp_path, monkeypatch):
-    one = ("noise", "a question", dict((n, d) for n, _, d in report.FIGURES)["noise"])
-    monkeypatch.setattr(
-        report, "FIGURES", (one, ("never", "another", lambda r: (_ for _ in ()).throw(KitError("no data"))))
-    )
+    one = next(figure for figure in report.FIGURES if figure[0] == "noise")
+    monkeypatch.setattr(report, "FIGURES", (one, ("never", "another", lambda r: catalogue.need(False, "no data"))))
     (tmp_path / "never.png").write_bytes(b"of earlier results")
     study(TWO).to_csv(tmp_path / "results.csv", index=False)
     first = report.write_all(tmp_path / "results.csv", tmp_path, QUICK)
     text = (tmp_path / "INDEX.md").read_text()
     assert "[noise](noise.png)" in text and "not drawn: no data" in text and "05_influence.ipynb" in text
     assert "untrained base" in text and not (tmp_path / "never.png").exists()
-    assert [path.name for path in first] == [
-        "noise.svg",
-        "noise.png",
-        "noise.csv",
-        "claims.csv",
-        "claims.md",
-        "INDEX.md",
-    ]
+    names = ["noise.svg", "noise.png", "noise.csv", "claims.csv", "claims.md", "INDEX.md"]
+    assert [path.name for path in first] == names
     before = {path.name: path.read_bytes() for path in first}
     report.write_all(tmp_path / "results.csv", tmp_path, QUICK)
     assert before == {path.name: path.read_bytes() for path in first}
@@ -52,9 +45,6 @@ def test_index_names_every_figure_and_follows_the_inputs(tmp_path, monkeypatch):
 
 
 def test_crossed_design_has_public_as_a_factor_and_categories_alone():
-    from lib.figures import catalogue
-    from lib.figures.report import Report
-
     on = study({"STS": 2, "Reranking": 2}, seeds=1)
     off = on[on["subset"].isin(["ss", "sl", "ll", "sl+ls", "sl+ls+ll", "ss+ls+ll", "ss+sl+ll", "ss+sl+ls"])]
     off = off.assign(public=0, subset=off["subset"] + "-alone")
@@ -93,8 +83,6 @@ def test_summeval_takes_no_part_in_the_influence_and_that_is_said(tmp_path):
 
 
 def test_counts_come_from_the_run_folder(tmp_path):
-    from lib.figures.catalogue import data_counts
-
     assert data_counts(None).empty
     (tmp_path / "generation.json").write_text(json.dumps({"categories": {"short_long": {"valid": 7}}}))
     (tmp_path / "public.jsonl").write_text('{"a": 1}\n{"a": 2}\n')
@@ -122,26 +110,11 @@ def test_published_scores_are_a_study_of_two_runs():
 
 def run_notebook(tmp_path, results):
     overrides = json.dumps({"paths.figures": str(tmp_path / "figures"), "paths.runs": str(tmp_path / "runs")})
-    command = [
-        sys.executable,
-        "-m",
-        "papermill",
-        "--cwd",
-        "notebooks",
-        "--kernel",
-        "python3",
-        "--no-progress-bar",
-        "-p",
-        "results",
-        str(results),
-        "-y",
-        f"overrides: {overrides}",
-        "notebooks/05_influence.ipynb",
-        str(tmp_path / "out.ipynb"),
-    ]
-    return subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    command = [sys.executable, *"-m papermill --cwd notebooks --kernel python3 --no-progress-bar".split()]
+    command += ["-p", "results", str(results), "-y", f"overrides: {overrides}"]
+    command += ["notebooks/05_influence.ipynb", str(tmp_path / "out.ipynb")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, env=environment)
 
 
 @pytest.mark.slow

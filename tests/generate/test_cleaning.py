@@ -11,15 +11,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lib.common.design import CODES
 from lib.common.files import KitError
 from lib.common.triplets import Triplet
 from lib.generate import sources
 from lib.generate.cleaning import REASONS, clean
-from lib.generate.contamination import find, ngrams
-from lib.generate.duplicates import Numbers, bands, count_words, jaccard, near_duplicates, shingles, words
-from lib.generate.languages import CODES, wrong_language
-from lib.generate.parsing import Parsed, parse_response
-from lib.generate.rules import bounds, reject
+from lib.generate.overlap import Numbers, bands, count_words, find, jaccard, near_duplicates, ngrams, shingles, words
+from lib.generate.parsing import to_triplets
+from lib.generate.rules import LANGUAGES, bounds, reject, wrong_language
 from lib.params.params import CleaningParams
 
 CLEAN = CleaningParams()
@@ -38,24 +37,10 @@ GERMAN = (
 
 
 def bundled(category):
-    triplets, slots = [], []
-    for number, row in enumerate(sources.responses(category)):
-        parsed = parse_response(category, row["response"])
-        assert isinstance(parsed, Parsed)
-        given = row["slots"]
-        triplets.append(
-            Triplet(
-                given.get("task", category),
-                parsed.query,
-                parsed.positive,
-                parsed.negative,
-                category,
-                given.get("language", ""),
-                f"{category}-{number}",
-            )
-        )
-        slots.append(given)
-    return triplets, slots
+    rows = sources.responses(category)
+    triplets, rejected = to_triplets(category, rows)
+    assert not rejected
+    return triplets, [row["slots"] for row in rows]
 
 
 def triplet(
@@ -68,7 +53,7 @@ def test_the_bundled_answers_pass():
     """All of them were read and repaired by hand, so a rule that rejects one is too strict."""
     suites = sources.suite_texts()
     triplets, slots = [], []
-    for category in sources.CODES:
+    for category in CODES:
         rows, given = bundled(category)
         triplets += rows
         slots += given
@@ -174,7 +159,7 @@ def test_languages_are_judged_on_long_texts_only_and_tolerantly():
     assert wrong_language(GERMAN, "English") == "de" and wrong_language(GERMAN, "German") is None
     assert wrong_language("Guten Tag", "English") is None  # too short to judge
     assert wrong_language(GERMAN, "Tamil Romanized") is None  # not known to the detector
-    assert len(CODES) > 70
+    assert len(LANGUAGES) > 70
 
 
 def test_spoilt_answers_are_found_and_counted():

@@ -5,12 +5,12 @@ import json
 import pandas as pd
 import pytest
 from fake_llm import FakeLLM
-from hashed import encode
+from hashed import digest_tree, encode
 
 from lib.common.design import CODES
-from lib.common.files import KitError, digest_tree, read_json, read_jsonl
+from lib.common.files import KitError, read_json, read_jsonl
 from lib.common.triplets import read_triplets
-from lib.figures import lesson01, texts
+from lib.figures import lessons, texts
 from lib.generate import sources
 from lib.generate.backends import close_backends
 from lib.generate.costs import cost_table
@@ -109,7 +109,7 @@ def test_nothing_left_is_said_and_the_reasons_are_on_disk(tmp_path):
 def test_cards_show_prompt_answer_and_triplet(tmp_path):
     params = load("classroom", {"paths.runs": str(tmp_path)})
     for category in CODES:
-        card = lesson01.card(params, category)
+        card = texts.card(params, category)
         assert (
             "the prompt as rendered" in card
             and "<b>query</b>" in card
@@ -122,7 +122,7 @@ def test_cards_show_prompt_answer_and_triplet(tmp_path):
 
 
 def test_the_table_of_spoilt_answers_says_what_the_parser_does():
-    results = lesson01.spoilt_answers().set_index("way").result
+    results = texts.spoilt_answers().set_index("way").result
     assert results["trailing comma"] == results["Python quotes"] == results["typographic quotes"] == "taken"
     assert (
         results["cut off"] == "rejected: truncated" and results["two different answers"] == "rejected: several_objects"
@@ -147,6 +147,6 @@ def test_the_picture_shows_every_category():
         }
         for c in CODES
     }
-    figure = lesson01.where_it_goes(counts, 99)
+    figure = lessons.where_it_goes(counts, 99)
     widths = sum(patch.get_width() for patch in figure.axes[0].patches)
     assert widths == 10 * len(CODES) and "99 public" in figure.axes[0].get_title("left")

@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 from fake_llm import FakeLLM
+from hashed import digest_tree
 
 from lib.common.design import CODES
-from lib.common.files import KitError, digest_tree, read_json, read_jsonl
+from lib.common.files import KitError, read_json, read_jsonl
 from lib.generate import generate as generation
-from lib.generate.answers import AnswerStore
+from lib.generate.answers import Answer, AnswerStore, Request
 from lib.generate.backends import close_backends
-from lib.generate.request import Answer
+from lib.generate.costs import cost_table, money, write_report
+from lib.generate.parsing import to_triplets
+from lib.generate.prompts import BRAINSTORMED
 from lib.params.params import load
 
 
@@ -46,7 +49,7 @@ def served(server, **leaves):
 def test_replay(category, tmp_path):
     params = load("classroom")
     rows = generation.generate(params, category, out_dir=tmp_path, progress=False)
-    triplets, rejected = generation.to_triplets(category, rows)
+    triplets, rejected = to_triplets(category, rows)
     assert not rejected and len(triplets) == len(rows) == {"long_long": 160, "sts": 150, "bitext": 120}.get(
         category, 200
     )
@@ -60,7 +63,7 @@ def test_replay(category, tmp_path):
     )
     assert all(bool(t.negative) == (category not in ("short_short", "long_long")) for t in triplets)
     assert generation.generate(params, category, 7, tmp_path / "part", progress=False) == rows[:7]
-    if category in generation.BRAINSTORMED:
+    if category in BRAINSTORMED:
         tasks = generation.brainstorm(params, category, tmp_path, progress=False)
         assert {row["slots"]["task"] for row in rows} <= set(tasks) and len(tasks) == (
             32 if category == "long_long" else 40
@@ -78,7 +81,7 @@ def test_all_categories_through_a_server(tmp_path):
         counts = {}
         for category in CODES:
             rows = generation.generate(params, category, out_dir=tmp_path, progress=False)
-            triplets, rejected = generation.to_triplets(category, rows)
+            triplets, rejected = to_triplets(category, rows)
             counts[category] = {
                 "asked": 20,
                 "parsed": len(triplets),
@@ -105,21 +108,21 @@ def test_all_categories_through_a_server(tmp_path):
 
 
 def check_costs(params, counts, out):
-    generation.write_report(params, counts, out)
-    table = generation.cost_table(out).set_index("category")
+    write_report(params, counts, out)
+    table = cost_table(out).set_index("category")
     rows = read_jsonl(out / "responses" / "short_long.jsonl") + read_jsonl(out / "brainstorm" / "short_long.jsonl")
     tokens_in, tokens_out = (sum(row[name] for row in rows) for name in ("tokens_in", "tokens_out"))
     row = table.loc["short-long"]
     assert (row.tokens_in, row.tokens_out, row.asked, row.duplicates) == (tokens_in, tokens_out, 20, 1)
     assert row.cost == pytest.approx((0.1 * tokens_in + 0.4 * tokens_out) / 1e6)
     assert row.cost_per_1000 == pytest.approx(1000 * row.cost / row.valid) and row.seconds > 0
-    assert len(generation.cost_table([out, out])) == 12
+    assert len(cost_table([out, out])) == 12
 
 
 def test_cost_by_gpu_seconds_and_without_a_price():
-    assert generation.money(load("classroom").generation, 10, 10, 10.0) is None
+    assert money(load("classroom").generation, 10, 10, 10.0) is None
     params = load("classroom", {"generation.gpu_price": 2.0, "generation.gpus": 4})
-    assert generation.money(params.generation, 10, 10, 1800.0) == pytest.approx(4.0)
+    assert money(params.generation, 10, 10, 1800.0) == pytest.approx(4.0)
 
 
 def test_row_i_and_its_answer_do_not_depend_on_n(tmp_path):
@@ -182,7 +185,7 @@ def test_one_prompt_that_is_too_long_does_not_stop_the_others(tmp_path):
     message = {"error": {"message": "This model's maximum context length is 1024 tokens."}}
     with FakeLLM(faults=lambda k: (400, {}, message) if k == 2 else None) as server:
         rows = generation.generate(served(server), "sts", 10, tmp_path, progress=False)
-        triplets, rejected = generation.to_triplets("sts", rows)
+        triplets, rejected = to_triplets("sts", rows)
         assert rejected["no_answer"] == 1 and len(rows) == 10 and len(triplets) == 9 - rejected["truncated"]
 
 
@@ -274,18 +277,20 @@ def test_another_model_or_temperature_is_another_answer(tmp_path):
 
 RUN = """
 import sys
-from lib import generation
-from lib.params import load
+from lib.generate import generate as generation
+from lib.generate.costs import write_report
+from lib.generate.parsing import to_triplets
+from lib.params.params import load
 params = load("classroom", {"generation.backend": "openai", "generation.base_url": sys.argv[1],
     "generation.model": "fake", "generation.brainstorms": 6, "generation.concurrency": 6,
     "generation.n": {"short_long": 110, "bitext": 90}})
 counts = {}
 for category in ("short_long", "bitext"):
     rows = generation.generate(params, category, out_dir=sys.argv[2], progress=len(sys.argv) > 3)
-    triplets, rejected = generation.to_triplets(category, rows)
+    triplets, rejected = to_triplets(category, rows)
     n = len(triplets)
     counts[category] = {"asked": len(rows), "parsed": n, "rejected": rejected, "duplicates": 0, "valid": n}
-generation.write_report(params, counts, sys.argv[2])
+write_report(params, counts, sys.argv[2])
 """
 
 
@@ -381,7 +386,7 @@ def test_local_transformers(tiny_llama, tmp_path):
     assert len({row["response"] for row in rows}) == 9 and all(
         0 < row["tokens_out"] <= 12 < row["tokens_in"] for row in rows
     )
-    assert generation.to_triplets("sts", rows)[0] == []
+    assert to_triplets("sts", rows)[0] == []
     alone = generation.generate(
         load("classroom", {**leaves, "generation.batch_size": 1}), "sts", out_dir=tmp_path / "b", progress=False
     )
@@ -394,17 +399,14 @@ def test_gumbel_noise_samples_from_temperature_and_nucleus():
     import torch
     from scipy.stats import chisquare
 
-    from lib.generate.request import Request
-    from lib.generate.transformers_local import _seeded
+    from lib.generate.transformers_local import Seeded
 
     logits = torch.tensor([2.0, 1.0, 0.5, 0.0, -1.0])
     chances = (logits / 0.7).softmax(-1)
     inside = chances.cumsum(-1) - chances < 0.9
     expected = torch.where(inside, chances, 0.0) / chances[inside].sum()
     n = 4000
-    draws = _seeded([Request("", "", "m", seed, 0.7, 0.9, 1) for seed in range(n)])(None, logits.repeat(n, 1)).argmax(
-        -1
-    )
+    draws = Seeded([Request("", "", "m", seed, 0.7, 0.9, 1) for seed in range(n)])(None, logits.repeat(n, 1)).argmax(-1)
     seen = torch.bincount(draws, minlength=5).double()
     assert seen[~inside].sum() == 0
     assert (
@@ -413,7 +415,7 @@ def test_gumbel_noise_samples_from_temperature_and_nucleus():
         ).pvalue
         > 1e-3
     )
-    greedy = _seeded([Request("", "", "m", 0, 0.0, 0.9, 1)])(None, logits[None])
+    greedy = Seeded([Request("", "", "m", 0, 0.0, 0.9, 1)])(None, logits[None])
     assert greedy.argmax() == 0
 
 

@@ -8,8 +8,7 @@ import pytest
 
 from lib.common.files import KitError
 from lib.common.triplets import Triplet
-from lib.generate.nearest import top_k
-from lib.generate.negatives import candidates, encoder, mine
+from lib.generate.negatives import candidates, choose, encoder, mine, top_k
 from lib.params.params import NegativesParams
 
 
@@ -157,10 +156,8 @@ def test_the_papers_draw_is_uniform_over_the_top_ten():
     rank = [{found.texts[i]: place for place, i in enumerate(line)} for line in found.indices]
     counts = Counter()
     for seed in range(300):
-        from lib.generate.negatives import _choose
-
         for number, triplet in enumerate(given):
-            chosen = _choose(triplet, found, number, options.model_copy(update={"seed": seed}), "random_of_top_k")
+            chosen = choose(triplet, found, number, options.model_copy(update={"seed": seed}))
             counts[rank[number][chosen]] += 1
     assert sorted(counts) == list(range(10))
     assert sum((count - 900) ** 2 / 900 for count in counts.values()) < 27.9  # p = .001
@@ -203,7 +200,7 @@ def test_the_query_template_reaches_the_encoder():
 def test_the_bundled_encoder_finds_sensible_negatives():
     """Real MiniLM: dictionary definitions get other definitions, closer to the query than a random text."""
     from lib.generate import sources
-    from lib.generate.generate import to_triplets
+    from lib.generate.parsing import to_triplets
 
     triplets, _ = to_triplets("short_short", sources.responses("short_short")[:80])
     options = NegativesParams(same_task=True)

@@ -111,7 +111,7 @@ def test_row_i_is_the_same_whatever_n_is_and_however_rows_are_split(category):
 
 def test_rows_do_not_depend_on_pythonhashseed():
     code = (
-        "from lib import prompts as p; from lib.common.files import digest\n"
+        "from lib.generate import prompts as p; from lib.common.files import digest\n"
         "print(digest([p.sample_slots(p.load_template(c), 300, 3, c, ['a', 'b'] if c in p.BRAINSTORMED else None)"
         " for c in p.KEYS]))"
     )

@@ -3,14 +3,15 @@
 import json
 import time
 
+import pandas as pd
 import pytest
 
+from lib.common import network
 from lib.common.design import CODES
 from lib.common.files import KitError
-from lib.common.triplets import Triplet
+from lib.common.triplets import Triplet, write_triplets
 from lib.generate import released
-from lib.generate.export import export
-from lib.generate.released import config_name, fetch, load_e5, load_folder, load_released
+from lib.generate.released import config_name, fetch, load_e5, load_released
 from lib.generate.sources import public_pairs
 from lib.params.params import PublicParams
 
@@ -42,41 +43,21 @@ def write(path, rows):
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
-def test_what_goes_out_comes_back(tmp_path, form):
+def test_what_was_released_comes_back(tmp_path, form):
     data = {category: made(category) for category in CODES}
-    export(tmp_path, data, f"meta-llama/{GENERATOR}", form, {"parameters": "0123"})
-    for category in CODES:
-        assert load_released(tmp_path, GENERATOR, category) == data[category]
-        assert load_folder(tmp_path / config_name(GENERATOR, category), category) == data[category]
+    for category, triplets in data.items():
+        folder = tmp_path / config_name(f"meta-llama/{GENERATOR}", category)
+        folder.mkdir()
+        if form == "jsonl":
+            write_triplets(folder / "train.jsonl", triplets)
+        else:
+            pd.DataFrame(triplets).to_parquet(folder / "train.parquet")
+        assert load_released(tmp_path, GENERATOR, category) == triplets
     assert released.released(tmp_path) == sorted((GENERATOR, category) for category in CODES)
     sample = load_released(tmp_path, GENERATOR, "sts", n=3, seed=1)
     assert len(sample) == 3 and sample == load_released(tmp_path, GENERATOR, "sts", n=3, seed=1)
     assert [t for t in data["sts"] if t in sample] == sample  # in file order
     assert any(load_released(tmp_path, GENERATOR, "sts", 3, seed) != sample for seed in range(2, 6))
-
-
-def test_the_data_card_is_counted_from_the_rows(tmp_path):
-    import yaml
-
-    export(tmp_path, {"sts": made("sts", 5), "short_long": made("short_long", 4), "bitext": []}, GENERATOR)
-    text = (tmp_path / "README.md").read_text(encoding="utf-8")
-    front = yaml.safe_load(text.split("---\n")[1])
-    names = [config_name(GENERATOR, category) for category in ("short_long", "sts")]
-    assert [entry["config_name"] for entry in front["configs"]] == names
-    assert front["size_categories"] == ["n<1K"] and front["license"] == "mit"
-    assert "9 rows" in text and "| STS | 5 | 1 | 1 | 2 |" in text and "| short-long | 4 | 1 | 1 | 2 |" in text
-    assert "Languages: English 9." in text and "bitext |" not in text
-
-
-@pytest.mark.slow
-def test_the_export_opens_in_datasets(tmp_path):
-    from datasets import load_dataset
-
-    export(tmp_path / "ours", {"sts": made("sts"), "long_long": made("long_long", 3)}, GENERATOR)
-    table = load_dataset(
-        str(tmp_path / "ours"), config_name(GENERATOR, "sts"), split="train", cache_dir=str(tmp_path / "cache")
-    )
-    assert [row["query"] for row in table] == [t.query for t in made("sts")]
 
 
 @pytest.mark.parametrize("layout", ["file", "json list", "json lines", "shards", "readme", "hyphens", "inside"])
@@ -111,16 +92,12 @@ def test_every_layout_of_the_released_form_is_read(tmp_path, layout):
 
 
 def test_what_is_not_there_is_said_with_what_is(tmp_path):
-    export(tmp_path, {"sts": made("sts")}, GENERATOR)
+    write_triplets(tmp_path / config_name(GENERATOR, "sts") / "train.jsonl", made("sts"))
     with pytest.raises(KitError, match="holds no synthetic_GPT_sts; it holds synthetic_LLaMA-3.1-8B-Instruct_sts"):
         load_released(tmp_path, "GPT", "sts")
-    with pytest.raises(KitError, match="cannot export"):
-        export(tmp_path, {"shorts": made("sts")}, GENERATOR)
-    with pytest.raises(KitError, match="no triplet to export"):
-        export(tmp_path, {"sts": []}, GENERATOR)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(KitError, match="holds no .jsonl"):
-        load_folder(tmp_path / "empty")
+    with pytest.raises(KitError, match="holds no data set at all; it holds no .jsonl, .json, .parquet file"):
+        load_e5(tmp_path / "empty")
 
 
 def e5(folder):
@@ -195,16 +172,14 @@ def test_offline_is_said_at_once(monkeypatch):
 def test_the_hub_is_asked_for_one_configuration_only(tmp_path, monkeypatch):
     import huggingface_hub
 
-    import lib.grid.check
-
-    export(tmp_path, {"sts": made("sts")}, GENERATOR)
+    write_triplets(tmp_path / config_name(GENERATOR, "sts") / "train.jsonl", made("sts"))
     asked = {}
 
     def download(name, **options):
         asked.update(options, name=name)
         return str(tmp_path)
 
-    monkeypatch.setattr(lib.grid.check, "hub_reachable", lambda: True)
+    monkeypatch.setattr(network, "hub_reachable", lambda: True)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert load_released("owner/data", GENERATOR, "sts") == made("sts")
     assert asked["name"] == "owner/data" and asked["repo_type"] == "dataset" and not asked["local_files_only"]

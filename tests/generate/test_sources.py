@@ -5,12 +5,14 @@ import json
 import pytest
 
 from lib.common import bundled
+from lib.common.design import CODES
 from lib.common.files import KitError, digest
 from lib.generate import sources
-from lib.generate.duplicates import jaccard, shingles, words
+from lib.generate.overlap import jaccard, shingles, words
 from lib.params.params import PublicParams
 
 SMALL = PublicParams(n=150)
+SUITE = bundled.DATA / "classroom" / "suite"
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +21,7 @@ def pairs():
 
 
 def test_bundled_answers_are_all_there():
-    counts = {category: len(sources.responses(category)) for category in sources.CODES}
+    counts = {category: len(sources.responses(category)) for category in CODES}
     assert counts == {
         "short_short": 320,
         "short_long": 200,
@@ -44,12 +46,12 @@ def test_unknown_names_are_refused_in_one_sentence():
 def test_suite_texts_hold_every_text_and_no_label():
     texts = sources.suite_texts()
     assert len(texts) == 31
-    raw = [json.loads(line) for line in open(sources.suite_path() / "LibraryDeskIntents.jsonl", encoding="utf-8")]
+    raw = [json.loads(line) for line in open(SUITE / "LibraryDeskIntents.jsonl", encoding="utf-8")]
     assert {row["text"] for row in raw} == set(texts["LibraryDeskIntents"])
     assert not {row["label"] for row in raw} & set(texts["LibraryDeskIntents"])
-    titles = [json.loads(line) for line in open(sources.suite_path() / "FieldNotes.corpus.jsonl", encoding="utf-8")]
+    titles = [json.loads(line) for line in open(SUITE / "FieldNotes.corpus.jsonl", encoding="utf-8")]
     assert {row["title"] for row in titles} | {row["text"] for row in titles} <= set(texts["FieldNotes"])
-    summaries = [json.loads(line) for line in open(sources.suite_path() / "MinutesSumm.jsonl", encoding="utf-8")]
+    summaries = [json.loads(line) for line in open(SUITE / "MinutesSumm.jsonl", encoding="utf-8")]
     assert {text for row in summaries for text in row["machine_summaries"]} <= set(texts["MinutesSumm"])
 
 
@@ -92,6 +94,6 @@ def test_the_bundled_pairs_are_the_study_s_byte_for_byte():
         sources.docstring_pairs(PublicParams(), sources.suite_texts()) == found
     )  # nothing leaks into the bundled sets
     notice = (
-        (sources.DATA / "classroom/public/NOTICE.md").read_text(encoding="utf-8").replace("scikit-learn", "sklearn")
+        (bundled.DATA / "classroom/public/NOTICE.md").read_text(encoding="utf-8").replace("scikit-learn", "sklearn")
     )
     assert all(f"| {name} " in notice for name in {pair.id.rsplit("-", 1)[0] for pair in found})

@@ -1,4 +1,4 @@
-"""The environment check: every requirement is one line, a broken one names its mend, and offline is decided fast."""
+"""The environment check: every requirement is one line, a broken one names its fix, and offline is decided fast."""
 
 import http.server
 import socket
@@ -48,8 +48,8 @@ def test_an_unanswering_hub_is_found_out_in_three_seconds(deaf, server):
 
 
 def test_a_name_look_up_that_hangs_counts_as_no_answer():
-    assert not check._in_time(lambda: bool(time.sleep(30)), 0.2)
-    assert not check._in_time(lambda: 1 / 0, 1)
+    assert not network.in_time(lambda: bool(time.sleep(30)), 0.2)
+    assert not network.in_time(lambda: 1 / 0, 1)
 
 
 def switch_hub(monkeypatch, off: bool) -> None:
@@ -82,7 +82,7 @@ def test_folders_bundled_names_cache_and_hub_names_are_told_apart(tmp_path, monk
     assert hub.ok and "the hub answers" in hub.what
     switch_hub(monkeypatch, off=True)
     (offline,) = found("someone/some-data")
-    assert str(offline).startswith("[FAIL]") and "name the folders instead" in str(offline)
+    assert str(offline).startswith("[FAIL] the hub does not answer (") and "name the folders instead" in str(offline)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     snapshot = tmp_path / "datasets--someone--some-data" / "snapshots" / "abc"
     snapshot.mkdir(parents=True)
@@ -107,7 +107,7 @@ def test_the_released_triplets_must_be_somewhere(tmp_path, monkeypatch, server):
     assert "someone/some-triplets; connect to it, or download there" in str(*found("someone/some-triplets"))
 
 
-def test_a_wrong_or_missing_package_names_the_command_that_mends_it(monkeypatch):
+def test_a_wrong_or_missing_package_names_the_command_that_fixes_it(monkeypatch):
     real = check._version
     monkeypatch.setattr(check, "_version", lambda name: {"torch": "1.0", "peft": None}.get(name, real(name)))
     said = [str(f) for f in check.packages(load("classroom")) if not f.ok]
@@ -146,3 +146,14 @@ def test_jobs_that_want_more_memory_than_the_machine_has():
 
 def test_the_kernel_runs_this_environment():
     assert check.kernel().ok, str(check.kernel())
+
+
+def test_the_answer_comes_first_and_what_is_wrong_next(monkeypatch):
+    fine, wrong = check.Finding(True, "a disk"), check.Finding(False, "no memory", "buy some")
+    monkeypatch.setattr(check, "findings", lambda params: iter([fine, wrong]))
+    able, text = check.report(load("classroom"))
+    first, *lines = text.splitlines()
+    assert not able and first == "This machine cannot run the profile classroom yet: 1 of 2 requirements fail."
+    assert lines == ["[FAIL] no memory; buy some", "[OK]   a disk"]
+    monkeypatch.setattr(check, "findings", lambda params: iter([fine]))
+    assert check.report(load("classroom")) == (True, "This machine can run the profile classroom.\n[OK]   a disk")

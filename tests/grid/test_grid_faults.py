@@ -1,4 +1,4 @@
-"""Whole grids in which something breaks, on stand-in notebooks: the rest goes on, it is named, and the mend is enough."""
+"""Whole grids in which something breaks, on stand-in notebooks: the rest goes on, it is named, and the fix is enough."""
 
 import os
 import random
@@ -39,7 +39,7 @@ def test_three_of_32_jobs_fail_and_only_these_run_again(tmp_path):
     for name, seed in bad:
         told = re.search(rf"^train {re.escape(name)}/seed{seed} failed: (.*)\n((?:    .*\n)+)", done.stdout, re.M)
         assert told, done.stdout
-        assert f"ValueError: planted in train {name} {seed}; mend the cause and run again" in told[1]
+        assert f"ValueError: planted in train {name} {seed}; fix the cause and run again" in told[1]
         assert told[1].endswith(f"notebooks/03_train/{name}-seed{seed}.ipynb)") and "raise ValueError" in told[2]
     assert done.stdout.count(" failed: ") == 3
     assert "Missing from this table: ss seed 0, sl+ll seed 1, ss+sl+ls+ll seed 0." in done.stdout
@@ -193,7 +193,7 @@ def test_a_killed_grid_leaves_no_process_behind(tmp_path, whom):
     elif whom == "the driver":
         process.kill()
     else:
-        word = "snakemake" if whom == "Snakemake" else "forking"
+        word = "snakemake" if whom == "Snakemake" else "kernel_server"
         next(child for child in family if any(word in part for part in child.cmdline())).kill()
         if whom == "the server":  # the jobs die with it, run again without it, and would sleep on
             time.sleep(3)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from lib.common.bundled import ROOT
-from lib.grid.reproduced import compare
+from lib.grid.replicate import reproduced as compare
 
 COMMITTED = ROOT / "figures" / "classroom"
 

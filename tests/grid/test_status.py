@@ -5,11 +5,12 @@ import json
 
 import pytest
 
-from lib.grid import run as grid
+from lib.grid import jobs as grid
 from lib.grid import status
 from lib.params.params import load
 from lib.params.provenance import MADE
 from lib.params.stages import decisive
+from lib.score.scorefile import record_of, wanted_sets
 
 ERROR = [{"output_type": "error", "ename": "KitError", "evalue": "disk full; free some space", "traceback": []}]
 
@@ -30,6 +31,7 @@ def leave(params, stage, job, start=None, seconds=None, done=True, outputs=()):
         stamps["end_time"] = f"2026-01-05T10:{end // 60:02}:{end % 60:02}+00:00"
     path = grid.notebook_of(params, stage, job)
     path.parent.mkdir(parents=True, exist_ok=True)
+    stamps["duration"] = seconds
     path.write_text(json.dumps({"metadata": {"papermill": stamps}, "cells": [{"outputs": list(outputs)}]}))
     if done:
         result = grid.stage_files(params)[stage][job]
@@ -37,6 +39,19 @@ def leave(params, stage, job, start=None, seconds=None, done=True, outputs=()):
         result.write_text("{}")
         if stage == "generate":
             (result.parent / MADE).write_text(json.dumps({"made_of": decisive(params, "data")}))
+
+
+def finish(params, seconds):
+    """Leave behind a whole finished study, every job of which took ``seconds``."""
+    for stage, files in grid.stage_files(params).items():
+        for job, path in files.items():
+            leave(params, stage, job, start=0, seconds=seconds)
+            if stage == "train":
+                path.write_text(json.dumps({"steps": 20, "seconds": 22.0, "tokens": 20000}))
+            if stage == "score":
+                path.write_text("task,score_seconds\n" + "".join(f"{name},2\n" for name in wanted_sets(params)))
+                of = decisive(params, "base" if job.startswith("base/") else "score")
+                record_of(path).write_text(json.dumps({"made_of": of, "adapter": None}))
 
 
 def test_an_untouched_grid_is_all_waiting(params):
@@ -96,3 +111,10 @@ def test_a_notebook_that_is_being_written_does_not_break_the_status(params):
 @pytest.mark.parametrize("seconds, text", [(7, "7 s"), (600, "10 min"), (20000, "5.6 h"), (10 * 86400, "10.0 days")])
 def test_durations_are_said_as_people_say_them(seconds, text):
     assert status.duration(seconds) == text
+
+
+def test_a_finished_study_shows_where_its_time_went(params):
+    finish(params, seconds=30)
+    assert "20 of 20 jobs done" in status.report(params)
+    lines = status.time_table(params, wall=100, cores=2)
+    assert [line.split() for line in lines if line.startswith("train")] == [["train", "8", "240", "176", "64"]]

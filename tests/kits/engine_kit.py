@@ -124,3 +124,14 @@ def gradients(model) -> torch.Tensor:
 def difference(found: torch.Tensor, expected: torch.Tensor) -> float:
     """Largest error relative to the largest entry."""
     return float((found - expected).abs().max() / expected.abs().max())
+
+
+def one_by_one(found, some):
+    """Every text alone in plain transformers: no padding, no mask, no helper of ours."""
+    states = [
+        found.core(input_ids=torch.tensor([row]), **({"use_cache": False} if found.causal else {})).last_hidden_state[0]
+        for row in some
+    ]
+    mode = found.params.pooling
+    pooled = torch.stack([s.mean(0) if mode == "mean" else s[0] if mode == "cls" else s[-1] for s in states])
+    return torch.nn.functional.normalize(pooled, dim=1)

@@ -1,8 +1,10 @@
-"""An encoder without a model."""
+"""An encoder without a model, and a digest of a folder."""
 
 import hashlib
 
 import numpy as np
+
+from lib.common.files import digest, digest_file
 
 
 def encode(texts):
@@ -13,3 +15,9 @@ def encode(texts):
             row[hashlib.sha256(word.encode()).digest()[0] % 64] += 1
         row[0] += 1e-3
     return rows
+
+
+def digest_tree(folder):
+    """Return a digest of all files below a folder: their relative names and contents."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return digest([[path.relative_to(folder).as_posix(), digest_file(path)] for path in files])

@@ -19,11 +19,11 @@ from grids import ROOT
 
 HEAD = """
 import os, pathlib, signal, time
-from lib.files import digest, digest_file, read_json, write_bytes, write_digests, write_json, write_text
-from lib.params import load
+from lib.common.files import digest, digest_file, read_json, write_bytes, write_digests, write_json, write_text
+from lib.params.params import load
 from lib.params.stages import decisive
-from lib.provenance import MADE
-from lib.scoring.scorefile import wanted_sets, write_record
+from lib.params.provenance import MADE
+from lib.score.scorefile import wanted_sets, write_record
 
 params = load(params_file, overrides)
 home = pathlib.Path(os.environ["STANDIN"])
@@ -63,7 +63,7 @@ write_json(folder / "train.json", {"seconds": 0.5, "made_of": decisive(params, "
     "04_score": """
 begin(f"score {subset} {seed}")
 import random
-from lib.design import BASE, levels, parse_run
+from lib.common.design import BASE, levels, parse_run
 chosen = () if subset == BASE else parse_run(subset)[0]
 codes = levels(chosen, params.study.categories)
 start = [subset, int(subset != BASE), *codes.values(), seed]
@@ -101,9 +101,9 @@ class Kit:
         (self.folder / "lib" / "data").symlink_to(ROOT / "lib" / "data")
         shutil.copytree(ROOT / "params", self.folder / "params")
         shutil.copy(ROOT / "Snakefile", self.folder)
-        forking = self.folder / "lib" / "grid" / "forking.py"  # these jobs need no torch
+        server = self.folder / "lib" / "grid" / "kernel_server.py"  # these jobs need no torch
         light = 'PRELOAD = ("papermill.cli", "ipykernel.kernelapp", "lib.params.params", "pandas", "matplotlib.pyplot")'
-        forking.write_text(re.sub(r"PRELOAD = \(.*?\)\n", light + "\n", forking.read_text(), count=1, flags=re.S))
+        server.write_text(re.sub(r"PRELOAD = \(.*?\)\n", light + "\n", server.read_text(), count=1, flags=re.S))
         (self.folder / "notebooks").mkdir()
         (folder / "faults").mkdir()
         for name, cell in CELLS.items():

@@ -3,7 +3,6 @@
 import copy
 import json
 import random
-import time
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from lib.params.params import ScoringParams, load
 from lib.score import hub, suites
 from lib.score.localsets import MAIN_SCORES
 from lib.score.score import draws as scoring_draws
-from lib.score.score import score, score_many, summary
+from lib.score.score import score, summary
 from lib.score.scorefile import write_scores
 
 OFF = ScoringParams(instructions="off", attempts=1)
@@ -234,18 +233,7 @@ def test_draws_are_kept_and_average_to_the_score(seven, tmp_path):
     assert draws.groupby("task")["score"].std().min() > 0
 
 
-# ── time and failure ─────────────────────────────────────────────────────────────────────────────────────────
-def test_a_slow_task_is_stopped_listed_and_done_next_time(sets, tmp_path):
-    slow = CountingEmbedder()
-    tasks = [t for t in suites.tasks(sets) if t.metadata.type in ("STS", "Reranking")]
-    slow.fail = lambda texts: time.sleep(30) if len(texts) == 12 else None  # the reranking queries
-    started = time.perf_counter()
-    table = run(slow, tasks, tmp_path / "out", ScoringParams(instructions="off", time_limit=2.0))
-    assert time.perf_counter() - started < 15
-    assert list(table["task"]) == ["MySTS"] and "scoring.time_limit (2 s)" in table.attrs["failed"]["MyReranking"]
-    assert list(run(CountingEmbedder(), tasks, tmp_path / "out")["task"]) == ["MyReranking", "MySTS"]
-
-
+# ── failure ─────────────────────────────────────────────────────────────────────────────────────────
 def test_a_failing_task_is_tried_again_and_does_not_take_the_others_down(sets, tmp_path):
     calls = []
 
@@ -381,12 +369,12 @@ def test_a_streamed_corpus_ranks_the_same_and_goes_on_after_a_kill(tmp_path, mon
 def test_labels_read_once_give_the_same_scores(tmp_path):
     from datasets import Dataset
 
-    from lib.score.fastmteb import ListColumns, materialise_labels, materialised
+    from lib.score.fastmteb import ListColumns, materialised
 
     write_set(tmp_path / "sets", "Classification")
     task, plain = (suites.tasks(str(tmp_path / "sets"))[0] for _ in range(2))
     task.load_data()
-    materialise_labels(task)
+    task.dataset = materialised(task.dataset)
     assert isinstance(task.dataset["test"], ListColumns)
     assert naive_score(task, CountingEmbedder()) == naive_score(plain, CountingEmbedder())
     data = Dataset.from_dict({"text": ["a", "b", "c"], "label": [2, 0, 1]})
@@ -469,27 +457,6 @@ def test_a_table_with_failed_tasks_is_not_written_unless_asked(sets, tmp_path):
     assert write_scores(asked, "base", 0, healthy).exists()
 
 
-def test_many_adapters_on_one_base(sets, tmp_path):
-    class Switching(CountingEmbedder):
-        def load_adapter(self, path):
-            self.adapter = self.salt = str(path)
-
-        def set_adapter(self, name):
-            self.adapter, self.salt = "base", ""
-
-    tables = score_many(
-        Switching(),
-        {"base": None, "one": "1", "two": "2", "again": "1"},
-        suites.tasks(sets),
-        tmp_path / "out",
-        params=OFF,
-        progress=False,
-    )
-    assert tables["one"].equals(tables["again"]) and not tables["one"].equals(tables["two"])
-    assert tables["again"].attrs["encoded"] == 0 and tables["two"].attrs["encoded"] > 0
-    assert tables["base"].equals(run(CountingEmbedder(), suites.tasks(sets), tmp_path / "fresh"))
-
-
 def test_hub_folder_digest_sees_a_byte(tmp_path):
     hub_set(tmp_path, "STS")
     folder = tmp_path / "mteb__sts12-sts"
@@ -500,7 +467,9 @@ def test_hub_folder_digest_sees_a_byte(tmp_path):
 
 
 def test_items_agree_with_the_scores_and_their_intervals_are_paired(seven, tmp_path):
-    from lib.score import comparison, items
+    from lib.figures.comparison import bars
+
+    from lib.score import comparison
 
     tasks = suites.tasks(seven)
     one, two = (
@@ -510,7 +479,7 @@ def test_items_agree_with_the_scores_and_their_intervals_are_paired(seven, tmp_p
     for table in (one, two):
         scores = table.set_index("task")["score"]
         for task in tasks:
-            found = items.read_items(task, table.attrs["predictions"])
+            found = comparison.read_items(task, table.attrs["predictions"])
             if found is None:
                 assert task.metadata.type in ("Clustering", "BitextMining")
                 continue
@@ -527,4 +496,4 @@ def test_items_agree_with_the_scores_and_their_intervals_are_paired(seven, tmp_p
     assert np.abs(same[["change", "low", "high"]].to_numpy()).max() == 0  # paired: a model does not differ from itself
     shown = comparison.examples(tasks, table, one, two, count=2)
     assert len(shown) == 4 and shown["text"].str.len().min() > 5
-    assert len(comparison.bars(table).axes[0].patches) == len(MAIN_SCORES)
+    assert len(bars(table).axes[0].patches) == len(MAIN_SCORES)

@@ -15,7 +15,7 @@ from lib.common.files import KitError
 from lib.embedder.embedder import Embedder
 from lib.params.params import ScoringParams, load
 from lib.score import hub, suites
-from lib.score.score import merged, score, score_many
+from lib.score.score import merged, score
 
 pytestmark = pytest.mark.slow
 OFF = ScoringParams(instructions="off", attempts=1)
@@ -52,6 +52,15 @@ def adapters(folder: Path, embedder: Embedder, count: int) -> dict[str, Path]:
     return saved
 
 
+def score_each(embedder, adapters: dict[str, Path | None], tasks, out):
+    """Score several adapters (None: the base) on one base that stays in memory: {name: table}."""
+    tables = {}
+    for name, folder in adapters.items():
+        embedder.load_adapter(folder) if folder else embedder.set_adapter(None)
+        tables[name] = score(embedder, tasks, out, name=name, params=OFF, progress=False)
+    return tables
+
+
 def test_the_base_scores_like_plain_mteb_on_all_bundled_sets(tmp_path):
     embedder = Embedder.from_params(load("classroom").model, device="cpu")
     ours = score(embedder, suites.tasks("classroom"), tmp_path / "ours", params=OFF, progress=False)
@@ -65,12 +74,8 @@ def test_switched_adapters_score_like_plain_mteb_with_the_adapter(tmp_path):
     names = ["ReviewTone", "ThesisTitles", "HeadlineMatch", "LemmaRank", "TechSTS", "MinutesSumm"]
     embedder = Embedder.from_params(load("classroom").model, device="cpu")
     saved = adapters(tmp_path, embedder, 2)
-    tables = score_many(
-        embedder, {"base": None, **saved}, suites.tasks(names), tmp_path / "ours", params=OFF, progress=False
-    )
-    again = score_many(
-        embedder, {"adapter0": saved["adapter0"]}, suites.tasks(names), tmp_path / "again", params=OFF, progress=False
-    )
+    tables = score_each(embedder, {"base": None, **saved}, suites.tasks(names), tmp_path / "ours")
+    again = score_each(embedder, {"adapter0": saved["adapter0"]}, suites.tasks(names), tmp_path / "again")
     assert again["adapter0"].equals(tables["adapter0"])  # bit-equal after the base was merged and restored twice
     assert not np.allclose(tables["adapter0"]["score"], tables["adapter1"]["score"], atol=1e-3)
     model = sentence_transformer()
@@ -103,7 +108,7 @@ def test_an_adapter_for_another_base_is_one_sentence(tmp_path):
     }
     save_file(weights, folder / "adapter_model.safetensors")
     with pytest.raises(KitError) as caught:
-        score_many(embedder, {"odd": folder}, suites.tasks("TechSTS"), tmp_path / "out", params=OFF, progress=False)
+        score_each(embedder, {"odd": folder}, suites.tasks("TechSTS"), tmp_path / "out")
     assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -128,9 +133,9 @@ CHILD = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 from scoring_kit import CountingEmbedder
-from lib.scoring import suites
-from lib.params import ScoringParams
-from lib.scoring import score
+from lib.score import suites
+from lib.params.params import ScoringParams
+from lib.score.score import score
 embedder = CountingEmbedder()
 embedder.fail = lambda texts: time.sleep(float(sys.argv[4]))
 score(embedder, suites.tasks(sys.argv[2]), sys.argv[3], params=ScoringParams(instructions="off"), progress=False)

@@ -1,4 +1,4 @@
-"""The dry run: what tiny changes and what not, stand-ins that behave like the real ones, and the whole chain on them."""
+"""The dry run: what tiny changes and what not, stand-ins that behave like the real ones, the whole chain on them."""
 
 import json
 import math
@@ -7,10 +7,11 @@ import sys
 
 import pytest
 from grids import ROOT
+from hashed import digest_tree
 from scoring_kit import CountingEmbedder
 
 from lib.common.design import CODES
-from lib.common.files import KitError, digest_tree, read_json
+from lib.common.files import KitError, read_json
 from lib.generate import sources
 from lib.params.params import load
 from lib.score import score as scoring
@@ -164,6 +165,7 @@ def test_the_laptops_models(name, kind, tmp_path):
 def test_a_local_model_is_held_to_the_schema(params, tmp_path):
     from lib.generate import generate as generation
     from lib.generate.backends import close_backends
+    from lib.generate.parsing import to_triplets
 
     small = load(
         "paper",
@@ -178,7 +180,7 @@ def test_a_local_model_is_held_to_the_schema(params, tmp_path):
     try:
         for category in CODES:
             rows = generation.generate(small, category, out_dir=tmp_path, progress=False)
-            found, rejected = generation.to_triplets(category, rows)
+            found, rejected = to_triplets(category, rows)
             assert len(found) == 6 and not rejected and len({row["response"] for row in rows}) == 6
             assert all(0 < len(text) <= 24 for row in rows for text in json.loads(row["response"]).values())
     finally:

@@ -19,10 +19,10 @@ sys.path.insert(0, {tests!r})
 import torch
 torch.set_num_threads(1)
 from engine_kit import embedder, training, triplets
-from lib.training.distributed import launched
-from lib.mixture import plan
-from lib.params import MixtureParams
-from lib.training import train
+from lib.train.distributed import launched
+from lib.train.mixture import plan
+from lib.params.params import MixtureParams
+from lib.train.trainer import train
 with launched() as group:
     pools = {{"public": triplets(40, seed=1)}}
     batches = plan(pools, (), MixtureParams(steps=5), 9, seed=0)

@@ -108,7 +108,7 @@ def test_seeds_differ_and_the_hash_seed_does_not_matter():
     ("pools", "subset", "params", "words"),
     [
         ({PUBLIC: range(99)}, ("sts",), STEPS, "no training data for sts"),
-        ({PUBLIC: range(99), "sts": []}, ("sts",), STEPS, "sts are empty"),
+        ({PUBLIC: range(99), "sts": []}, ("sts",), STEPS, "sts has 0 triplets"),
         ({PUBLIC: range(99), "sts": range(5)}, ("sts",), STEPS, "fewer than one batch"),
         (POOLS, CATEGORIES, MixtureParams(steps=7, steps_per_category=2), "more than the 7 steps"),
     ],

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine_kit import WORDS, difference, embedder, gradients, training, triplets, wake
+from engine_kit import WORDS, difference, embedder, gradients, one_by_one, training, triplets, wake
 
 from lib.common.files import KitError, read_json, read_jsonl
 from lib.common.triplets import Triplet
@@ -21,9 +19,9 @@ from lib.kernels.lora import fuse_lora
 from lib.params.params import MixtureParams
 from lib.train import checkpoint, memory
 from lib.train.gradcache import GradCache, step_texts
-from lib.train.graphs import HalvedGraphs
+from lib.train.memory import HalvedGraphs
 from lib.train.mixture import Batch, plan
-from lib.train.trainer import COPY, SUMMARY, Run, learning_rate, train
+from lib.train.trainer import COPY, SUMMARY, Run, learning_rate, set_modes, train
 
 SWITCHES = {
     "plain": {},
@@ -33,13 +31,10 @@ SWITCHES = {
     "all at once": {"micro_batch_tokens": 10**6},
     "ragged": {"attention": "ragged"},
     "fused": {"fused_lora": True},
-    "pruned": {"last_layer_pruning": True},
-    "prefix": {"shared_prefix": True},
     "checkpointing": {"checkpointing": True},
-    "all": {"keep_graph_tokens": 150, "fused_lora": True, "last_layer_pruning": True, "shared_prefix": True},
-    "all ragged": {"keep_graph_tokens": 150, "fused_lora": True, "last_layer_pruning": True, "attention": "ragged"},
+    "all": {"keep_graph_tokens": 150, "fused_lora": True, "attention": "ragged"},
 }
-OFF = {"fused_lora": False, "last_layer_pruning": False, "shared_prefix": False, "attention": "padded"}
+OFF = {"fused_lora": False, "attention": "padded"}
 
 
 def step(found, rows, params):
@@ -49,15 +44,12 @@ def step(found, rows, params):
     texts = run.texts(Batch("public", tuple(range(len(rows)))))
     found.model.zero_grad()
     budget, keep = memory.budgets(found, params)
-    result = GradCache(found, params, budget, keep, "padded" if params.attention == "auto" else params.attention).run(
-        texts
-    )
-    return result, gradients(found.model)
+    attention = "padded" if params.attention == "auto" else params.attention
+    return GradCache(found, params, budget, keep, attention).run(texts), gradients(found.model)
 
 
 def autograd(found, rows, params):
     """The same loss by plain autograd: every text alone through the model, all graphs kept, the whole score matrix."""
-    from test_embedder import one_by_one
 
     def vectors(texts):
         return torch.cat([one_by_one(found, [row]) for row in found.tokenize(texts, params.max_length)])
@@ -101,38 +93,10 @@ def test_the_step_equals_plain_autograd_for_every_switch_alone_and_all_together(
     for name, switch in SWITCHES.items():
         params = training(**{**OFF, **switch})
         found = embedder(family, **({} if family == "bert" else TEMPLATE))
-        from lib.train.trainer import _modes
-
-        _modes(found, params)
+        set_modes(found, params)
         result, own = step(found, rows, params)
         assert result.loss == pytest.approx(loss, rel=1e-5), name
         assert difference(own, grad) < 1e-5, name
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
-def test_compiled_norms_rotary_embedding_and_gated_product_are_exact():
-    rows, found = triplets(10), embedder("qwen3", **TEMPLATE)
-    loss, grad = autograd(found, rows, training(**OFF))
-    for name, bound in {"plain": 1e-5, "all": 1e-5, "all ragged": 1e-5, "rounded": 1e-2}.items():
-        switch = SWITCHES.get(name, {"keep_graphs_in": "bfloat16", "keep_graph_tokens": 150})
-        result, own = step(
-            embedder("qwen3", **TEMPLATE), rows, training(**{**OFF, **switch, "compile_elementwise": True})
-        )
-        assert result.loss == pytest.approx(loss, rel=1e-5), name
-        assert float((own - grad).norm() / grad.norm()) < bound, name
-    again, same = step(found, rows, training(**OFF))
-    assert again.loss == pytest.approx(loss, rel=1e-6) and difference(same, grad) < 1e-5, (
-        "the switch left something behind"
-    )
-
-
-def test_compiling_says_what_it_needs(monkeypatch):
-    with pytest.raises(KitError, match="bert models have no RMSNorm"):
-        step(embedder("bert"), triplets(4), training(compile_elementwise=True))
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(KitError, match="install g\\+\\+"):
-        step(embedder("qwen2"), triplets(4), training(compile_elementwise=True))
 
 
 @pytest.mark.parametrize("change", [{"hard_negatives": False}, {"mask_duplicates": False}, {"loss": "pair"}], ids=str)
@@ -198,9 +162,7 @@ def test_dropout_is_replayed_exactly(kind):
         options = {"lora_dropout": 0.3} if kind == "lora" else {"dropout": 0.3}
         found = embedder("bert", **options)
         params = training(**{**OFF, "keep_graph_tokens": keep, "base_dropout": kind == "base"})
-        from lib.train.trainer import _modes
-
-        _modes(found, params)
+        set_modes(found, params)
         torch.manual_seed(11)
         result, own = step(found, rows, params)
         grads.append((result.loss, own, torch.rand(1).item()))
@@ -359,7 +321,6 @@ def test_a_run_cut_off_in_the_middle_of_a_step_ends_in_the_same_bits(tmp_path, m
     with pytest.raises(KeyboardInterrupt):
         one_run(tmp_path / "cut")
     torch.manual_seed(99)
-    random.seed(99)
     monkeypatch.setattr(GradCache, "_second_pass", original)
     _, resumed = one_run(tmp_path / "cut")
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole") and resumed["losses"] == whole["losses"]
@@ -370,7 +331,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
 import test_training as t
-from lib.training.gradcache import GradCache
+from lib.train.gradcache import GradCache
 calls, original = [], GradCache._embed
 def dying(self, *args):
     calls.append(1)
@@ -410,7 +371,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path,
     with pytest.raises(KitError, match=named) as told:
         one_run(tmp_path)
     assert "\n" not in str(told.value) and not (tmp_path / SUMMARY).exists()
-    state = torch.load(tmp_path / checkpoint.NAME, weights_only=True)
+    state = checkpoint.read(tmp_path / checkpoint.NAME)
     assert state["step"] == 3 and all(torch.isfinite(w).all() for w in state["adapter"].values())
     monkeypatch.undo()
     one_run(tmp_path / "whole")

@@ -20,7 +20,8 @@ from lib.common.design import CODES
 from lib.common.files import KitError, read_jsonl
 from lib.generate import generate as generation
 from lib.generate.backends import close_backends
-from lib.generate.prompts import KEYS
+from lib.generate.parsing import to_triplets
+from lib.generate.prompts import BRAINSTORMED, KEYS
 from lib.params.params import load
 
 N = 5
@@ -53,7 +54,7 @@ def give_tasks(out):
     """A random model thinks of no tasks: use the bundled ones."""
     tasks = {
         category: REAL_BRAINSTORM(load("classroom"), category, out / "tasks", progress=False)
-        for category in generation.BRAINSTORMED
+        for category in BRAINSTORMED
     }
     return lambda params, category, *_: tasks[category]
 
@@ -74,7 +75,7 @@ def in_process(llama, tmp_path_factory):
 @pytest.mark.parametrize("category", list(CODES))
 def test_every_answer_is_schema_valid(in_process, category):
     rows = in_process[2][category]
-    triplets, rejected = generation.to_triplets(category, rows)
+    triplets, rejected = to_triplets(category, rows)
     assert len(rows) == len(triplets) == N and not rejected
     for row in rows:
         answer = json.loads(row["response"], strict=False)  # as vLLM wrote it, before any parser of ours
@@ -106,7 +107,7 @@ def test_the_files_are_the_same_when_only_some_answers_are_missing(in_process):
 def test_answers_near_the_token_limit_are_rejected_as_truncated(in_process, llama, tmp_path):
     """Long-long without a bound on its texts: the random model rambles until max_tokens cuts it off."""
     rows = generation.generate(settings(llama, max_chars=0, max_tokens=300), "long_long", 8, tmp_path, progress=False)
-    triplets, rejected = generation.to_triplets("long_long", rows)
+    triplets, rejected = to_triplets("long_long", rows)
     cut = sum(row["finish"] == "length" for row in rows)
     assert cut >= 4 and rejected == {"truncated": cut} and len(triplets) == 8 - cut
     assert all(row["tokens_out"] == 300 for row in rows if row["finish"] == "length")
@@ -117,7 +118,7 @@ def test_a_prompt_longer_than_the_model_is_one_rejection(in_process, llama, tmp_
     monkeypatch.setattr(generation, "brainstorm", lambda *_: tasks)
     rows = generation.generate(settings(llama), "short_short", 12, tmp_path, progress=False)
     long = [row for row in rows if len(row["prompt"]) > 5000]
-    triplets, rejected = generation.to_triplets("short_short", rows)
+    triplets, rejected = to_triplets("short_short", rows)
     assert 0 < len(long) < 12 and rejected == {"no_answer": len(long)} and len(triplets) == 12 - len(long)
 
 
@@ -187,7 +188,7 @@ def test_all_categories_through_the_real_server(server, tmp_path, monkeypatch):
     params = settings("tiny", backend="openai", base_url=server, concurrency=8)
     for category in CODES:
         rows = generation.generate(params, category, out_dir=tmp_path, progress=False)
-        triplets, rejected = generation.to_triplets(category, rows)
+        triplets, rejected = to_triplets(category, rows)
         assert len(triplets) == N and not rejected and len({row["response"] for row in rows}) == N
         for row in rows:
             assert list(json.loads(row["response"], strict=False)) == list(KEYS[category]) and row["tokens_out"] > 5
@@ -200,7 +201,7 @@ def test_truncation_long_prompts_and_unknown_models_through_the_server(server, t
     rows = generation.generate(free, "long_long", 8, tmp_path, progress=False)
     long = sum(len(row["prompt"]) > 5000 for row in rows)
     cut = sum(row["finish"] == "length" for row in rows)
-    rejected = generation.to_triplets("long_long", rows)[1]
+    rejected = to_triplets("long_long", rows)[1]
     assert long and cut and rejected == {"no_answer": long, "truncated": cut}
     with pytest.raises(KitError, match="does not know model"):
         generation.generate(settings("other", backend="openai", base_url=server), "sts", 2, tmp_path, progress=False)

@@ -1,4 +1,8 @@
-"""The server of the warm start (``lib.common.warm``): it has imported everything, and forks a process per request."""
+"""The kernel server: one process imports what the notebooks need and forks a fresh process per request.
+
+Its client is ``lib.common.kernel_client``. A request is one line of JSON (argv, cwd, env) with the client's three
+streams; the answer is one byte, the exit code. Bytes that follow a request are signals to pass on.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,17 @@ import os
 import selectors
 import signal
 import socket
+import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
-from lib.common.warm import die_with_parent
+from lib.common import kernel_client
+from lib.common.kernel_client import VARIABLE, die_with_parent
 
 PRELOAD = (
     "papermill.cli",
@@ -30,6 +41,55 @@ PRELOAD = (
 )
 
 
+@contextmanager
+def kernel_folder(*launcher: str) -> Iterator[str]:
+    """Yield a JUPYTER_PATH whose kernel ``python3`` is started by ``python LAUNCHER...``, and does not warn.
+
+    The warnings: one per kernel that its local connection is not encrypted, and one of its end.
+    """
+    spec = {
+        "argv": [sys.executable, *launcher, "--IPKernelApp.log_level=50", "-f", "{connection_file}"],
+        "display_name": "Python 3 (ipykernel)",
+        "language": "python",
+        "metadata": {"debugger": True},
+    }
+    with tempfile.TemporaryDirectory(prefix="synfluence-") as folder:
+        file = Path(folder, "kernels", "python3", "kernel.json")
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(spec))
+        yield os.pathsep.join(filter(None, [folder, os.environ.get("JUPYTER_PATH")]))
+
+
+@contextmanager
+def kernel_server(environment: dict[str, str], modules: Sequence[str] = PRELOAD) -> Iterator[dict[str, str]]:
+    """Yield ``environment`` with a kernel server behind it (unchanged where forking is not safe).
+
+    ``modules`` are imported before the first request is answered.
+    """
+    if sys.platform != "linux":
+        yield environment
+        return
+    with (
+        kernel_folder("-I", kernel_client.__file__, "ipykernel") as jupyter_path,
+        tempfile.TemporaryDirectory() as home,
+    ):
+        path, (reading, writing) = os.path.join(home, "socket"), os.pipe()
+        code = f"from lib.grid.kernel_server import Server; Server({path!r}, {reading}).serve({tuple(modules)!r})"
+        process = subprocess.Popen([sys.executable, "-c", code], env=environment, pass_fds=[reading], cwd=home)
+        os.close(reading)
+        while not os.path.exists(path) and process.poll() is None:
+            time.sleep(0.05)
+        try:
+            yield {**environment, VARIABLE: path, "JUPYTER_PATH": jupyter_path}
+        finally:
+            os.close(writing)
+            try:
+                process.wait(1)
+            except subprocess.TimeoutExpired:  # still importing: there was nothing to do, so it has no children
+                process.kill()
+                process.wait()
+
+
 class Server:
     """Forks one child per request. Ends, and ends its children, when ``lifeline`` reads end of file."""
 
@@ -41,8 +101,11 @@ class Server:
         self.children: dict[int, socket.socket] = {}
         self.selector = selectors.DefaultSelector()
 
-    def serve(self) -> None:
-        """Answer requests until the lifeline is cut."""
+    def serve(self, modules: Sequence[str] = ()) -> None:
+        """Import ``modules`` (a missing one is left to the notebooks), then answer until the lifeline is cut."""
+        for name in modules:
+            with suppress(ImportError):
+                __import__(name)
         wake, waker = os.pipe()
         os.set_blocking(waker, False)
         signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
@@ -52,7 +115,9 @@ class Server:
         while True:
             for key, _ in self.selector.select():
                 if key.fileobj == self.lifeline:
-                    return self.stop()
+                    for pid in self.children:
+                        _kill(pid, signal.SIGKILL)
+                    return
                 if key.fileobj == wake:
                     os.read(wake, 4096)
                     self.reap()
@@ -60,11 +125,6 @@ class Server:
                     self.accept()
                 else:
                     self.forward(key.fileobj, key.data)
-
-    def stop(self) -> None:
-        """Kill every child and its descendants' group."""
-        for pid in self.children:
-            _kill(pid, signal.SIGKILL)
 
     def accept(self) -> None:
         """Read one request and fork for it."""
@@ -78,13 +138,10 @@ class Server:
         server, pid = os.getpid(), os.fork()
         if pid == 0:
             die_with_parent(server)  # a server that is killed cannot kill its children any more
-            self.selector.close()
-            self.listener.close()
             os.close(self.lifeline)
-            connection.close()
-            for other in self.children.values():
-                other.close()
-            _child(request, streams)
+            for held in (self.selector, self.listener, connection, *self.children.values()):
+                held.close()
+            _become(request, streams)
         for stream in streams:
             os.close(stream)
         self.children[pid] = connection
@@ -110,10 +167,8 @@ class Server:
             connection = self.children.pop(pid, None)
             if connection is None:
                 continue
-            try:
+            with suppress(OSError):
                 connection.sendall(bytes([os.waitstatus_to_exitcode(status) & 0xFF]))
-            except OSError:
-                pass
             if connection.fileno() in self.selector.get_map():
                 self.selector.unregister(connection)
             connection.close()
@@ -130,19 +185,17 @@ def _line(reader) -> bytes:
 
 
 def _kill(pid: int, number: int, group: bool = True) -> None:
-    try:
+    with suppress(ProcessLookupError):
         (os.killpg if group else os.kill)(pid, number)
-    except ProcessLookupError:
-        pass
 
 
-def _child(request: dict, streams: list[int]) -> None:
+def _become(request: dict, streams: list[int]) -> None:
     """Become the requested process; never returns."""
     code = 1
     try:
         os.setsid()
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for target, stream in enumerate(streams):
@@ -151,12 +204,11 @@ def _child(request: dict, streams: list[int]) -> None:
         os.environ.clear()
         os.environ.update(request["env"])
         os.chdir(request["cwd"])
-        code = _run(request["argv"])
+        _run(request["argv"])
+        code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
-        import traceback
-
         traceback.print_exc()
     finally:
         sys.stdout.flush()
@@ -164,45 +216,28 @@ def _child(request: dict, streams: list[int]) -> None:
         os._exit(code & 0xFF)
 
 
-def _run(argv: list[str]) -> int:
+def _run(argv: list[str], attempts: int = 3) -> None:
+    """Run papermill's command line or a kernel.
+
+    papermill again when the kernel did not start, which is before anything was done: Jupyter looks for free ports and
+    leaves it to the kernel to take them, so of two that start at once, one may lose.
+    """
     import random
 
     import numpy
 
     random.seed()
     numpy.random.seed()
-    sys.argv = list(argv)
-    sys.path[0] = ""
-    if argv[0] == "papermill":
-        _papermill(argv[1:])
-    else:
+    sys.argv, sys.path[0] = list(argv), ""
+    if argv[0] == "ipykernel":
         from ipykernel.kernelapp import IPKernelApp
 
-        IPKernelApp.launch_instance(argv[1:])
-    return 0
-
-
-def _papermill(arguments: list[str], attempts: int = 3) -> None:
-    """Run papermill's command line; again when the kernel did not start, which is before anything was done.
-
-    Jupyter looks for free ports and leaves it to the kernel to take them: of two that start at once, one may lose.
-    """
+        return IPKernelApp.launch_instance(argv[1:])
     from papermill.cli import papermill
 
     for attempt in range(attempts):
         try:
-            return papermill(arguments)
+            return papermill(argv[1:])
         except RuntimeError as error:
             if attempt + 1 == attempts or "before replying to kernel_info" not in str(error):
                 raise
-
-
-def preload(modules: Sequence[str] = ()) -> None:
-    """Import what the notebooks will need, or ``modules``. Anything missing is simply left to them."""
-    import importlib
-
-    for name in modules or PRELOAD:
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            continue

@@ -1,14 +1,51 @@
-"""The drawings of the ideas at the head of the notebooks: ``python -m lib.figures.ideas`` writes them as pictures.
+"""The drawings of the ideas at the head of the notebooks: `python tests/tools/ideas.py` writes them to notebooks/ideas.
 
 JupyterLab strips drawings that are written into the text, and characters wrap; a picture shows everywhere.
 """
 
 from __future__ import annotations
 
+import sys
+from itertools import combinations
 from pathlib import Path
 
-from lib.figures.base import CATEGORY_COLOURS, style
-from lib.figures.boxes import BLUE, GREY, ORANGE, RED, arrow, box, canvas, note
+import matplotlib.pyplot as plt
+from matplotlib.patches import FancyBboxPatch, Polygon, Rectangle
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+from lib.figures.base import CATEGORY_COLOURS, style  # noqa: E402
+
+BLUE, ORANGE, RED, GREY = ("#E3F0FA", "#0072B2"), ("#FFF1D6", "#B87700"), ("#FBE3D6", "#B34700"), ("#F0F0F0", "#777777")
+SIZE = 8.8  # inches wide; 100 units of the drawing
+
+
+def canvas(height: float):
+    """Return (figure, axis): 100 units wide, ``height`` units high, the same scale in both directions."""
+    figure = plt.figure(figsize=(SIZE, SIZE * height / 100), layout="none")
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.set(xlim=(0, 100), ylim=(0, height))
+    axis.axis("off")
+    return figure, axis
+
+
+def box(axis, x: float, y: float, w: float, h: float, text: str, shade=BLUE, size: float = 9, **options) -> None:
+    """Draw a rounded box with a text in it; ``shade`` is (face, edge)."""
+
+    shape = f"round,pad=0,rounding_size={min(w, h) * 0.12}"
+    axis.add_patch(FancyBboxPatch((x, y), w, h, boxstyle=shape, facecolor=shade[0], edgecolor=shade[1], linewidth=1.2))
+    axis.text(x + w / 2, y + h / 2, text, ha="center", va="center", fontsize=size, linespacing=1.35, **options)
+
+
+def arrow(axis, start: tuple, end: tuple, shade: str = "#444444", **options) -> None:
+    """Draw an arrow from ``start`` to ``end``."""
+    look = {"arrowstyle": "-|>", "color": shade, "linewidth": 1.3, "shrinkA": 0, "shrinkB": 0}
+    axis.annotate("", end, start, arrowprops=look | options)
+
+
+def note(axis, x: float, y: float, text: str) -> None:
+    """Write a text of some lines, its left edge at ``x`` and its middle at ``y``."""
+    axis.text(x, y, text, fontsize=8.8, va="center", linespacing=1.35)
 
 
 def generate():
@@ -39,8 +76,6 @@ def generate():
 
 def inspect():
     """Notebook 02: a funnel with a reason at every stage."""
-    from matplotlib.patches import Polygon
-
     figure, axis = canvas(24)
     stages = (
         ("answers\nparsed", "cannot\nbe read"),
@@ -73,8 +108,6 @@ def inspect():
 
 def train():
     """Notebook 03: the batch as a multiple-choice test."""
-    from matplotlib.patches import Rectangle
-
     figure, axis = canvas(30)
     for x, title in ((36, "positives of the batch"), (70, "hard negatives")):
         axis.text(x, 28, title, ha="center", fontsize=9.5)
@@ -169,7 +202,6 @@ def influence():
 
 
 def _lattice(axis, codes: tuple[str, ...], strong: str, shade: str) -> None:
-    from itertools import combinations
 
     place = {}
     for size in range(len(codes) + 1):
@@ -202,7 +234,6 @@ IDEAS = {
 
 def write(folder: str | Path) -> list[Path]:
     """Write every drawing to ``folder`` as PNG, the same bytes each time; return the files."""
-    import matplotlib.pyplot as plt
 
     paths = []
     Path(folder).mkdir(parents=True, exist_ok=True)
@@ -216,6 +247,4 @@ def write(folder: str | Path) -> list[Path]:
 
 
 if __name__ == "__main__":
-    from lib.common.bundled import ROOT
-
     write(ROOT / "notebooks" / "ideas")

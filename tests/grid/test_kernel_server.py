@@ -1,4 +1,4 @@
-"""The warm server: the same results as an ordinary papermill run, and nothing left behind by a killed one."""
+"""The kernel server: the same results as an ordinary papermill run, and nothing left behind by a killed one."""
 
 import os
 import signal
@@ -10,14 +10,15 @@ import nbformat
 import psutil
 import pytest
 
-from lib.common import warm
+from lib.common import kernel_client
+from lib.grid.kernel_server import kernel_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="forking is only safe on Linux")]
 
 
 @pytest.fixture(scope="module")
 def environment():
-    with warm.server(dict(os.environ), modules=("papermill.cli", "ipykernel.kernelapp")) as environment:
+    with kernel_server(dict(os.environ), modules=("papermill.cli", "ipykernel.kernelapp")) as environment:
         yield environment
 
 
@@ -36,7 +37,7 @@ def command(folder, *arguments):
     return [
         sys.executable,
         "-I",
-        warm.__file__,
+        kernel_client.__file__,
         "papermill",
         "--no-progress-bar",
         *arguments,
@@ -52,7 +53,7 @@ def text(folder):
 
 def test_runs_parameters_environment_and_folder(tmp_path, environment):
     notebook(tmp_path, "import os; print(value, os.environ['MARK'], os.getcwd())")
-    cold = {k: v for k, v in environment.items() if k not in (warm.VARIABLE, "JUPYTER_PATH")}
+    cold = {k: v for k, v in environment.items() if k not in (kernel_client.VARIABLE, "JUPYTER_PATH")}
     for mode in (environment, cold):
         run = command(tmp_path, "-p", "value", "7", "--cwd", str(tmp_path))
         done = subprocess.run(run, env={**mode, "MARK": "here"})

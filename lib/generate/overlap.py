@@ -1,0 +1,192 @@
+"""Words in common: near duplicates within the data, and runs of words shared with evaluation texts (contamination).
+
+Every word is a 64-bit number and every run of words a 64-bit hash of its numbers, so results depend on the texts, the
+thresholds and the seed, never on PYTHONHASHSEED or the order of sets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lib.common.triplets import Triplet
+
+SHORTEST = 4  # evaluation texts of fewer words are never contamination
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplying mixes all 64 bits
+# Scripts written without spaces: every character counts as one word for overlap, and characters are divided by
+# these rough characters-per-word figures when lengths are compared with a slot.
+_UNSPACED = {
+    "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff": 1.7,  # Japanese, Chinese
+    "\u0e00-\u0eff": 4.0,  # Thai, Lao
+    "\u1000-\u109f\u1780-\u17ff": 4.0,  # Burmese, Khmer
+}
+_COUNTERS = [(re.compile(f"[{characters}]"), size) for characters, size in _UNSPACED.items()]
+_WORD = re.compile(f"[{''.join(_UNSPACED)}]|(?:(?![{''.join(_UNSPACED)}])" + r"\w)+")
+_ASCII_WORD = re.compile(r"\w+", re.ASCII)
+
+
+def words(text: str) -> list[str]:
+    """Return the text's words in compatibility form, case-folded, without punctuation."""
+    if text.isascii():  # the same result, three times as fast
+        return _ASCII_WORD.findall(text.lower())
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def count_words(text: str) -> int:
+    """Return about how many words a text has, as people count them: between spaces, so "can't" is one word.
+
+    Scripts without spaces are counted by their characters.
+    """
+    count = 0.0
+    if not text.isascii():
+        for pattern, size in _COUNTERS:
+            count += len(pattern.findall(text)) / size
+            text = pattern.sub(" ", text)
+    return round(count + sum(any(map(str.isalnum, piece)) for piece in text.split())) or int(count > 0)
+
+
+def shingles(text: str, size: int = 3) -> frozenset[str]:
+    """Return the set of ``size`` words in a row (the whole text when it is shorter)."""
+    found = words(text)
+    return frozenset(" ".join(found[i : i + size]) for i in range(max(len(found) - size + 1, 1)))
+
+
+def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
+    """Return |a and b| / |a or b|, 0 for two empty sets."""
+    both = len(a & b)
+    return both / (len(a) + len(b) - both) if both else 0.0
+
+
+def overlap(a: str, b: str) -> float:
+    """Return the share of the shorter text's distinct words that the longer one has too (0 to 1)."""
+    first, second = set(words(a)), set(words(b))
+    return len(first & second) / max(min(len(first), len(second)), 1)
+
+
+class Numbers(dict):
+    """A 64-bit number for every word, the same in every process; computed once per word."""
+
+    def __missing__(self, word: str) -> int:
+        self[word] = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
+        return self[word]
+
+
+def runs(found: Sequence[str], size: int, numbers: Numbers) -> np.ndarray:
+    """Return a 64-bit hash of every ``size`` words in a row, ``(len(found) - size + 1,)``.
+
+    ``size`` is part of the hash: a short text is never taken for a run inside a longer one.
+    """
+    values = np.fromiter(map(numbers.__getitem__, found), np.uint64, len(found))
+    total = np.full(max(len(found) - size + 1, 0), size, np.uint64)
+    for offset in range(size):
+        total = total * _FACTOR + values[offset : offset + len(total)]
+    return total ^ (total >> np.uint64(31))
+
+
+def near_duplicates(texts: Sequence[str], threshold: float = 0.7, permutations: int = 128, seed: int = 0) -> list[int]:
+    """Return for each text the index of the earlier kept text it repeats, or -1 when it is the first of its kind.
+
+    Two texts are one when the Jaccard similarity of their word trigrams is at least ``threshold``. MinHash (rensa) only
+    saves the comparison of all pairs; the exact similarity decides. Texts are visited in order, and only kept ones are
+    compared with, so a chain of small changes is not swallowed whole. Memory: about 8 bytes a word beside the sketches.
+    """
+    from rensa import RMinHash, RMinHashLSH
+
+    numbers, sets = Numbers(), []
+    index = RMinHashLSH(threshold, permutations, bands(threshold, permutations))
+    first_of, twins = {}, []
+    for number, text in enumerate(texts):
+        found = words(text)
+        members = np.unique(runs(found, min(3, max(len(found), 1)), numbers))
+        content = members.tobytes()
+        key = hashlib.blake2b(content, digest_size=16).digest()
+        sets.append(members)
+        if not len(members) or key in first_of:
+            twins.append(first_of.get(key, -1))
+            continue
+        sketch = RMinHash(permutations, seed)
+        sketch.update([content[place : place + 8] for place in range(0, len(content), 8)])
+        near = (j for j in sorted(index.query(sketch)) if _similarity(members, sets[j]) >= threshold)
+        twins.append(next(near, -1))
+        if twins[-1] < 0:
+            index.insert(number, sketch)
+            first_of[key] = number
+    return twins
+
+
+def bands(threshold: float, permutations: int, recall: float = 0.999) -> int:
+    """Return the fewest LSH bands that find a pair at exactly ``threshold`` with probability ``recall``.
+
+    Few bands of many rows mean few false candidates; where no division reaches ``recall``, every row is a band.
+    """
+    for rows in sorted((r for r in range(1, permutations + 1) if permutations % r == 0), reverse=True):
+        if 1 - (1 - threshold**rows) ** (permutations // rows) >= recall:
+            return permutations // rows
+    return permutations
+
+
+def _similarity(a: np.ndarray, b: np.ndarray) -> float:
+    both = len(np.intersect1d(a, b, assume_unique=True))
+    return both / (len(a) + len(b) - both)
+
+
+@dataclass
+class Contamination:
+    """Which triplets share text with which sets.
+
+    ``hits``: {position of the triplet: names of the sets}; ``sets``: {set: {"texts", "texts_touched", "triplets",
+    "example"}}, counts and one shared run of words to look at ("" when the set is clean).
+    """
+
+    hits: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    sets: dict[str, dict] = field(default_factory=dict)
+
+
+def ngrams(text: str, n: int, numbers: Numbers) -> np.ndarray:
+    """Return the 64-bit hash of every n words in a row; of the whole text when it has SHORTEST to n - 1 words."""
+    found = words(text)
+    return runs(found, min(n, len(found)), numbers) if len(found) >= SHORTEST else np.empty(0, np.uint64)
+
+
+def find(triplets: Sequence[Triplet], sets: Mapping[str, Iterable[str]], n: int = 8) -> Contamination:
+    """Compare all texts of ``triplets`` with every set's texts, ``{set: texts}``; texts may be a stream.
+
+    The test that language-model papers use (word n-grams; Brown et al. 2020, appendix C, with n = 13 there): a triplet
+    is contaminated when any n words in a row occur in an evaluation text. Evaluation texts shorter than n words count
+    only when a training text is the same as a whole, since their short runs are everyday phrases. The n-grams of the
+    *training* texts are kept, sorted, about 16 bytes a word, and the evaluation texts stream by: a benchmark of
+    billions of words never has to fit in memory.
+    """
+    numbers = Numbers()
+    parts, owners = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
+    for position, triplet in enumerate(triplets):
+        for text in (triplet.query, triplet.positive, triplet.negative):
+            parts.append(ngrams(text, n, numbers))
+            owners.append(np.full(len(parts[-1]), position, np.int64))
+    known, owner = np.concatenate(parts), np.concatenate(owners)
+    order = np.argsort(known, kind="stable")
+    known, owner = known[order], owner[order]
+    result, found = Contamination(), {}
+    for name, texts in sets.items():
+        row = {"texts": 0, "texts_touched": 0, "triplets": 0, "example": ""}
+        touched: set[int] = set()
+        for text in texts:
+            row["texts"] += 1
+            hashes = ngrams(text, n, numbers)
+            low, high = (np.searchsorted(known, hashes, side=side) for side in ("left", "right"))
+            shared = np.flatnonzero(high > low)
+            if len(shared):
+                row["texts_touched"] += 1
+                row["example"] = row["example"] or " ".join(words(text)[shared[0] : shared[0] + n])
+                for place in shared:
+                    touched.update(owner[low[place] : high[place]].tolist())
+        for position in sorted(touched):
+            found.setdefault(position, []).append(name)
+        result.sets[name] = {**row, "triplets": len(touched)}
+    result.hits = {position: tuple(names) for position, names in sorted(found.items())}
+    return result
