@@ -13,6 +13,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 from scipy import optimize, stats
+from statsmodels.stats.power import ttest_power
 
 from lib.common.files import KitError
 from lib.influence.errors import design, main_effects, shared_note
