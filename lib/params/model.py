@@ -88,6 +88,9 @@ class TrainingParams(Section):
         description="model: graphs in the model's own type, exact; bfloat16: half the memory, rounded gradients",
     )
     fused_lora: bool = Field(True, description="compute each LoRA linear as one operation")
+    compile_elementwise: bool = Field(
+        False, description="torch.compile a decoder's norms, rotary embedding and gated product (needs a C++ compiler)"
+    )
     checkpointing: bool = Field(
         False, description="gradient checkpointing inside GradCache: less memory, a third forward pass"
     )

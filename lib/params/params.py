@@ -243,4 +243,5 @@ def _sentence(error: ValidationError, path: Path) -> str:
     if first["type"] == "missing":
         return f"parameter {dotted!r} is missing in {path.name}; add it, see params/classroom.yaml"
     message = first["msg"][0].lower() + first["msg"][1:].rstrip(".")
+    message = message.replace("a valid tuple", "a list, such as [0, 1]").replace("tuple should", "the list should")
     return f"parameter {dotted!r} in {path.name} is {first['input']!r}: {message}"

@@ -18,7 +18,7 @@ import torch
 
 from lib.common.files import KitError
 from lib.embedder.packing import MicroBatch, distinct, micro_batches
-from lib.kernels import infonce, positives_of_same_query
+from lib.kernels import compiled_elementwise, infonce, positives_of_same_query
 from lib.train.distributed import Group
 from lib.train.memory import HalvedGraphs
 
@@ -99,8 +99,10 @@ class GradCache:
 
     def _embed(self, texts: StepTexts, batch: MicroBatch) -> torch.Tensor:
         # graphs are kept in one type in both passes, so that what fits into memory changes no bit
-        halved = self.params.keep_graphs_in == "bfloat16"
-        with HalvedGraphs(self.embedder.core.config) if halved else nullcontext():
+        core, params = self.embedder.core, self.params
+        saving = HalvedGraphs(core.config) if params.keep_graphs_in == "bfloat16" else nullcontext()
+        compiling = params.compile_elementwise and not params.checkpointing
+        with saving, compiled_elementwise(core) if compiling else nullcontext():
             return self.embedder.embed([texts.rows[i] for i in batch.rows], self.attention)
 
     def _first_pass(self, texts: StepTexts, mine: Sequence[MicroBatch], out: torch.Tensor):

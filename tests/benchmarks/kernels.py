@@ -16,10 +16,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.remove(str(Path(__file__).resolve().parent))  # transformers would take this file for the package `kernels`
 
 import torch
 
-from lib.kernels import infonce, pool, pool_ragged, reference
+from lib.kernels import compiled_elementwise, infonce, pool, pool_ragged, reference
 from lib.kernels.lora import fuse_lora
 from tests.benchmarks.timing import device_name, interleaved
 
@@ -195,7 +196,7 @@ def decoder(kind: str, device: str):
 
 
 def models_group(bench: Bench) -> None:
-    """Whole models with LoRA r 16 on every linear layer, forward and backward: peft's forward and the fused one."""
+    """Whole models with LoRA r 16 on every linear layer: peft's forward, the fused one, and decoders compiled."""
     from peft import LoraConfig, get_peft_model
 
     texts, longest = (128, 256) if bench.device == "cuda" else (16, 128)
@@ -220,6 +221,13 @@ def models_group(bench: Bench) -> None:
 
         agree([step(plain), step(fused)], 3e-2 if bench.device == "cuda" else 1e-5, name)
         variants = {"peft": lambda m=plain, f=step: f(m), "fused LoRA": lambda m=fused, f=step: f(m)}
+        if options:
+
+            def compiled(model=fused, step=step):
+                with compiled_elementwise(model.get_base_model()):
+                    return step(model)
+
+            variants["fused LoRA, norms, RoPE and SwiGLU compiled"] = compiled
         bench.group(f"{name}, {texts} texts of {longest} tokens, forward + backward", variants)
 
 

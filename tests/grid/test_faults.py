@@ -225,7 +225,7 @@ def test_half_an_adapter_without_a_record_is_one_sentence(tmp_path):
 
 
 def test_a_summary_that_snakemake_deleted_costs_no_training(tmp_path):
-    """Killed between the end of a training and Snakemake's note of it: Snakemake deletes the result it is not sure of."""
+    """Killed between the end of a training and Snakemake's note of it: Snakemake deletes what it is not sure of."""
     _, summary = one_run(tmp_path)
     made = (tmp_path / "adapter_model.safetensors").stat().st_mtime_ns
     (tmp_path / SUMMARY).unlink()
@@ -435,7 +435,7 @@ else:
     [
         (
             "model",
-            "model some-org/some-model is not here and the hub cannot be reached; where there is network run `hf download",
+            "model some-org/some-model is not here and the hub cannot be reached; where there is network run `hf down",
         ),
         ("data", "no network, and mteb/sts12-sts is not here; where there is network run `hf download mteb/sts12-sts"),
     ],

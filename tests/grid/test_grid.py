@@ -57,7 +57,7 @@ def test_again_there_is_nothing_to_do(whole):
 
 @pytest.mark.long
 def test_killed_blocked_and_mended_the_result_is_the_same(whole, tmp_path):
-    """SIGKILL at random moments, then one run that cannot be trained: it is named, the rest goes on; then all is well."""
+    """SIGKILL at random moments, then a run that cannot be trained: it is named, the rest goes on; then all is well."""
     folder, _, _ = whole
     overrides, rng = cut(tmp_path, **{"grid.retries": 0}), random.Random(20)
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""Whole grids in which something breaks, on stand-in notebooks: the rest goes on, it is named, and the fix is enough."""
+"""Whole grids in which something breaks, on stand-in notebooks: it is named, the rest goes on, the fix is enough."""
 
 import os
 import random
@@ -70,8 +70,8 @@ def test_jobs_that_are_killed_or_want_too_much_memory_are_named(tmp_path):
     done = kit.reproduce()
     assert done.returncode != 0
     killed = (
-        r"^train ss/seed0 failed: it was killed or ran out of memory before it could say why, in code cell 4 of 4; it goes on "
-        r"where it was when you run again; if memory was short, run again with more memory: .*CORES=1.*ss-seed0.ipynb\)"
+        r"^train ss/seed0 failed: it was killed or ran out of memory before it could say why, in code cell 4 of 4; "
+        r"it goes on where it was when you run again; if memory was short, run again with more memory: .*CORES=1.*ss-seed0.ipynb\)"
     )
     assert re.search(killed, done.stdout, re.M), done.stdout
     assert re.search(
@@ -158,7 +158,7 @@ def test_a_disk_that_fills_up_under_a_grid(kit, tmp_path):
         done = full.reproduce(ADAPTER_KB="500")
         assert done.returncode != 0 and "Traceback" not in done.stderr
         assert re.search(
-            r"^train .* failed: KitError: the disk is full: cannot write .* into .*; free some space there and run again",
+            r"^train .* failed: KitError: the disk is full: cannot write .* into .*; free some space there and run",
             done.stdout,
             re.M,
         ), done.stdout + done.stderr

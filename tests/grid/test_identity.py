@@ -1,4 +1,4 @@
-"""A run is what made it: other parameters never touch the study, and what is not the study's is found and made again."""
+"""A run is what made it: other parameters never touch the study; what is not the study's is found and made again."""
 
 import json
 import os
@@ -106,8 +106,8 @@ def test_what_is_not_the_studys_is_named_and_made_again(study):
         in done.stdout
     )
     assert set(study.journal()) == {"train ss 0", "score ss 0", "influence"} and study.bytes() == before
-    study.file.write_text(file.replace("  max_length: 128", "  max_length: 96"))
-    assert "training.max_length is 128 on disk, 96 in classroom.yaml" in study.reproduce().stdout
+    study.file.write_text(file.replace("  max_length: 96", "  max_length: 80"))
+    assert "training.max_length is 96 on disk, 80 in classroom.yaml" in study.reproduce().stdout
     jobs = study.journal()
     assert (
         len([job for job in jobs if job.startswith("train")]) == 4

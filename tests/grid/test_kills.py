@@ -91,7 +91,7 @@ def linger(process: subprocess.Popen, stage: str, seconds: float) -> None:
 
 
 def finished(run: Path, busy: dict[str, str]) -> dict[Path, int]:
-    """Return {file: when it was written} of all that is finished: adapters, kept scores, and results of jobs at rest."""
+    """Return {file: when it was written} of all that is finished: adapters, scores, and results of jobs at rest."""
     adapters = [record.with_name("adapter_model.safetensors") for record in run.glob("models/*/*/.train.json")]
     results = [
         *run.glob("models/*/*/train.json"),

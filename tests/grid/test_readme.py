@@ -1,4 +1,4 @@
-"""Every command of the README exists and starts as it stands there, in a shell that knows nothing of the environment."""
+"""Every command of the README starts as it stands there, in a shell that knows nothing of the environment."""
 
 import re
 import shlex

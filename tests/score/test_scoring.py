@@ -467,8 +467,7 @@ def test_hub_folder_digest_sees_a_byte(tmp_path):
 
 
 def test_items_agree_with_the_scores_and_their_intervals_are_paired(seven, tmp_path):
-    from lib.figures.comparison import bars
-
+    from lib.figures.lessons import bars
     from lib.score import comparison
 
     tasks = suites.tasks(seven)

@@ -2,8 +2,8 @@
 
     python tests/tools/tried.py [docs/tried.md]        after `make reproduce`; a few minutes
 
-Every command is the kit's own command line in this process (`python -m lib ...`, or a function a notebook calls), in a copy
-of nothing: what writes, writes below a temporary folder. What is listed is the last line that a user would see.
+Every command is the kit's own command line in this process (`python -m lib ...`), or a function that a notebook calls; what
+writes, writes below a temporary folder. Listed is the last line that a user would see.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ def own_set(name: str, rows: list[dict], **spec) -> Path:
     return folder
 
 
+OWN = {"ss": "poems", "sl": "news", "ls": "labels", "ll": "code"}
 PAIRS = [{"sentence1": f"a {i}", "sentence2": f"b {i}", "score": i} for i in range(6)]
 IDIOM = {"label": 0, "text": "a", "split": "train"}
 
@@ -97,7 +98,7 @@ def wishes() -> list[tuple]:
         ("a table without the base", figures(table("no-base", lambda t: t[t["subset"] != "base"]))),
         (
             "a table with categories of one's own",
-            figures(table("own", lambda t: t.rename(columns={"ss": "poems", "ll": "code"}))),
+            figures(table("own", lambda t: t.drop(columns="subset").rename(columns=OWN))),
         ),
         ("a table in points", figures(table("points", lambda t: t.assign(score=100 * t["score"])))),
         ("a table with blanks in names", figures(table("blanks", lambda t: t.assign(task=t["task"] + " ")))),
@@ -165,7 +166,7 @@ def wrong() -> list[tuple]:
             **{c: t[c].map({1: "yes", 0: "no"}) for c in ("ss", "sl", "ls", "ll")})))),
         ("half a category", figures(table("half-category", lambda t: t.drop(columns="subset").assign(ss=t["ss"].replace(0, 0.5))))),
         ("a score that is missing", figures(table("nan", lambda t: t.assign(score=t["score"].where(t.index != 40))))),
-        ("a row twice", figures(table("twice", lambda t: pd.concat([t, t.tail(1).assign(score=0.1)])))),
+        ("a row twice", figures(table("twice", lambda t: pd.concat([t, t[t["subset"] == "ss"].tail(1).assign(score=0.1)])))),
         ("two rows", figures(table("two", lambda t: t[t["subset"].isin(["none", "ss"])].head(2)))),
         ("a cluster that has no profile", ["reproduce", "--cluster", "slrum"]),
     ]  # fmt: skip

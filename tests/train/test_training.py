@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,6 +98,30 @@ def test_the_step_equals_plain_autograd_for_every_switch_alone_and_all_together(
         result, own = step(found, rows, params)
         assert result.loss == pytest.approx(loss, rel=1e-5), name
         assert difference(own, grad) < 1e-5, name
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+def test_compiled_norms_rotary_embedding_and_gated_product_are_exact():
+    rows, found = triplets(10), embedder("qwen3", **TEMPLATE)
+    loss, grad = autograd(found, rows, training(**OFF))
+    for name, bound in {"plain": 1e-5, "all": 1e-5, "rounded": 1e-2}.items():
+        switch = SWITCHES.get(name, {"keep_graphs_in": "bfloat16", "keep_graph_tokens": 150})
+        params = training(**{**OFF, **switch, "compile_elementwise": True})
+        result, own = step(embedder("qwen3", **TEMPLATE), rows, params)
+        assert result.loss == pytest.approx(loss, rel=1e-5), name
+        assert float((own - grad).norm() / grad.norm()) < bound, name
+    again, same = step(found, rows, training(**OFF))
+    assert again.loss == pytest.approx(loss, rel=1e-6), "the switch left something behind"
+    assert difference(same, grad) < 1e-5, "the switch left something behind"
+
+
+def test_compiling_says_what_it_needs(monkeypatch):
+    with pytest.raises(KitError, match="bert models have no RMSNorm"):
+        step(embedder("bert"), triplets(4), training(compile_elementwise=True))
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(KitError, match="install g\\+\\+"):
+        step(embedder("qwen2"), triplets(4), training(compile_elementwise=True))
 
 
 @pytest.mark.parametrize("change", [{"hard_negatives": False}, {"mask_duplicates": False}, {"loss": "pair"}], ids=str)
