@@ -53,7 +53,7 @@ def merged(rows: pd.DataFrame, table: pd.DataFrame, overall: str) -> pd.DataFram
 
 
 def agreement(table: pd.DataFrame) -> dict[str, float]:
-    """How well two studies agree: correlation `r`, `slope` of the second on the first (through zero), marks, and what returned."""
+    """How well two studies agree: correlation `r`, `slope` of the second on the first, marks, returns."""
     both = table.dropna(subset=["first", "second"])
     same = np.sign(both["first"]) == np.sign(both["second"])
     enough = len(both) > 2 and both["first"].std() > 0 and both["second"].std() > 0

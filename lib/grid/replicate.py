@@ -12,7 +12,7 @@ from lib.grid.failures import failures
 from lib.grid.identity import stale
 from lib.grid.jobs import stage_files
 from lib.grid.run import run
-from lib.params.params import Params, load
+from lib.params.params import Params, flat, load
 
 OFFSET = 1000  # the second study's seeds are the first one's plus this
 NOISE = 1.0  # standard errors that an effect may move and still count as the same
@@ -52,7 +52,7 @@ def overrides_of(params: Params, overrides: dict[str, Any]) -> dict[str, Any]:
     """Return the overrides of the second study: another run folder, and seeds that the first never used."""
     step = OFFSET * (1 + max(params.study.seeds) // OFFSET)
     seeds = [seed + step for seed in params.study.seeds]
-    return {**overrides, "profile": f"{params.profile}-again", "study.seeds": seeds}
+    return {**flat(Params, overrides), "profile": f"{params.profile}-again", "study.seeds": seeds}
 
 
 def reproduced(fresh: Path, committed: Path) -> list[str]:

@@ -79,9 +79,8 @@ def _level(data: Study, level: str, normalize, terms: str, alpha: float) -> tupl
     out = outcomes(data, level)
     found = main_effects(data, out.y, terms)
     status = _status(out.y, found)
-    effect = np.where(status == "constant", 0.0, found.effect)  # (factors, m)
-    rounding = np.abs(effect) <= TINY * np.abs(np.nan_to_num(out.y)).max(axis=0)
-    t, p = t_test(np.where(rounding, 0.0, effect), found.se, found.df)
+    effect = found.effect  # (factors, m)
+    t, p = t_test(effect, found.se, found.df)
     t, p = (np.where(status == "constant", np.nan, v) for v in (t, p))
     half = margin(found.se, found.df, alpha)
     columns = {"effect": effect, "se": found.se, "t": t, "df": found.df, "p": p}

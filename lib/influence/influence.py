@@ -8,8 +8,8 @@ with the sentences that must stand beside the numbers. The estimates are in the 
     effects, across              would these datasets move again; would others of their kind
     interactions, power          beyond main effects; what a design can show
     reliability, replication     how much would come back; what did
-    simulate, alarms             studies with known effects, and how often each test cries wolf in them
-    tables, verdicts, claims     gains; what the paper's claims come to here
+    tables                       levels, gains, false alarms of every test
+    verdicts, claims             what the paper's claims come to here
 
 Two questions are never mixed up: would these very datasets move again (errors across runs), and would other datasets of
 this kind move (errors across runs and datasets)? Scores go in on mteb's scale, 0 to 1; effects come out in points.

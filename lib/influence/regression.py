@@ -83,7 +83,8 @@ def fit(x: np.ndarray, names, y: np.ndarray) -> Fit:
         result = OLS(own - centre, part[:, kept]).fit()
         found = result.params.reshape(len(kept), -1) + np.outer(result.model.pinv_wexog.sum(axis=1), centre)
         square = (result.resid.reshape(own.shape) ** 2).sum(axis=0)
-        square[square <= len(part) * (TINY * np.abs(own).max(axis=0)) ** 2] = 0.0
+        floor = TINY * np.abs(own).max(axis=0)  # what is smaller is rounding, and no effect or residual
+        found, square = np.where(np.abs(found) <= floor, 0, found), np.where(square <= len(part) * floor**2, 0, square)
         rss[columns], df[columns] = square, result.df_resid
         variance = square / result.df_resid if result.df_resid else np.full(len(columns), np.nan)
         error = np.sqrt(np.outer(np.diag(result.normalized_cov_params), variance))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from lib.common import bundled
 from lib.common.design import BASE, CODES
 from lib.common.files import KitError
 from lib.common.numbers import POINTS
@@ -138,3 +139,16 @@ def top(gain: pd.Series, k: int) -> dict[str, float]:
         "fall": int((gain < 0).sum()),
         "within_one": int((gain.abs() <= 1 + 1e-9).sum()),
     }
+
+
+def false_alarms() -> pd.DataFrame:
+    """Return how often each test of the kit finds something in simulated studies without effects, in per cent.
+
+    One row per design (``shape``), ``question`` and ``test``, one column per kind of noise: the table that is shipped
+    with the kit and held by its tests (tests/kits/alarms.py simulates it). NaN where that noise is no null of the test.
+    """
+    found = bundled.reference("false_alarms")
+    rows = found[["shape", "question", "test"]].drop_duplicates()
+    wide = found.pivot(index=list(rows), columns="noise", values="rate")
+    wide = (100 * wide).round(1).reindex(pd.MultiIndex.from_frame(rows), columns=found["noise"].unique())
+    return wide.reset_index()

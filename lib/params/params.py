@@ -143,7 +143,7 @@ def load(name_or_path: str | Path = "classroom", overrides: dict[str, Any] | Non
     naming the parameter, for an unreadable file or a value that does not fit.
     """
     path = find(name_or_path)
-    given = _dotted(Params, overrides or {})
+    given = flat(Params, overrides or {})
     params = _checked(path, given)
     if given and not {"profile", "paths.runs"} & given.keys():  # who names a place has a study of their own there
         params._study = _checked(path, {name: value for name, value in given.items() if name == "tiny"})
@@ -197,7 +197,7 @@ def _section(model: type[BaseModel] | None, name: str) -> type[BaseModel] | None
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
-def _dotted(model: type[BaseModel], overrides: dict[str, Any], above: str = "") -> dict[str, Any]:
+def flat(model: type[BaseModel], overrides: dict[str, Any], above: str = "") -> dict[str, Any]:
     """Return nested overrides as dotted ones; a parameter that is itself a mapping (generation.n) stays one value.
 
     Raises KitError when one parameter is named twice, dotted and nested, with different values.
@@ -205,7 +205,7 @@ def _dotted(model: type[BaseModel], overrides: dict[str, Any], above: str = "") 
     found: dict[str, Any] = {}
     for name, value in overrides.items():
         section = _section(model, name) if isinstance(value, dict) else None
-        inside = _dotted(section, value, f"{above}{name}.") if section else {f"{above}{name}": value}
+        inside = flat(section, value, f"{above}{name}.") if section else {f"{above}{name}": value}
         for key, one in inside.items():
             if key in found and found[key] != one:
                 raise KitError(f"override {key!r} is given twice, as {found[key]!r} and as {one!r}; keep one of them")

@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+import simulate
 
 from lib.common import design as designs
 from lib.common.design import CATEGORIES, CODES, EXTRA, subsets
 from lib.common.files import KitError
-from lib.influence import simulate
 from lib.influence.effects import alone, effects
 from lib.influence.interactions import interactions
 

@@ -6,7 +6,9 @@ import pandas as pd
 import pytest
 
 from lib.common.bundled import ROOT
+from lib.grid.replicate import overrides_of
 from lib.grid.replicate import reproduced as compare
+from lib.params.params import load
 
 COMMITTED = ROOT / "figures" / "classroom"
 
@@ -44,3 +46,9 @@ def test_a_changed_verdict_is_named(fresh):
 
 def test_a_profile_that_was_never_published_is_not_compared(fresh, tmp_path):
     assert compare(fresh, tmp_path / "nothing") == []
+
+
+@pytest.mark.parametrize("given", [{"study": {"seeds": [0, 5]}}, {"study.seeds": [0, 5]}])
+def test_a_second_study_has_seeds_of_its_own_however_the_first_ones_were_given(given):
+    again = load("classroom", overrides_of(load("classroom", given), given))
+    assert again.study.seeds == (1000, 1005) and again.profile == "classroom-again"

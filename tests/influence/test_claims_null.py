@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import simulate
+from simulate import World
 from test_claims import replicated
 
-from lib.influence import claims, simulate
-from lib.influence.simulate import World
+from lib.influence import claims
 from lib.influence.verdicts import CONTRADICTED, NOISE, ONCE, OPPOSED, REPRODUCED
 
 TYPES = ["Clustering"] * 3 + ["Reranking"] * 3 + ["STS"] * 4

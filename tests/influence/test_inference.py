@@ -3,10 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+import simulate
 from scipy import stats
+from simulate import World
 
 from lib.common.files import KitError
-from lib.influence import power, simulate
+from lib.influence import power
 from lib.influence.across import across_tasks, pooled
 from lib.influence.effects import effects
 from lib.influence.interactions import half_normal, interactions
@@ -14,7 +16,6 @@ from lib.influence.power import noise, seeds_buy
 from lib.influence.regression import adjust, margin, t_test
 from lib.influence.reliability import reliability
 from lib.influence.scores import study
-from lib.influence.simulate import World
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,11 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import simulate
 from scipy import stats
+from simulate import FACTORS, World
 
 from lib.common.files import KitError
-from lib.influence import simulate
 from lib.influence.across import across_tasks
 from lib.influence.effects import alone, effects
 from lib.influence.errors import regression
@@ -20,7 +21,6 @@ from lib.influence.outcomes import cells, run_means
 from lib.influence.power import noise
 from lib.influence.reliability import reliability
 from lib.influence.scores import study
-from lib.influence.simulate import FACTORS, World
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,15 @@ Studies are those of the paper: 16 runs x 1, 2, 3 seeds x MTEB's 56 tasks. Toler
 
 from pathlib import Path
 
+import alarms
 import numpy as np
 import pandas as pd
 import pytest
+import simulate
 from scipy import stats
+from simulate import FACTORS, World
 
-from lib.influence import alarms, simulate
+from lib.common.bundled import DATA
 from lib.influence.across import across_tasks, pooled
 from lib.influence.effects import effects
 from lib.influence.errors import main_effects
@@ -19,7 +22,7 @@ from lib.influence.interactions import block_f, lenth, pseudo_error
 from lib.influence.power import noise
 from lib.influence.regression import adjust, fit, margin, model_matrix, t_test
 from lib.influence.scores import study
-from lib.influence.simulate import FACTORS, World
+from lib.influence.tables import false_alarms
 
 TYPES = pd.read_csv(simulate.REFERENCE_TASKS)["type"].tolist()
 REALISTIC = World(mean=(0.0, 0.6, -0.3, 0.2), spread=1.0, noise=0.8, noise_spread=0.4, shared=0.3)
@@ -188,12 +191,12 @@ def check(table, bars=3.0):
 
 
 def test_shipped_table_of_false_alarms_holds_the_level():
-    table = pd.read_csv(alarms.COMMITTED)
+    table = pd.read_csv(DATA / "reference/false_alarms.csv")
     assert set(table["test"]) == set(alarms.TESTS) and set(table["noise"]) == set(alarms.NOISES)
     assert set(table["shape"]) == set(alarms.SHAPES) and (table["studies"] >= 1000).all()
     check(table, bars=1.0)
     assert table["rate"].max() <= 0.065
-    shown = alarms.committed()
+    shown = false_alarms()
     assert len(shown) == 3 * len(alarms.TESTS) and shown["independent"].notna().all()
 
 
@@ -215,7 +218,7 @@ def test_what_the_old_errors_did():
 
 
 def real_tables(count, seed=0):
-    """Tables that nobody here made: 16 public models, drawn at random, called subsets at random (complete sets only)."""
+    """Tables that nobody here made: 16 public models, called subsets at random (complete sets only)."""
     models = pd.read_csv(Path(__file__).parents[1] / "data" / "public_mteb_models.csv").set_index("model")
     kinds = pd.read_csv(simulate.REFERENCE_TASKS).set_index("task")["type"]
     models = models.loc[models.notna().sum(axis=1) > 50, [task for task in models if task in kinds]].dropna(axis=1)

@@ -2,7 +2,7 @@
 
 Every kind of noise that is known to fool such studies, at two shapes: the classroom's and the paper's. The null belongs
 to the question: over runs, that these very datasets do not move; over datasets, that datasets of the kind do not move
-on average, whatever these ones do. ``table`` simulates, ``committed`` reads the table that is shipped with the kit.
+on average, whatever these ones do. The shipped ``lib/data/reference/false_alarms.csv`` is ``table(1000)``.
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 from scipy import stats
+from simulate import FACTORS, Simulated, World, arrays
 
-from lib.common.bundled import DATA
 from lib.influence.across import variances
 from lib.influence.errors import main_effects
 from lib.influence.interactions import block_f, contrast_signs, lenth_factors, pseudo_error
 from lib.influence.regression import t_test
-from lib.influence.simulate import FACTORS, Simulated, World, arrays
 
-COMMITTED = DATA / "reference" / "false_alarms.csv"
 CLASSROOM = {"Classification": 6, "Retrieval": 6, "STS": 6, "Clustering": 3, "PairClassification": 3, "Reranking": 3,
              "BitextMining": 1}  # fmt: skip
 PAPER = {"Retrieval": 15, "Classification": 12, "Clustering": 11, "STS": 10, "Reranking": 4, "PairClassification": 3,
@@ -74,16 +72,6 @@ def table(studies: int = 400, shapes=SHAPES, noises=NOISES, seed: int = 0, alpha
                     if not ("interaction" in test or "contrast" in test) or not (world.interaction or world.spread):
                         rows.append((name, noise, test, TESTS[test], round(rate, 4), studies))
     return pd.DataFrame(rows, columns=["shape", "noise", "test", "question", "rate", "studies"])
-
-
-def committed() -> pd.DataFrame:
-    """Return the shipped table with a row per test and shape and a column per noise, rates in per cent."""
-    found = pd.read_csv(COMMITTED)
-    wide = found.assign(rate=(100 * found["rate"]).round(1)).pivot(
-        index=["shape", "question", "test"], columns="noise", values="rate"
-    )
-    order = [(s, q, t) for s in SHAPES for t, q in TESTS.items()]
-    return wide.reindex(index=[key for key in order if key in wide.index], columns=list(NOISES)).reset_index()
 
 
 def rates(made: Simulated, draws: str = "own", alpha: float = 0.05) -> dict[str, float]:
