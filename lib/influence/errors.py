@@ -11,13 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
-from lib.common.files import KitError
 from lib.influence.factors import common_seeds
-from lib.influence.outcomes import one
-from lib.influence.regression import OLS, TERMS, TINY, fit, model_matrix
-from lib.influence.scores import Study, study
+from lib.influence.regression import TINY, fit, model_matrix
+from lib.influence.scores import Study
 
 
 @dataclass(frozen=True)
@@ -88,26 +85,6 @@ def combined(data: Study, y: np.ndarray, weights: np.ndarray) -> tuple[float, fl
         se = sums.std(ddof=1) / np.sqrt(len(sums)) if len(sums) > 1 else np.nan
         return float(sums.mean()) if len(sums) else np.nan, float(se), max(len(sums) - 1, 0)
     return float(each.effect[own, own].sum()), float(np.sqrt((each.se[own, own] ** 2).sum())), float(each.df.min())
-
-
-def regression(scores, task: str | None = None, type: str | None = None, terms: str = "main"):
-    """Return statsmodels' OLS result for one task, one type's mean, or the overall mean (points, centred factors).
-
-    Print ``regression(...).summary()`` to see everything. Raises KitError when the runs do not determine the terms. Its
-    errors are those of ``effects`` where every run drew its own batches.
-    """
-    data = study(scores)
-    if terms not in TERMS:
-        raise KitError(f"terms={terms!r} is not known; say {', '.join(TERMS)}")
-    y = one(data, task, type)[:, 0]
-    have = ~np.isnan(y)
-    x, names = design(data, terms, have)
-    if np.linalg.matrix_rank(x) < x.shape[1]:
-        raise KitError(
-            f"{have.sum()} runs do not determine the {x.shape[1]} terms of terms={terms!r}; "
-            "score more runs or ask for fewer terms (effects() says which are lost)"
-        )
-    return OLS(pd.Series(y[have], name="score"), pd.DataFrame(x, columns=list(names))).fit()
 
 
 def shared_note(data: Study) -> list[str]:

@@ -80,7 +80,7 @@ def test_notebooks_with_other_parameters_leave_the_study_as_it_is(study):
 OTHERS = [
     ("01", (), {"generation.seed": 7}),
     ("02", (), {"cleaning.near_duplicate": 0.5}),
-    ("03", (("subset", "ss"), ("seed", 0)), {"training": {"temperature": 0.1}}),
+    ("03", (("subset", "ss+ll"), ("seed", 0)), {"training": {"temperature": 0.1}}),
     ("03", (("subset", "ll+ss"), ("seed", 5)), {"mixture.steps": 6}),
     ("04", (("subset", "ll"), ("seed", 0)), {"scoring.exclude": []}),
     ("04", (("subset", "base"), ("seed", 0)), {"model.pooling": "cls"}),

@@ -354,7 +354,7 @@ def test_a_run_cut_off_in_the_middle_of_a_step_ends_in_the_same_bits(tmp_path, m
 
 KILLED = """
 import os, signal, sys
-sys.path.insert(0, {tests!r})
+sys.path[:0] = [{tests!r}, {tests!r} + "/../kits"]
 import test_training as t
 from lib.train.gradcache import GradCache
 calls, original = [], GradCache._embed
