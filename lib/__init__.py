@@ -1,13 +1,15 @@
 """Synfluence: which synthetic data helps which embedding task, and which harms?
 
-The modules follow the study, one direction only:
+One room per notebook, in the notebooks' order; a room imports only from those before it:
 
-    design, params            what is run, and with which values
-    prompts → generation → parsing → cleaning → negatives      an LLM writes triplets
-    sources, released         data that others made
-    mixture → embedder → training      one adapter per subset of categories
-    suites → scoring          one score per adapter and evaluation set
-    influence → figures → report       what each category did to each task
+    common, params            files, names and the design; every parameter
+    kernels, embedder         fast arithmetic; a base model with an adapter, from text to vector
+    generate                  01: an LLM writes triplets, which are parsed, cleaned and given hard negatives
+    inspect                   02: what these data are
+    train                     03: one adapter per subset of categories
+    score                     04: one score per adapter and evaluation set
+    influence, figures        05: what each category did to each task, in numbers and in pictures
+    tiny, grid                stand-ins for a dry run; all notebooks for all runs
 
 Every stage reads and writes plain files under ``runs/<profile>/`` and can be entered there.
 """

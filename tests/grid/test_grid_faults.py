@@ -71,7 +71,8 @@ def test_jobs_that_are_killed_or_want_too_much_memory_are_named(tmp_path):
     assert done.returncode != 0
     killed = (
         r"^train ss/seed0 failed: it was killed or ran out of memory before it could say why, in code cell 4 of 4; "
-        r"it goes on where it was when you run again; if memory was short, run again with more memory: .*CORES=1.*ss-seed0.ipynb\)"
+        r"it goes on where it was when you run again; if memory was short, run again with more "
+        r"memory: .*CORES=1.*ss-seed0.ipynb\)"
     )
     assert re.search(killed, done.stdout, re.M), done.stdout
     assert re.search(
