@@ -2,7 +2,8 @@
 
 transformers writes them as five to eight passes over the activations, and autograd keeps a tensor per pass. Matrix
 products, LoRA and attention are left alone. Exact to rounding; behind a switch because the first step waits for the
-compiler, and because it has been measured on processors only.
+compiler, and because it has been measured on processors only: 2026-11-26, SmolLM2-135M, a training step of 4 triplets
+(queries of 24 to 58 tokens, documents of 60 to 250), one thread, CPU seconds: x1.13 padded, x1.07 end to end.
 """
 
 from __future__ import annotations

@@ -235,7 +235,10 @@ class Run:
 
 
 def attention_of(embedder: Embedder, params: TrainingParams) -> str:
-    """Return the attention body: the one asked for, or what was measured to be fastest on the device."""
+    """Return the attention body: the one asked for, or what was measured to be fastest on the device.
+
+    2026-11-26, SmolLM2-135M on a processor, a training step of 10 triplets (3,488 tokens): ragged x1.17 of padded.
+    """
     if params.attention != "auto":
         return params.attention
     plain = not params.checkpointing and not params.base_dropout
