@@ -76,7 +76,7 @@ def _save(model, folder: str) -> None:
         raise OSError(int(number[1]) if number else errno.EIO, str(error)) from error
 
 
-def spoilt(folder: Path, record: Mapping[str, Any]) -> Path | None:
+def corrupted(folder: Path, record: Mapping[str, Any]) -> Path | None:
     """Return the file of an adapter that is not what its training wrote (or is gone), by the digests in its record.
 
     ``record`` is the training's summary; files whose digest it does not hold are not looked at.

@@ -1,4 +1,4 @@
-"""What notebooks show as text: tables to be read, a card per category, and what becomes of spoilt answers.
+"""What notebooks show as text: tables to be read, a card per category, and what becomes of corrupted answers.
 
 Tables are aligned in the cells themselves, as Jupyter drops style sheets until a cell is run.
 """
@@ -72,8 +72,8 @@ def card(params: Params, category: str) -> str:
     )
 
 
-def spoilt_answers() -> pd.DataFrame:
-    """Return what the parser makes of one short-short answer spoilt in many ways: columns way, answer, result."""
+def corrupted_answers() -> pd.DataFrame:
+    """Return what the parser makes of one short-short answer corrupted in many ways: columns way, answer, result."""
     good = {"input": "to dawdle (verb)", "positive_document": 'to be slow, to "take one\'s time"'}
     text = json.dumps(good)
     ways = {

@@ -18,7 +18,7 @@ import pandas as pd
 from lib.common.bundled import shown
 from lib.common.design import BASE
 from lib.common.files import KitError, digest_file, read_json
-from lib.embedder.adapters import WEIGHTS, spoilt
+from lib.embedder.adapters import WEIGHTS, corrupted
 from lib.grid.jobs import listed, spoken, stage_files
 from lib.grid.results import read_scores, tables
 from lib.params.params import Params
@@ -174,7 +174,7 @@ def _adapter(record: Path) -> str:
     if _damaged(record):
         return "is damaged"
     weights = record.parent / WEIGHTS
-    file = spoilt(record.parent, read_json(record)) or (None if weights.exists() else weights)
+    file = corrupted(record.parent, read_json(record)) or (None if weights.exists() else weights)
     return f"was written for another {file.name} than the one beside it" if file else ""
 
 

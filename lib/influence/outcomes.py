@@ -116,7 +116,7 @@ def cells(scores, task: str | None = None, type: str | None = None) -> pd.DataFr
     return table[["subset", *data.factors, *wanted]]
 
 
-def toggles(scores, factor: str, task: str | None = None, type: str | None = None) -> pd.DataFrame:
+def paired_differences(scores, factor: str, task: str | None = None, type: str | None = None) -> pd.DataFrame:
     """Return the pairs of runs that differ in ``factor`` only: ``without, with_, seed, before, after, difference``.
 
     With one seed and all 16 subsets these are 8 rows, and the mean of ``difference`` is the main effect.

@@ -1,4 +1,4 @@
-"""Single examples: a page to read, the most similar pairs, and a copy spoilt on purpose to test the rules with."""
+"""Single examples: a page to read, the most similar pairs, and a copy corrupted on purpose to test the rules with."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def _candidates(sets: Sequence[frozenset[str]]) -> set[tuple[int, int]]:
     return pairs
 
 
-def spoil(triplets: Sequence[Triplet], n: int = 12, seed: int = 0) -> tuple[list[Triplet], dict[int, str]]:
-    """Return a copy with ``n`` triplets spoilt in known ways, and {position: reason that must be found}."""
+def corrupt(triplets: Sequence[Triplet], n: int = 12, seed: int = 0) -> tuple[list[Triplet], dict[int, str]]:
+    """Return a copy with ``n`` triplets corrupted in known ways, and {position: reason that must be found}."""
     ways = {
         "refusal": lambda t: replace(t, positive="I'm sorry, but I can't help with that."),
         "query_equals_positive": lambda t: replace(t, positive=t.query),

@@ -8,7 +8,7 @@ import pandas as pd
 
 from lib.common.design import BASE, levels, parse_run
 from lib.common.files import KitError, changed, read_json, write_digests, write_json, write_text
-from lib.embedder.adapters import spoilt
+from lib.embedder.adapters import corrupted
 from lib.params.params import Params
 from lib.params.provenance import COLUMNS, provenance
 from lib.params.stages import decisive
@@ -27,7 +27,7 @@ def adapter_folder(params: Params, subset: str, seed: int) -> Path | None:
     notebook = f"notebook 03 with subset={subset!r} and seed={seed}"
     if not (folder / "adapter_model.safetensors").is_file():
         raise KitError(f"{folder} holds no adapter yet; run {notebook}, or `make reproduce`")
-    if file := spoilt(folder, _training(params, subset, seed)):
+    if file := corrupted(folder, _training(params, subset, seed)):
         raise KitError(
             f"{file} is not what training wrote (its digest differs), so it is not scored; run `make reproduce`, which "
             f"trains it again, or delete {folder} and run {notebook}"

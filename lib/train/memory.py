@@ -107,3 +107,14 @@ def _unpack(kept) -> torch.Tensor:
         return kept
     small, shape = kept
     return small.float() if shape is None else small.float().view(shape)
+
+
+def attention_of(embedder: Embedder, params: TrainingParams) -> str:
+    """Return the attention body: the one asked for, or what was measured to be fastest on the device.
+
+    2026-11-26, SmolLM2-135M on a processor, a training step of 10 triplets (3,488 tokens): ragged x1.17 of padded.
+    """
+    if params.attention != "auto":
+        return params.attention
+    plain = not params.checkpointing and not params.base_dropout
+    return "ragged" if embedder.device.type == "cpu" and plain else "padded"

@@ -14,7 +14,7 @@ import torch
 from lib.common.bars import bar
 from lib.common.files import KitError, append_jsonl, digest, digest_file, read_json, write_json
 from lib.common.triplets import Triplet
-from lib.embedder.adapters import CONFIG, WEIGHTS, spoilt
+from lib.embedder.adapters import CONFIG, WEIGHTS, corrupted
 from lib.train import checkpoint, memory
 from lib.train.distributed import Group, current
 from lib.train.gradcache import GradCache, StepTexts, random_state, restore, step_texts
@@ -95,7 +95,7 @@ class Run:
                 continue
             if summary.get("key") != self.key or not (self.out_dir / WEIGHTS).is_file():
                 continue
-            if file := spoilt(self.out_dir, summary):
+            if file := corrupted(self.out_dir, summary):
                 print(f"{file} is not what training wrote (its digest differs); this run is trained again")
                 return None
             if self.group.first:
@@ -121,7 +121,7 @@ class Run:
             checkpoint.sweep(self.out_dir)
             self.log = checkpoint.trim_log(self.out_dir / LOG, self.start)
         self.group.barrier()
-        attention = attention_of(self.embedder, self.params)
+        attention = memory.attention_of(self.embedder, self.params)
         self.cache = GradCache(self.embedder, self.params, budget, keep, attention, self.group)
 
     def texts(self, batch: Batch) -> StepTexts:
@@ -232,17 +232,6 @@ class Run:
             "adapter_digest": self.embedder.adapter_digest(),
             "embedder": self.embedder.fingerprint(),
         }
-
-
-def attention_of(embedder: Embedder, params: TrainingParams) -> str:
-    """Return the attention body: the one asked for, or what was measured to be fastest on the device.
-
-    2026-11-26, SmolLM2-135M on a processor, a training step of 10 triplets (3,488 tokens): ragged x1.17 of padded.
-    """
-    if params.attention != "auto":
-        return params.attention
-    plain = not params.checkpointing and not params.base_dropout
-    return "ragged" if embedder.device.type == "cpu" and plain else "padded"
 
 
 def _key(embedder, pools, batches, params, seed: int) -> str:

@@ -162,10 +162,10 @@ def test_languages_are_judged_on_long_texts_only_and_tolerantly():
     assert len(LANGUAGES) > 70
 
 
-def test_spoilt_answers_are_found_and_counted():
+def test_corrupted_answers_are_found_and_counted():
     """Spoil some bundled triplets in known ways: exactly those go, each with its reason."""
     triplets, slots = bundled("short_long")
-    spoilt, expected = list(triplets), {}
+    corrupted, expected = list(triplets), {}
     ways = [
         ("refusal", lambda t: replace(t, positive="Sorry, I am unable to help with this.")),
         ("positive_equals_negative", lambda t: replace(t, negative=t.positive)),
@@ -174,14 +174,14 @@ def test_spoilt_answers_are_found_and_counted():
     ]
     for number, position in enumerate(random.Random(1).sample(range(len(triplets)), 40)):
         reason, way = ways[number % len(ways)]
-        spoilt[position], expected[position] = way(triplets[position]), reason
-    kept, report = clean(spoilt, CLEAN, slots)
+        corrupted[position], expected[position] = way(triplets[position]), reason
+    kept, report = clean(corrupted, CLEAN, slots)
     assert {row["position"]: row["reason"] for row in report["rejected"]} == expected
     assert report["reasons"] == dict(Counter(expected.values()))
     assert kept == [t for p, t in enumerate(triplets) if p not in expected]
-    assert clean(spoilt, CleaningParams(rules=False, duplicates=False), slots)[0] == spoilt
+    assert clean(corrupted, CleaningParams(rules=False, duplicates=False), slots)[0] == corrupted
     by_id = {t.id: s for t, s in zip(triplets, slots, strict=True)}
-    assert clean(spoilt, CLEAN, by_id)[1] == report
+    assert clean(corrupted, CLEAN, by_id)[1] == report
 
 
 def test_slots_out_of_step_are_refused():

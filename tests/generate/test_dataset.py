@@ -121,8 +121,8 @@ def test_cards_show_prompt_answer_and_triplet(tmp_path):
     assert not (tmp_path / "classroom" / "data" / "responses").exists()  # a look leaves the final files alone
 
 
-def test_the_table_of_spoilt_answers_says_what_the_parser_does():
-    results = texts.spoilt_answers().set_index("way").result
+def test_the_table_of_corrupted_answers_says_what_the_parser_does():
+    results = texts.corrupted_answers().set_index("way").result
     assert results["trailing comma"] == results["Python quotes"] == results["typographic quotes"] == "taken"
     assert (
         results["cut off"] == "rejected: truncated" and results["two different answers"] == "rejected: several_objects"

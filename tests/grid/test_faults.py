@@ -16,7 +16,7 @@ from test_training import BATCHES, one_run, weights
 
 from lib.__main__ import main
 from lib.common.files import CannotWrite, KitError, append_jsonl, read_json, read_jsonl, write_bytes
-from lib.embedder.adapters import load_adapter, spoilt
+from lib.embedder.adapters import corrupted, load_adapter
 from lib.generate.answers import AnswerStore
 from lib.generate.dataset import Maker
 from lib.grid import results
@@ -214,7 +214,7 @@ def test_a_changed_adapter_configuration_is_noticed(tmp_path):
     one_run(tmp_path)
     path = tmp_path / "adapter_config.json"
     path.write_text(path.read_text().replace('"lora_alpha": 8', '"lora_alpha": 80'))
-    assert spoilt(tmp_path, read_json(tmp_path / SUMMARY)) == path
+    assert corrupted(tmp_path, read_json(tmp_path / SUMMARY)) == path
 
 
 def test_half_an_adapter_without_a_record_is_one_sentence(tmp_path):

@@ -184,8 +184,8 @@ def test_the_closest_pair_is_the_closest_of_all_pairs():
 
 def test_what_is_spoilt_is_found_and_a_page_can_be_read(study):
     rows = read_triplets(study.places["bundled answers"] / "triplets" / "short_long.jsonl")
-    spoilt, expected = samples.spoil(rows, n=20, seed=3)
-    report = clean(spoilt, CleaningParams())[1]
+    corrupted, expected = samples.corrupt(rows, n=20, seed=3)
+    report = clean(corrupted, CleaningParams())[1]
     assert {row["position"]: row["reason"] for row in report["rejected"]} == expected and len(expected) == 20
     page = samples.page(study.data, n=2, seed=1)
     assert page.count("**query**") == 8 and page == samples.page(study.data, n=2, seed=1)
