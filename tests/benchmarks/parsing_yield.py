@@ -3,7 +3,8 @@
     python tests/benchmarks/parsing_yield.py [--n 6000] [--json FILE]
 
 Two sets. *Dirty*: complete answers with fences, chatter, other quotes, trailing or missing commas, raw line breaks,
-unescaped quotes, nesting (tests/kits/dirty.py); every text can be read by a person, so the share that is exact is the yield.
+unescaped quotes, nesting (tests/kits/dirty.py); every text can be read by a person, so the share that is exact is the
+yield.
 *Cut*: the same answers broken off at a random place inside the object, one in ten with a blank text instead; nothing
 of these should be accepted. ``wrong`` counts triplets that were accepted and differ from what was written.
 

@@ -1,4 +1,4 @@
-"""Figures drawn by the command without heavy packages, second studies and own results: what the tests of figures share."""
+"""What the tests of figures share: the command without heavy packages, second studies, own results."""
 
 import os
 import subprocess

@@ -68,7 +68,7 @@ class WordNet:
                 self.seen[pos, offset] += int(count)
 
     def common(self, pos: str, least: int = 1, low: int = 4, high: int = 16) -> list[dict]:
-        """Return the synsets of a part of speech that occur in tagged text, with glosses of ``low`` to ``high`` words."""
+        """Return the synsets of a part of speech that occur in tagged text; glosses have ``low`` to ``high`` words."""
         return [
             s
             for key, s in self.synsets.items()
@@ -534,7 +534,7 @@ def weaknesses(packages: Path) -> None:
 
 
 def verses(packages: Path) -> None:
-    """SameProverb: the first clause of a proverb in the King James Version against the proverbs of the World English Bible."""
+    """SameProverb: first clause of a proverb in the King James Version, proverbs of the World English Bible."""
 
     def plain(verse: str) -> str:
         """Drop the verse's number, the brackets of added words and line breaks."""

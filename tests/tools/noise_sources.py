@@ -1,9 +1,10 @@
-"""Where does the noise of a run come from: its adapter start or its batches? Trains a subset again and again (params/LOG.md).
+"""Where does the noise of a run come from: its adapter start or its batches (params/LOG.md)?
 
-    python tests/tools/noise_sources.py OUT.csv [SUBSET ...]      after `make reproduce`; about 15 minutes of one core a subset
+    python tests/tools/noise_sources.py OUT.csv [SUBSET ...]   after `make reproduce`; a quarter of an hour a subset
 
 Each subset is trained with four pairs (batches, start) that share the batches, four that share the start, and four that
-share neither, on seeds that no study uses. One row per run and evaluation set; a run that is in OUT.csv is not made again.
+share neither, on seeds that no study uses. One row per run and evaluation set; a run that is in OUT.csv is not made
+again.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def one_run(params, subset: str, batches: int, start: int, folder: Path) -> pd.D
 
 
 def main(out: Path, subsets: list[str]) -> None:
-    """Make what is missing and print, per subset, the mean variance over sets (squared points) by what was drawn anew."""
+    """Make what is missing; print per subset the mean variance over sets (squared points) by what was drawn anew."""
     params = load("classroom")
     rows = pd.read_csv(out) if out.exists() else pd.DataFrame(columns=["subset", "batches", "start"])
     for subset in subsets:

@@ -1,8 +1,8 @@
-"""How reliable are effects for how many minutes? Groups of seeds of finished studies against each other (params/LOG.md).
+"""How reliable are effects for how many minutes? Seeds of finished studies against each other (params/LOG.md).
 
     python tests/tools/reliability_curve.py runs/classroom/results.csv runs/classroom-again/results.csv
 
-Every seed is a study of 16 runs of its own. For one seed, and for two, all disjoint groups are correlated; for more, the
+Every seed is a study of 16 runs. For one seed, and for two, all disjoint groups are correlated; for more, the
 mean correlation of single seeds is stepped up (Spearman-Brown). Minutes are those of training and scoring on two cores.
 """
 

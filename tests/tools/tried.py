@@ -2,8 +2,8 @@
 
     python tests/tools/tried.py [docs/tried.md]        after `make reproduce`; a few minutes
 
-Every command is the kit's own command line in this process (`python -m lib ...`), or a function that a notebook calls; what
-writes, writes below a temporary folder. Listed is the last line that a user would see.
+Every command is the kit's own command line in this process (`python -m lib ...`), or a function that a notebook calls;
+what writes, writes below a temporary folder. Listed is the last line that a user would see.
 """
 
 from __future__ import annotations
@@ -70,6 +70,11 @@ def read(folder: Path) -> list:
     for task in tasks:
         task.load_data()
     return [task.metadata.name for task in tasks]
+
+
+def twice(rows: pd.DataFrame) -> pd.DataFrame:
+    """The table with one row a second time, with another score."""
+    return pd.concat([rows, rows.query("subset == 'ss'").tail(1).assign(score=0.1)])
 
 
 def wishes() -> list[tuple]:
@@ -154,9 +159,9 @@ def wrong() -> list[tuple]:
         ("an empty folder as suite", lambda: suites.tasks(str((HERE / "empty").mkdir() or HERE / "empty"))),
         ("a set of an unknown type", lambda: read(own_set("type", PAIRS, type="STSs"))),
         ("a set whose file is missing", lambda: read(own_set("missing", PAIRS, file="Other.jsonl"))),
-        ("a row without a text", lambda: read(own_set("row", [*PAIRS, {"sentence1": "a", "sentence2": "", "score": 1}]))),
+        ("a row without a text", lambda: read(own_set("row", [*PAIRS, PAIRS[0] | {"sentence2": ""}]))),
         ("a row without a column", lambda: read(own_set("column", [*PAIRS, {"sentence1": "a", "score": 1}]))),
-        ("a score as a word", lambda: read(own_set("score", [*PAIRS, {"sentence1": "a", "sentence2": "b", "score": "high"}]))),
+        ("a score as a word", lambda: read(own_set("score", [*PAIRS, PAIRS[0] | {"score": "high"}]))),
         ("a classification of one label", lambda: read(own_set("label", [IDIOM] * 4, type="Classification"))),
         ("a table that does not exist", figures(str(HERE / "nothing.csv"))),
         ("an empty table", figures(table("empty", lambda t: t.head(0)))),
@@ -164,9 +169,9 @@ def wrong() -> list[tuple]:
         ("semicolons between the columns", figures(table("semicolon", sep=";"))),
         ("yes and no instead of 1 and 0", figures(table("yes", lambda t: t.drop(columns="subset").assign(
             **{c: t[c].map({1: "yes", 0: "no"}) for c in ("ss", "sl", "ls", "ll")})))),
-        ("half a category", figures(table("half-category", lambda t: t.drop(columns="subset").assign(ss=t["ss"].replace(0, 0.5))))),
+        ("half a category", figures(table("half-category", lambda t: t.assign(ss=t["ss"].replace(0, 0.5))))),
         ("a score that is missing", figures(table("nan", lambda t: t.assign(score=t["score"].where(t.index != 40))))),
-        ("a row twice", figures(table("twice", lambda t: pd.concat([t, t[t["subset"] == "ss"].tail(1).assign(score=0.1)])))),
+        ("a row twice", figures(table("twice", twice))),
         ("two rows", figures(table("two", lambda t: t[t["subset"].isin(["none", "ss"])].head(2)))),
         ("a cluster that has no profile", ["reproduce", "--cluster", "slrum"]),
     ]  # fmt: skip
