@@ -52,24 +52,13 @@ def infonce(
     Raises KitError for arguments that do not fit.
     """
     _check_embeddings(query, candidates)
-    if isinstance(temperature, bool) or not 0 < temperature < float("inf"):
-        raise KitError(f"temperature is {temperature!r}; it must be a finite number above zero, such as 0.02")
-    if reduction not in ("mean", "sum", "none"):
-        raise KitError(f'reduction is {reduction!r}; choose "mean", "sum" or "none"')
-    if backend not in (None, "torch", "triton"):
-        raise KitError(f'backend is {backend!r}; choose None, "torch" or "triton"')
+    _check_options(temperature, reduction, backend)
     if candidate_ids is None and not (query_ids is None and known_ids is None):
         raise KitError("query_ids and known_ids need candidate_ids, the ids that they are compared with")
     if in_batch and negatives is not None:
         raise KitError("negatives is for in_batch=False; in-batch negatives see every candidate")
     rows, columns, device, scale = len(query), len(candidates), query.device, 1 / temperature
-
-    if targets is not None:
-        targets = _integers("targets", targets, (rows,), device, 0, columns)
-    elif columns >= rows:
-        targets = torch.arange(rows, device=device)
-    else:
-        raise KitError(f"{rows} queries but {columns} candidates; put the positives first or pass targets")
+    targets = _targets(targets, rows, columns, device)
     forbidden = None
     if candidate_ids is not None:
         candidate_ids = _integers("candidate_ids", candidate_ids, (columns,), device)
@@ -175,6 +164,24 @@ def _check_embeddings(query: torch.Tensor, candidates: torch.Tensor) -> None:
             f"query is {query.dtype} on {query.device} and candidates are {candidates.dtype} on {candidates.device}; "
             "cast or move one to the other's"
         )
+
+
+def _check_options(temperature, reduction, backend) -> None:
+    if isinstance(temperature, bool) or not 0 < temperature < float("inf"):
+        raise KitError(f"temperature is {temperature!r}; it must be a finite number above zero, such as 0.02")
+    if reduction not in ("mean", "sum", "none"):
+        raise KitError(f'reduction is {reduction!r}; choose "mean", "sum" or "none"')
+    if backend not in (None, "torch", "triton"):
+        raise KitError(f'backend is {backend!r}; choose None, "torch" or "triton"')
+
+
+def _targets(targets, rows: int, columns: int, device) -> torch.Tensor:
+    """Return (B,) rows of candidates that are the positives: as given, or 0, 1, ..., B-1."""
+    if targets is not None:
+        return _integers("targets", targets, (rows,), device, 0, columns)
+    if columns < rows:
+        raise KitError(f"{rows} queries but {columns} candidates; put the positives first or pass targets")
+    return torch.arange(rows, device=device)
 
 
 def _integers(

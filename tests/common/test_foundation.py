@@ -1,7 +1,6 @@
 """The foundations: parameters refuse what they do not know, files are atomic, names round-trip, pins agree."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hashed import under_hash_seeds
 
 from lib.common import design
 from lib.common.files import KitError, append_jsonl, digest, read_json, read_jsonl, write_bytes, write_json, write_jsonl
@@ -193,16 +193,7 @@ def test_unwritable_folder_is_one_sentence(tmp_path):
 
 def test_digest_does_not_depend_on_hash_seed():
     code = "from lib.common.files import digest; print(digest({'b': [1, 2.5], 'a': {'y': None, 'x': 'ü'}}))"
-    seen = {
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-        for seed in ("0", "1")
-    }
+    seen = under_hash_seeds(code, 0, 1)
     assert seen == {digest({"a": {"x": "ü", "y": None}, "b": [1, 2.5]}) + "\n"}
 
 

@@ -1,13 +1,11 @@
 """Templates and the slot sampler: documented weights, prefix stability, and files that others wrote."""
 
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 
 import numpy as np
 import pytest
+from hashed import under_hash_seeds
 from scipy.stats import chisquare
 
 from lib.common.design import CODES
@@ -115,16 +113,7 @@ def test_rows_do_not_depend_on_pythonhashseed():
         "print(digest([p.sample_slots(p.load_template(c), 300, 3, c, ['a', 'b'] if c in p.BRAINSTORMED else None)"
         " for c in p.KEYS]))"
     )
-    seen = {
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            text=True,
-            capture_output=True,
-            check=True,
-        ).stdout
-        for seed in ("0", "1", "12345")
-    }
+    seen = under_hash_seeds(code, 0, 1, 12345)
     assert len(seen) == 1
 
 

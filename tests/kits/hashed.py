@@ -1,6 +1,9 @@
-"""An encoder without a model, and a digest of a folder."""
+"""An encoder without a model, a digest of a folder, and code that must not depend on Python's own hashes."""
 
 import hashlib
+import os
+import subprocess
+import sys
 
 import numpy as np
 
@@ -21,3 +24,10 @@ def digest_tree(folder):
     """Return a digest of all files below a folder: their relative names and contents."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return digest([[path.relative_to(folder).as_posix(), digest_file(path)] for path in files])
+
+
+def under_hash_seeds(code, *seeds):
+    """Run code in a new process per PYTHONHASHSEED and return the set of what they print."""
+    command = [sys.executable, "-c", code]
+    around = [{**os.environ, "PYTHONHASHSEED": str(seed)} for seed in seeds]
+    return {subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout for env in around}

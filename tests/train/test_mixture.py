@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
+from hashed import under_hash_seeds
 
 from lib.common.design import CATEGORIES, subsets
 from lib.common.files import KitError
@@ -91,16 +89,7 @@ def test_seeds_differ_and_the_hash_seed_does_not_matter():
         "print(json.dumps([[b.source, b.rows] for b in plan({'public': range(99), 'sts': range(50)}, ('sts',), "
         "MixtureParams(), 9, 4)]))"
     )
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "PYTHONHASHSEED": s},
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-        for s in ("1", "2")
-    }
+    outputs = under_hash_seeds(code, 1, 2)
     assert len(outputs) == 1 and len(json.loads(outputs.pop())) == MixtureParams().steps
 
 
