@@ -28,17 +28,18 @@ def fresh_adapter(core, params: ModelParams, seed: int):
     import torch
     from peft import LoraConfig, get_peft_model
 
-    linears = BERT_LINEARS if core.config.model_type in BERTS else DECODER_LINEARS
+    bert = core.config.model_type in BERTS
+    linears = BERT_LINEARS if bert else DECODER_LINEARS
     config = LoraConfig(
         r=params.lora_rank,
         lora_alpha=params.lora_alpha,
         lora_dropout=params.lora_dropout,
         target_modules=list(params.lora_targets or linears),
-        exclude_modules=["pooler.dense"],
+        exclude_modules=["pooler.dense"] if bert else None,  # a decoder has none, and peft would warn whoever loads it
         task_type="FEATURE_EXTRACTION",
     )
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a model without a pooler has none to leave out
+        warnings.simplefilter("ignore", UserWarning)  # our own BERT has lost its pooler: there is none to leave out
         torch.manual_seed(seed)
         try:
             return get_peft_model(core, config, autocast_adapter_dtype=True)

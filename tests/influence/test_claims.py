@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from alarms import replicated
 from planted import CODES, exactly, study
 
 from lib.common import bundled
@@ -136,16 +137,6 @@ def test_total_gain_is_all_against_none_whatever_the_two_way_interactions():
     assert gain_verdicts.total_gain(Evidence(a, None))[0] == pytest.approx(
         corner["ss+sl+ls+ll"] - corner["none"], abs=1e-5
     )
-
-
-def replicated(first, second):
-    """The evidence of two studies: the first one's analysis and the cell-by-cell table."""
-    one, two = (analyse(table, QUICK) for table in (first, second))
-    keys = ["level", "task", "type", "factor"]
-    both = one.effects[[*keys, "effect"]].rename(columns={"effect": "first"})
-    other = two.effects[[*keys, "effect", "se", "p"]]
-    other = other.rename(columns={"effect": "second", "se": "second_se", "p": "second_p"})
-    return Evidence(one, bundled.reference("published_mteb_scores"), None, both.merge(other, on=keys))
 
 
 @pytest.mark.parametrize(("again", "verdict"), [(1.5, REPRODUCED), (0.0, ONCE), (-1.5, ONCE), (None, ONCE)])

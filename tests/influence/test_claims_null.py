@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import simulate
+from alarms import TRUE_OF_NOTHING, replicated
 from simulate import World
-from test_claims import replicated
 
 from lib.influence import claims
 from lib.influence.verdicts import CONTRADICTED, NOISE, ONCE, OPPOSED, REPRODUCED
@@ -21,8 +21,6 @@ WORLDS = {
     "heavy tails": replace(QUIET, tails=3.0),
 }
 STUDIES = 24
-# silence about gains is no claim about effects: with little noise "no type improves" is true of a null study
-TRUE_OF_NOTHING = {"no_improvement", "published_gain"}
 
 
 def verdicts(world, number, seeds=1):

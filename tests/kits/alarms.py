@@ -2,7 +2,8 @@
 
 Every kind of noise that is known to fool such studies, at two shapes: the classroom's and the paper's. The null belongs
 to the question: over runs, that these very datasets do not move; over datasets, that datasets of the kind do not move
-on average, whatever these ones do. The shipped ``lib/data/reference/false_alarms.csv`` is ``table(1000)``.
+on average, whatever these ones do. The shipped ``lib/data/reference/false_alarms.csv`` is ``table(1000)`` followed by
+``verdicts(100)``: how often a claim about nothing is called reproduced or contradicted by a study and its repetition.
 """
 
 from __future__ import annotations
@@ -12,12 +13,17 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 from scipy import stats
-from simulate import FACTORS, Simulated, World, arrays
+from simulate import FACTORS, Simulated, World, arrays, study
 
+from lib.common import bundled
+from lib.influence import claims
 from lib.influence.across import variances
 from lib.influence.errors import main_effects
+from lib.influence.influence import analyse
 from lib.influence.interactions import block_f, contrast_signs, lenth_factors, pseudo_error
 from lib.influence.regression import t_test
+from lib.influence.verdicts import CONTRADICTED, REPRODUCED, Evidence
+from lib.params.params import InfluenceParams
 
 CLASSROOM = {"Classification": 6, "Retrieval": 6, "STS": 6, "Clustering": 3, "PairClassification": 3, "Reranking": 3,
              "BitextMining": 1}  # fmt: skip
@@ -52,6 +58,10 @@ TESTS = {
     "F, all interactions": "over runs",
     "contrast named in the half-normal figure": "over runs",
 }
+# silence about gains is no claim about effects: with little noise "no type improves" is true of a null study
+TRUE_OF_NOTHING = {"no_improvement", "published_gain"}
+VERDICTS = {f"{verdict}, the claim most often": verdict for verdict in (REPRODUCED, CONTRADICTED)}
+COLUMNS = ["shape", "noise", "test", "question", "rate", "studies"]
 
 
 def table(studies: int = 400, shapes=SHAPES, noises=NOISES, seed: int = 0, alpha: float = 0.05) -> pd.DataFrame:
@@ -71,7 +81,42 @@ def table(studies: int = 400, shapes=SHAPES, noises=NOISES, seed: int = 0, alpha
                 if np.isfinite(rate) and not (world.spread and TESTS[test] == "over runs"):
                     if not ("interaction" in test or "contrast" in test) or not (world.interaction or world.spread):
                         rows.append((name, noise, test, TESTS[test], round(rate, 4), studies))
-    return pd.DataFrame(rows, columns=["shape", "noise", "test", "question", "rate", "studies"])
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def verdicts(pairs: int, shapes=("classroom 16 x 2", "paper 16 x 1"), noises=NOISES, seed: int = 0) -> pd.DataFrame:
+    """Return rows as ``table`` does: of pairs of null studies, how many call a claim so; the worst of the kit's claims.
+
+    Noises in which datasets truly differ are left out, and so is a seed's luck where there is one seed.
+    """
+    rows = []
+    for shape in shapes:
+        sizes, seeds = SHAPES[shape]
+        types = [kind for kind, count in sizes.items() for _ in range(count)]
+        for noise, world in noises.items():
+            if world.spread or (seeds == 1 and (world.seed_luck or world.draw)):
+                continue
+            said = pd.DataFrame([judged(types, seeds, world, seed + pair) for pair in range(pairs)])
+            for test, verdict in VERDICTS.items():
+                rows.append((shape, noise, test, "two studies", round((said == verdict).mean().max(), 4), pairs))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def judged(types: list[str], seeds: int, world: World, number: int) -> dict[str, str]:
+    """Return the verdict on every claim about effects, by a simulated study and its repetition with the same truth."""
+    tables = (study(types, seeds, world, seed) for seed in (number, 1_000_000 + number))
+    found = claims.evaluate(replicated(*tables))
+    return {row.id: row.verdict for row in found.itertuples() if row.test not in TRUE_OF_NOTHING}
+
+
+def replicated(first: pd.DataFrame, second: pd.DataFrame) -> Evidence:
+    """Return the evidence of two studies: the first one's analysis and the cell-by-cell table."""
+    one, two = (analyse(table, InfluenceParams()) for table in (first, second))
+    keys = ["level", "task", "type", "factor"]
+    both = one.effects[[*keys, "effect"]].rename(columns={"effect": "first"})
+    other = two.effects[[*keys, "effect", "se", "p"]]
+    other = other.rename(columns={"effect": "second", "se": "second_se", "p": "second_p"})
+    return Evidence(one, bundled.reference("published_mteb_scores"), None, both.merge(other, on=keys))
 
 
 def rates(made: Simulated, draws: str = "own", alpha: float = 0.05) -> dict[str, float]:
