@@ -24,7 +24,8 @@ from lib.influence.interactions import crossed, half_normal
 from lib.influence.outcomes import cells, run_means
 from lib.influence.verdicts import Evidence
 
-OF_CROSSED = ("crossed", "interactions", "influence", "alone", "main_results", "noise")
+ONLY_CROSSED = ("crossed", "alone")
+OF_CROSSED = (*ONLY_CROSSED, "interactions", "influence", "main_results", "noise")
 CROSSED_NOTE = (
     "Every run has the same number of steps. Without public data the categories share them all: what public data do to "
     "a category's effect includes that it has fewer steps beside them."
@@ -47,9 +48,9 @@ class Report:
 
     @property
     def figures(self) -> tuple[tuple[str, str, Callable], ...]:
-        """The catalogue; of a study with and without public data only what answers its question."""
+        """What answers the study's question: with and without public data another one than of the factorial."""
         crossed = "public" in self.analysis.study.factors
-        return tuple(figure for figure in FIGURES if not crossed or figure[0] in OF_CROSSED)
+        return tuple(each for each in FIGURES if (each[0] in OF_CROSSED if crossed else each[0] not in ONLY_CROSSED))
 
     @property
     def appendix(self) -> list[str]:

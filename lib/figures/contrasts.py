@@ -92,8 +92,8 @@ def generators(table: pd.DataFrame, alpha: float = 0.05, corrected: str = "p_hol
                       bbox_to_anchor=(0, 1), fontsize=6.3, ncols=1, borderaxespad=0.1)  # fmt: skip
         key = f"filled: certain, {correction(corrected)} p < {alpha:g} over the types;  thin: {1 - alpha:.0%} over runs"
         if len(sides) > 1:
-            key += f";\nthick: {1 - 2 * alpha:.0%}; band: the margin of {sides[1]['margin'].iloc[0]:g}; alike: surely inside it, "
-            key += "by two one-sided tests (Holm over the types)"
+            key += f";\nthick: {1 - 2 * alpha:.0%};  band: the margin, {sides[1]['margin'].iloc[0]:g};  "
+            key += "alike: surely inside it, by two one-sided tests (Holm over the types)"
         fig.suptitle(key, fontsize=6.4, x=0.005, ha="left")
     return fig, table.reset_index(drop=True)
 

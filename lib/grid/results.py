@@ -18,6 +18,7 @@ from lib.score.scorefile import check_scores
 
 # Times differ from run to run, so they are kept in timing.csv: results.csv is the same bytes for the same study.
 _TIMES = {"seconds": "first", "score_seconds": "sum"}
+_OF_DATA = ("params_hash", "data_hash")  # the same for all runs of a generator, and another for the next
 _SAME_EVERYWHERE = ("params_hash", "data_hash", "code", "versions", "device", "world_size")
 
 
@@ -94,10 +95,17 @@ def mixed(table: pd.DataFrame) -> list[str]:
     """Return one sentence per provenance column in which the trained runs differ, naming the runs that are alone."""
     trained = table[table["subset"] != BASE].drop_duplicates(["subset", "seed"])
     notes = []
-    for column in _SAME_EVERYWHERE:
-        if column in trained and trained[column].nunique(dropna=False) > 1:
-            usual = trained[column].value_counts(dropna=False).index[0]
-            names = [f"{run.subset} seed {run.seed}" for run in trained[trained[column] != usual].itertuples()]
+    together, of_generator = pd.Series("", trained.index), trained["subset"].map(generator_of)
+    parts = [
+        (column, own)
+        for column in _SAME_EVERYWHERE
+        if column in trained
+        for _, own in trained.groupby(of_generator if column in _OF_DATA else together)
+    ]
+    for column, own in parts:
+        if own[column].nunique(dropna=False) > 1:
+            usual = own[column].value_counts(dropna=False).index[0]
+            names = [f"{run.subset} seed {run.seed}" for run in own[own[column] != usual].itertuples()]
             verb = "differs" if len(names) == 1 else "differ"
             notes.append(
                 f"Note: not all runs have the same {column}: {listed(names)} {verb}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from lib.common.design import CATEGORIES, EXTRA, GENERATORS, Run, design_runs
 
@@ -71,12 +71,12 @@ class StudyParams(Section):
         (0, 1, 2, 3), strict=False, min_length=2, description="training seeds per generator (design generators)"
     )
 
-    @model_validator(mode="after")
-    def _told_apart(self) -> StudyParams:
-        names = [each.name for each in self.generators]
-        if len(set(names)) < len(names):
-            raise ValueError("two generators have the same name; give each its own")
-        return self
+    @field_validator("generators")
+    @classmethod
+    def _told_apart(cls, given: tuple[GeneratorParams, ...]) -> tuple[GeneratorParams, ...]:
+        if not given or len({each.name for each in given}) < len(given):
+            raise ValueError("name at least one generator, and each by a name of its own")
+        return given
 
     def runs(self) -> list[Run]:
         """Return the runs of the design, in a fixed order."""

@@ -24,8 +24,8 @@ TWO = {"Reranking": 2, "STS": 2}
 
 
 def test_index_names_every_figure_and_follows_the_inputs(tmp_path, monkeypatch):
-    one = next(figure for figure in report.FIGURES if figure[0] == "noise")
-    monkeypatch.setattr(report, "FIGURES", (one, ("never", "another", lambda r: catalogue.need(False, "no data"))))
+    one = next(figure for figure in catalogue.FIGURES if figure[0] == "noise")
+    monkeypatch.setattr(catalogue, "FIGURES", (one, ("never", "another", lambda r: catalogue.need(False, "no data"))))
     (tmp_path / "never.png").write_bytes(b"of earlier results")
     study(TWO).to_csv(tmp_path / "results.csv", index=False)
     first = report.write_all(tmp_path / "results.csv", tmp_path, QUICK)
