@@ -10,7 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from lib.common import bundled
-from lib.common.design import GENERATORS, ISOLATION, generator_of, parse_run
+from lib.common.bundled import ROOT
+from lib.common.design import CROSSED, GENERATORS, ISOLATION, generator_of, parse_run
 from lib.common.files import KitError, digest, digest_file
 from lib.figures.contrasts import generators
 from lib.figures.effects import alone_map
@@ -20,8 +21,10 @@ from lib.influence.generators import contrasts, cost_per_thousand
 from lib.influence.influence import without_excluded
 from lib.influence.scores import read, study
 from lib.influence.verdicts import Evidence
-from lib.params.params import InfluenceParams
+from lib.params.params import InfluenceParams, Params
 
+# the kinds of claims that only a design can decide
+RULES = {ISOLATION: ("alone",), CROSSED: ("interaction_with",), GENERATORS: ("generator_parity", "cost_ratio")}
 COSTS = "costs.csv"  # beside the results: what the generators' answers took
 ISOLATION_NOTES = (
     "Every run has the same number of steps. Beside public data a category has its share of them and public data the "
@@ -92,6 +95,13 @@ class Contrast:
             numbers = " | ".join(_told(value) for value in (row.tokens_in, row.tokens_out, row.seconds))
             lines.append(f"| {row.generator} | {row.valid} of {row.asked} | {numbers} | {price} |")
         return lines
+
+
+def drawn(params: Params, design: str) -> Path | None:
+    """Return the folder of a design's figures: of its last run here, else the committed ones, None where neither is."""
+    folder = params.data_figure_dir
+    places = (folder.with_name(f"{folder.name}-{design}"), ROOT / "figures" / f"{params.profile}-{design}")
+    return next((place for place in places if (place / "INDEX.md").is_file()), None)
 
 
 def _told(value: float, unit: str = "", digits: int = 0) -> str:

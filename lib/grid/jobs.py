@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.common.design import BASE, Run
+from lib.common.design import BASE, FACTORIAL, Run
 from lib.common.files import read_json
 from lib.params.generators import answering, generators
 from lib.params.params import Params
@@ -57,8 +57,13 @@ def listed(names: Sequence[str], most: int = 8) -> str:
 
 
 def notebook_of(params: Params, stage: str, job: str) -> Path:
-    """Return the executed notebook of a job, which a failure leaves behind."""
-    folder, name = params.run_dir / "notebooks", NOTEBOOKS[stage]
+    """Return the executed notebook of a job, which a failure leaves behind.
+
+    The influence of another design than the factorial has none, and the name says whose is missing.
+    """
+    folder, name, design = params.run_dir / "notebooks", NOTEBOOKS[stage], params.study.design
+    if stage == "influence" and design != FACTORIAL:
+        name += f"-{design}"
     return folder / f"{name}.ipynb" if stage == job else folder / name / f"{job.replace('/', '-')}.ipynb"
 
 

@@ -52,7 +52,7 @@ def test_crossed_design_has_public_as_a_factor_and_categories_alone():
     r = Report(analyse(both, InfluenceParams()), {})
     _, alone = catalogue._alone(r)
     sts = 100 * both[both["type"] == "STS"].groupby("subset")["score"].mean()
-    shown = alone[alone["type"] == "STS"].set_index(["public", "factor"])["effect"]
+    shown = alone[(alone["type"] == "STS") & (alone["level"] == "type")].set_index(["public", "factor"])["effect"]
     assert shown[0, "sl"] == pytest.approx(sts["sl-alone"] - sts["base"], abs=1e-8)
     assert shown[1, "ll"] == pytest.approx(sts["ll"] - sts["none"], abs=1e-8)
     _, cells = catalogue._lattice(r)

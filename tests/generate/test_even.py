@@ -2,15 +2,22 @@
 
 from collections import Counter
 
+import numpy as np
+import pandas as pd
 import pytest
+from fake_llm import FakeLLM
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.common.files import KitError, write_digests
 from lib.common.triplets import Triplet, read_triplets, write_triplets
+from lib.generate.backends import close_backends
+from lib.generate.costs import cost_table
+from lib.generate.dataset import Maker
 from lib.generate.even import share_out, shares
 from lib.params.generators import answering, generators, of_run
 from lib.params.params import load
+from lib.train.mixture import read_pools
 
 
 def pool(tasks, name="a"):
@@ -100,3 +107,33 @@ def test_names_that_cannot_be_told_apart_or_written_are_refused(entries):
 def test_an_unknown_generator_is_named_with_the_known_ones(study):
     with pytest.raises(KitError, match="no generator 'c' in study.generators of classroom.yaml; it has a, b"):
         of_run(study, "sl@c")
+
+
+def test_the_papers_three_generators_are_asked_cut_and_costed(tmp_path):
+    """params/generators.yaml from the first prompt to equal shares, its servers played by one on loopback."""
+    with FakeLLM() as server:
+        entries = [each.model_dump() for each in load("generators").study.generators]
+        for place, entry in enumerate(entries):
+            entry["generation"] |= {"base_url": server.url, "n": {"short_long": 30 - place}, "price_out": 1.0 + place}
+        small = {"generation.brainstorms": 2, "negatives.encoder": "bundled:minilm", "negatives.max_length": 16}
+        sets = {
+            "public.source": "docstrings",
+            "public.n": 30,
+            "scoring.suite": "classroom",
+            "paths.runs": str(tmp_path),
+        }
+        params = load("generators", {"study.generators": entries, **small, **sets})
+        assert generators(params) == ("8B", "70B", "GPT-4o-mini") and not share_out(params)
+        for name in generators(params):
+            maker = Maker(answering(params, name), {}, encode=lambda texts: np.eye(64, 8)[[len(t) % 64 for t in texts]])
+            maker.make("short_long", progress=False)
+            maker.finish()
+        close_backends()
+        asked = {body["model"] for body in server.bodies}
+    assert asked == {"meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.1-70B-Instruct", "gpt-4o-mini"}
+    assert share_out(params)
+    runs = {run.name for run in params.study.runs() if run.generator}
+    sizes = {name: len(read_pools(of_run(params, name).data_dir, ("short_long",))["short_long"]) for name in runs}
+    assert set(sizes) == {"sl@8B", "sl@70B", "sl@GPT-4o-mini"} and len(set(sizes.values())) == 1 and sizes["sl@8B"] > 15
+    spent = pd.concat([cost_table(answering(params, name).data_dir) for name in generators(params)])
+    assert (spent["cost"] > 0).all() and (spent["tokens_out"] > 0).all()
