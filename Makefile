@@ -3,6 +3,7 @@ FITS    := import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3,
 PYTHON  ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
              $$p -c '$(FITS)' 2> /dev/null && command -v $$p && break; done)
 PROFILE ?= classroom
+FIGURES = $(PROFILE)$(if $(filter-out factorial,$(DESIGN)),-$(DESIGN))
 VENV    := .venv
 PY      := $(VENV)/bin/python
 READY   := $(VENV)/.ready
@@ -20,8 +21,8 @@ $(READY): pyproject.toml
 	$(PY) -m pip install --quiet --editable '.[dev,slurm]'
 	@touch $@
 
-reproduce: $(READY)  ## run the whole study: make reproduce [PROFILE=classroom] [CORES=2] [CLUSTER=slurm]
-	$(PY) -m lib reproduce --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) $(if $(CLUSTER),--cluster $(CLUSTER))
+reproduce: $(READY)  ## run the whole study: make reproduce [PROFILE=classroom] [DESIGN=isolation] [CORES=2] [CLUSTER=slurm]
+	$(PY) -m lib reproduce --profile $(PROFILE) $(if $(DESIGN),--design $(DESIGN)) $(if $(CORES),--cores $(CORES)) $(if $(CLUSTER),--cluster $(CLUSTER))
 
 replicate: $(READY)  ## run the study again with fresh seeds, and say what came back: make replicate (after make reproduce)
 	$(PY) -m lib replicate --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) $(if $(CLUSTER),--cluster $(CLUSTER))
@@ -31,11 +32,11 @@ dry-run: $(READY)  ## run a profile's whole chain in minutes, on stand-ins and t
 	PYTHON=$(PYTHON) tests/vllm/setup.sh
 	.venv-vllm/bin/python -m lib reproduce --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) --overrides '{"tiny": true}'
 
-plan: $(READY)  ## say what a run will take before it starts: make plan PROFILE=paper [CALIBRATE=1]
-	@$(PY) -m lib plan --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) $(if $(CALIBRATE),--calibrate)
+plan: $(READY)  ## say what a run will take before it starts: make plan PROFILE=paper [DESIGN=crossed] [CALIBRATE=1]
+	@$(PY) -m lib plan --profile $(PROFILE) $(if $(DESIGN),--design $(DESIGN)) $(if $(CORES),--cores $(CORES)) $(if $(CALIBRATE),--calibrate)
 
-status: $(READY)  ## show what is done, what failed and why, and the time left
-	@$(PY) -m lib status --profile $(PROFILE)
+status: $(READY)  ## show what is done, what failed and why, and the time left: make status [DESIGN=isolation]
+	@$(PY) -m lib status --profile $(PROFILE) $(if $(DESIGN),--design $(DESIGN))
 
 test: test-fast  ## run all tests, the fast ones first
 	$(PY) -m pytest -q -n 2 -m slow
@@ -65,8 +66,8 @@ figures: $(READY)  ## draw every figure from a results table: make figures RESUL
 notebooks: $(READY)  ## execute the committed notebooks again, in place (after make reproduce)
 	$(PY) -m lib notebooks
 
-publish: $(READY)  ## replace the committed figures by those of the last run: make publish [PROFILE=classroom]
-	mkdir -p figures/$(PROFILE) && cp -R runs/figures/$(PROFILE)/. figures/$(PROFILE)/
+publish: $(READY)  ## replace the committed figures by those of the last run: make publish [PROFILE=classroom] [DESIGN=crossed]
+	mkdir -p figures/$(FIGURES) && cp -R runs/figures/$(FIGURES)/. figures/$(FIGURES)/
 
 check: $(READY)  ## say whether this machine can run the kit, and what to fix
 	@$(PY) -m lib check --profile $(PROFILE)

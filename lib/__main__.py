@@ -10,6 +10,7 @@ import time
 from argparse import Namespace
 from pathlib import Path
 
+from lib.common.design import DESIGNS
 from lib.common.files import KitError
 
 
@@ -80,6 +81,13 @@ def collect(given: Namespace) -> int:
     return _say([str(params.results_file), *notes])
 
 
+def contrast(given: Namespace) -> int:
+    """Draw the figures of a design other than the factorial from its results.csv, and note that it is done."""
+    from lib.figures.report import of_design
+
+    return _say(of_design(_load(given)))
+
+
 def figures(given: Namespace) -> int:
     """Draw every figure from a results table alone, with the influence settings of a profile."""
     from lib.figures import report
@@ -131,13 +139,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lib", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     of: dict = {}
-    for function in (reproduce, replicate, plan, status, check, collect, figures, notebooks, run):
+    for function in (reproduce, replicate, plan, status, check, collect, contrast, figures, notebooks, run):
         sub = of[function] = commands.add_parser(function.__name__, help=function.__doc__)
         sub.set_defaults(function=function, overrides="{}")
         if function is not notebooks:
             sub.add_argument("--overrides", default="{}", help="JSON object of parameters, dotted or nested")
         if function not in (notebooks, run):
             sub.add_argument("--profile", default="classroom", help="a profile's name or a parameter file")
+        if function in (reproduce, plan, status):
+            sub.add_argument("--design", default="", choices=DESIGNS, help="another one than the profile's")
         if function in (reproduce, replicate, plan):
             sub.add_argument("--cores", type=int, default=0, help="processor cores to use (0: all)")
         if function in (reproduce, replicate):
@@ -158,6 +168,8 @@ def main(argv: list[str] | None = None) -> int:
     given = _parser().parse_args(argv)
     try:
         given.overrides = _overrides(given.overrides)
+        if getattr(given, "design", ""):
+            given.overrides["study.design"] = given.design
         return given.function(given)
     except KitError as error:
         print(f"KitError: {error}", file=sys.stderr)

@@ -11,7 +11,9 @@ from typing import Any
 from lib.common.bundled import shown
 from lib.common.design import BASE, run_in_order
 from lib.common.files import KitError
+from lib.generate.even import share_out
 from lib.grid.devices import claim
+from lib.params.generators import answering, of_run
 from lib.params.params import Params, load
 from lib.tiny.prepare import prepare
 
@@ -22,11 +24,12 @@ _KINDS = {
     "explain": bool,
     "results": str,
     "compare": list,
+    "generator": str,
     "overrides": dict,
 }
 _OF_A_RUN = ("params_file", "subset", "seed", "explain", "overrides")
 _NAMES = {
-    "01_generate": ("params_file", "overrides"),
+    "01_generate": ("params_file", "generator", "overrides"),
     "02_inspect": ("params_file", "compare", "overrides"),
     "03_train": _OF_A_RUN,
     "04_score": _OF_A_RUN,
@@ -54,7 +57,11 @@ def start(notebook: dict[str, Any], stage: str) -> Params:
     params = load(notebook["params_file"], notebook.get("overrides"))
     if "subset" in allowed:
         notebook["subset"] = run_in_order(notebook["subset"], base=stage == "04_score")
+        share_out(params)
+        params = of_run(params, notebook["subset"])
         _data_first(params, stage, notebook["subset"])
+    if notebook.get("generator"):
+        params = answering(params, notebook["generator"])
     if stage in _ON_GPU:
         claim(params.grid.gpus)
     _settle()

@@ -2,12 +2,14 @@
 
 The paper trains one model per subset of {short-short, short-long, long-short, long-long}, always together
 with the public data (Springer et al. 2025, section 3). STS and bitext are generated as well but are not part
-of that factorial. Three designs say which models an experiment needs:
+of that factorial. Four designs say which models an experiment needs:
 
 - ``factorial``: the paper's 16 subsets of the four categories, public data always on.
 - ``isolation``: each of the six categories alone, with and without public data, and public data alone (13 models).
 - ``crossed``: the 16 plus eight models without public data, chosen so that the effect of the public data and its
   interaction with each category can be estimated too: 5 main effects and 10 two-way terms from 24 models.
+- ``generators``: one category as each of several generators wrote it, with public data, and public data alone. A run
+  is then named after its generator too: ``sl@smollm2-135m``.
 
 "No category and no public data" is in no design: there is nothing to train on; that model is the untrained base.
 """
@@ -33,7 +35,7 @@ LABELS = {
     "bitext": "bitext",
 }
 BASE = "base"
-DESIGNS = ("factorial", "isolation", "crossed")
+DESIGNS = FACTORIAL, ISOLATION, CROSSED, GENERATORS = "factorial", "isolation", "crossed", "generators"
 WITHOUT_PUBLIC = ("0001", "0010", "0100", "0111", "1000", "1011", "1101", "1110")  # order ss, sl, ls, ll
 
 
@@ -69,17 +71,23 @@ def parse_subset(name: str, base: bool = False) -> tuple[str, ...]:
     return chosen
 
 
-def run_name(subset: Sequence[str], public: bool = True) -> str:
-    """Return the name of a run: the subset's name, with ``-alone`` when the public data are left out."""
+def run_name(subset: Sequence[str], public: bool = True, generator: str = "") -> str:
+    """Return the name of a run: the subset's name, ``-alone`` when the public data are left out, ``@generator``."""
     if not subset and not public:
         raise KitError("a run without synthetic and without public data has nothing to train on")
-    return subset_name(subset) + ("" if public else "-alone")
+    return subset_name(subset) + ("" if public else "-alone") + (f"@{generator}" if generator else "")
+
+
+def generator_of(name: str) -> str:
+    """Return the generator in the name of a run or a job (``sl@smollm2-135m/seed0``), "" where it names none."""
+    return str(name).split("/")[0].partition("@")[2]
 
 
 def parse_run(name: str, base: bool = False) -> tuple[tuple[str, ...], bool]:
-    """Return (subset, public) of a run's name: ``ss+ll`` or ``ss+ll-alone``. Raises KitError for other names."""
-    subset = parse_subset(str(name).removesuffix("-alone"), base)
-    public = not str(name).endswith("-alone")
+    """Return (subset, public) of a run's name: ``ss+ll``, ``ss+ll-alone``, ``sl@generator``. KitError for others."""
+    mixture = str(name).partition("@")[0]
+    subset = parse_subset(mixture.removesuffix("-alone"), base)
+    public = not mixture.endswith("-alone")
     run_name(subset, public)
     return subset, public
 
@@ -89,7 +97,7 @@ def run_in_order(name: str, base: bool = False) -> str:
 
     Raises KitError for other names.
     """
-    return name if base and name == BASE else run_name(*parse_run(name, base))
+    return name if base and name == BASE else run_name(*parse_run(name, base), generator_of(name))
 
 
 def levels(subset: Sequence[str], categories: Sequence[str] = CATEGORIES) -> dict[str, int]:
@@ -98,38 +106,46 @@ def levels(subset: Sequence[str], categories: Sequence[str] = CATEGORIES) -> dic
 
 
 class Run(NamedTuple):
-    """One model to train: its categories, whether the public data are in, and its seed."""
+    """One model to train: its categories, whether the public data are in, its seed, and who wrote the triplets."""
 
     subset: tuple[str, ...]
     public: bool
     seed: int
+    generator: str = ""  # of the profile where empty
 
     @property
     def name(self) -> str:
-        """Name on disk, ``ss+ll``, or ``ss+ll-alone`` without public data."""
-        return run_name(self.subset, self.public)
+        """Name on disk: ``ss+ll``, ``ss+ll-alone`` without public data, ``sl@smollm2-135m`` of a named generator."""
+        return run_name(self.subset, self.public, self.generator)
 
 
-def design_runs(name: str, seeds: int | Sequence[int] = 1, categories: Sequence[str] = CATEGORIES) -> list[Run]:
+def design_runs(
+    name: str, seeds: int | Sequence[int] = 1, categories: Sequence[str] = CATEGORIES, generators: Sequence[str] = ()
+) -> list[Run]:
     """Return the runs of a design in a fixed order: model after model, the seeds of each together.
 
     ``seeds``: how many (0, 1, ...), or which. ``categories``: of the factorial; the crossed design needs the
-    paper's four. Raises KitError for an unknown design.
+    paper's four; the design generators takes the one whose ``generators`` are compared. Raises KitError for an unknown
+    design.
     """
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     if not chosen or len(set(chosen)) < len(chosen):
         raise KitError(f"seeds={seeds!r} must name at least one seed, and each only once")
-    return [Run(subset, public, seed) for subset, public in _models(name, tuple(categories)) for seed in chosen]
+    if name == GENERATORS:
+        models = [((), True, ""), *((tuple(categories), True, generator) for generator in generators)]
+    else:
+        models = [(*model, "") for model in _models(name, tuple(categories))]
+    return [Run(subset, public, seed, generator) for subset, public, generator in models for seed in chosen]
 
 
 def _models(name: str, categories: tuple[str, ...]) -> list[tuple[tuple[str, ...], bool]]:
     factorial = [(subset, True) for subset in subsets(categories)]
-    if name == "factorial":
+    if name == FACTORIAL:
         return factorial
-    if name == "isolation":
+    if name == ISOLATION:
         single = [(category,) for category in (*CATEGORIES, *EXTRA)]
         return [((), True), *((one, True) for one in single), *((one, False) for one in single)]
-    if name != "crossed":
+    if name != CROSSED:
         raise KitError(f"unknown design {name!r}; the designs are {', '.join(DESIGNS)}")
     if categories != CATEGORIES:
         raise KitError(

@@ -14,15 +14,22 @@ import pandas as pd
 from lib.common import bundled
 from lib.common.design import CODES
 from lib.common.files import KitError, read_json
-from lib.figures import effects, forest, gains, noise, replication, scores, structure
+from lib.figures import contrasts, effects, forest, gains, noise, replication, scores, structure
 from lib.generate.costs import cost_table
 from lib.influence import claims, tables
-from lib.influence.effects import alone
+from lib.influence.alone import isolation
 from lib.influence.gain_verdicts import own_rows
 from lib.influence.influence import Analysis
-from lib.influence.interactions import half_normal
+from lib.influence.interactions import crossed, half_normal
 from lib.influence.outcomes import cells, run_means
 from lib.influence.verdicts import Evidence
+
+ONLY_CROSSED = ("crossed", "alone")
+OF_CROSSED = (*ONLY_CROSSED, "interactions", "influence", "main_results", "noise")
+CROSSED_NOTE = (
+    "Every run has the same number of steps. Without public data the categories share them all: what public data do to "
+    "a category's effect includes that it has fewer steps beside them."
+)
 
 
 @dataclass(frozen=True)
@@ -40,9 +47,21 @@ class Report:
         return not set(self.analysis.study.factors) & {*CODES, *CODES.values(), "public", "synthetic"}
 
     @property
+    def figures(self) -> tuple[tuple[str, str, Callable], ...]:
+        """What answers the study's question: with and without public data another one than of the factorial."""
+        crossed = "public" in self.analysis.study.factors
+        return tuple(each for each in FIGURES if (each[0] in OF_CROSSED if crossed else each[0] not in ONLY_CROSSED))
+
+    @property
+    def appendix(self) -> list[str]:
+        """Lines of INDEX.md after the figures."""
+        return []
+
+    @property
     def notes(self) -> list[str]:
         """What must be read beside the figures."""
-        return [re.sub(r" for : ", " for all tasks: ", note) for note in self.analysis.notes]
+        dose = [CROSSED_NOTE] if "public" in self.analysis.study.factors else []
+        return dose + [re.sub(r" for : ", " for all tasks: ", note) for note in self.analysis.notes]
 
     @cached_property
     def reference(self) -> pd.DataFrame:
@@ -94,13 +113,15 @@ def _replication(r: Report):
 
 
 def _alone(r: Report):
-    a, parts = r.analysis, []
+    a = r.analysis
     need("public" in a.study.factors, "only for designs with runs without public data: isolation and crossed")
-    for public in (1, 0):
-        with suppress(KitError):  # none with this level of the public data, or nothing to compare it with
-            parts.append(alone(a.study, "type", public))
-    need(bool(parts), "no run of one category alone has a reference to be compared with")
-    return effects.alone_map(pd.concat(parts, ignore_index=True), a.settings.alpha, a.corrected)
+    return effects.alone_map(isolation(a.study, a.settings.alpha), a.settings.alpha, a.corrected)
+
+
+def _crossed(r: Report):
+    a = r.analysis
+    need("public" in a.study.factors, "only for a design with all categories with and without public data: crossed")
+    return contrasts.terms(crossed(a.study, a.settings.alpha), a.settings.alpha, a.corrected)
 
 
 def _lattice(r: Report):
@@ -193,6 +214,7 @@ FIGURES: tuple[tuple[str, str, Callable], ...] = (
     ("tasks", "Which datasets move, and how surely? (Figure 4, all types)", _tasks),
     ("replication", "What came back when the study was done a second time?", _replication),
     ("alone", "What does each category do by itself? (isolation design)", _alone),
+    ("crossed", "How do public and synthetic data act together? (crossed design)", _crossed),
     ("lattice", "What are the 16 numbers behind one dataset's effects?", _lattice),
     (
         "main_results",

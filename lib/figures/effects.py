@@ -143,32 +143,37 @@ def _cell(ax, x: int, y: int, row, ink: str) -> None:
         ax.text(x + 0.95, y + 0.13, VERDICT_SIGN.get(row.verdict, "?"), fontsize=6.5, **look | {"ha": "right"})
 
 
-def alone_map(effects: pd.DataFrame, alpha: float = 0.05, corrected: str = "p_bh"):
+def alone_map(table: pd.DataFrame, alpha: float = 0.05, corrected: str = "p_bh"):
     """What each category does by itself, per task type: the full cross-task matrix of the isolation design.
 
-    `effects` stacks `influence.alone(level="type")` for public 1 and 0, as far as they were run: a panel each, effects
-    in points against the public data alone (public 1) or the untrained base (public 0). Returns (figure, table).
+    `table` is that of `influence.alone.isolation`: a panel for each half, effects in points with their error over runs,
+    against the public data alone (public 1) or the untrained base (public 0). Returns (figure, table, sets included).
     """
-    titles = {1: "with public data,\nagainst public data only", 0: "alone,\nagainst the untrained base"}
-    panels = [public for public in titles if public in set(effects["public"])]
-    kinds, factors = order_types(effects["type"]), order_factors(effects["factor"])
-    sure = matrix.certainty(effects, corrected, alpha)
-    limit = matrix.reach(effects["effect"], sure)
-    words = [minus(e, 1) + ("*" if s == 2 else "") for e, s in zip(effects["effect"], sure, strict=True)]
-    shown = effects.rename(columns={"factor": "row", "type": "column"}).assign(words=words, sure=sure)
-    rows, columns = {name: category_name(name) for name in factors}, {kind: type_name(kind) for kind in kinds}
+    titles = {1: "with public data, against public data only", 0: "alone, against the untrained base"}
+    drawn = table[table["level"] != "task"]
+    drawn = drawn.assign(type=drawn["type"].where(drawn["level"] == "type", OVERALL))
+    panels = [public for public in titles if public in set(drawn["public"])]
+    kinds, factors = order_types(drawn["type"], last=OVERALL), order_factors(drawn["factor"])
+    sure = matrix.certainty(drawn, corrected, alpha)
+    errors = [f"\n± {se:.1f}" if np.isfinite(se) else "" for se in drawn["se"]]
+    stars = ["*" if level == 2 else "" for level in sure]
+    words = [minus(e, 1) + star + error for e, star, error in zip(drawn["effect"], stars, errors, strict=True)]
+    shown = drawn.rename(columns={"factor": "row", "type": "column"}).assign(words=words, sure=sure)
+    rows = {name: category_name(name) for name in factors}
+    columns = {kind: TWO_LINES.get(type_name(kind), type_name(kind)) for kind in kinds}
+    tall, marks = 0.42 * len(factors), f"{matrix.correction(corrected)} p < {alpha:g} over all {len(drawn)} cells"
     with style():
-        tall = 0.34 * len(factors)
-        fig = plt.figure(figsize=(WIDTH, tall + 2.0))
-        places = fig.add_gridspec(2, len(panels), height_ratios=(tall, 0.3))
+        fig = plt.figure(figsize=(WIDTH, (tall + 0.55) * len(panels) + 1.1))
+        places = fig.add_gridspec(len(panels) + 1, 1, height_ratios=[*[tall] * len(panels), 0.36])
         for i, public in enumerate(panels):
-            ax = fig.add_subplot(places[0, i])
+            ax = fig.add_subplot(places[i, 0])
             own = shown[shown["public"] == public]
-            matrix.effect_map(ax, own, limit, rows if i == 0 else dict.fromkeys(rows, ""), columns)
-            look = {"rotation": 40, "ha": "right", "rotation_mode": "anchor", "fontsize": 6.5}
-            ax.set_xticks(ax.get_xticks(), list(columns.values()), **look)
-            ax.set_title(titles[public], fontsize=7.5)
-        matrix.scale(fig.add_subplot(places[1, :]), limit, "effect (points)", alpha)
-        key = f"framed, *: certain, {matrix.correction(corrected)} p < {alpha:g} over runs"
-        fig.suptitle(key, fontsize=6.5, x=0.005, ha="left")
-    return fig, effects.reset_index(drop=True)
+            limit = matrix.reach(own["effect"], own["sure"].to_numpy())
+            matrix.effect_map(ax, own, limit, rows, columns, size=6.3)
+            ax.tick_params(axis="x", labelsize=6.6)
+            ax.set_title(f"{titles[public]} (colours end at {limit:.1f} points)", fontsize=7.5)
+            if OVERALL in kinds and len(kinds) > 1:
+                ax.axvline(len(kinds) - 1, color="white", linewidth=4)
+        matrix.scale(fig.add_subplot(places[-1, 0]), 1.0, "effect, as a share of where the colours end", alpha)
+        fig.suptitle(f"framed, *: certain, {marks};  ±: standard error over runs", fontsize=6.5, x=0.005, ha="left")
+    return fig, table.reset_index(drop=True)

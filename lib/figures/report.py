@@ -13,15 +13,19 @@ from pathlib import Path
 import pandas as pd
 
 from lib.common import bundled
-from lib.common.bundled import ROOT
-from lib.common.files import KitError, digest, digest_file, write_text
+from lib.common.bundled import ROOT, shown
+from lib.common.files import KitError, digest, digest_file, write_json, write_text
 from lib.common.numbers import minus
+from lib.figures import designs
 from lib.figures import replication as two
 from lib.figures.base import category_name, save
-from lib.figures.catalogue import DATA_FIGURES, FIGURES, Report
+from lib.figures.catalogue import DATA_FIGURES, Report
+from lib.figures.designs import Contrast
 from lib.influence import tables
 from lib.influence.influence import Analysis, analyse, published
-from lib.params.params import InfluenceParams
+from lib.influence.scores import read
+from lib.params.params import InfluenceParams, Params
+from lib.params.stages import decisive
 
 NOTEBOOK, DATA_NOTEBOOK = "notebooks/05_influence.ipynb", "notebooks/02_inspect.ipynb"
 PUBLISHED = "published"
@@ -30,11 +34,12 @@ SECOND = "replication.csv"  # the table of the second study, committed beside th
 
 def build(
     results: str | Path, settings: InfluenceParams | None = None, replication: str | Path | None = None
-) -> Report:
+) -> Report | Contrast:
     """Analyse a results file, or the bundled published scores when `results` is "published".
 
-    `draws.csv` and `data/` beside the results are used where they exist; `replication` is the table of a second study
-    (there may be none). A relative path is looked for here, then in the kit's root. Raises KitError as `analyse` does.
+    `draws.csv` and `data/` beside the results (or one folder up, where designs share them) are used where they exist;
+    `replication` is the table of a second study (there may be none). A relative path is looked for here, then in the
+    kit's root. Raises KitError as `analyse` does.
     """
     if str(results) == PUBLISHED:
         file, folder, draws = bundled.data_path("reference/published_mteb_scores.csv"), None, None
@@ -46,11 +51,15 @@ def build(
         file = Path(results)
         file = file if file.is_file() or file.is_absolute() else ROOT / file
         draws, folder = file.parent / "draws.csv", file.parent / "data"
+        if not folder.is_dir() and (file.parent.parent / "data" / "manifest.json").is_file():
+            folder = file.parent.parent / "data"
         draws, folder = draws if draws.is_file() else None, folder if folder.is_dir() else None
+        if design := designs.design_of(read(file)):
+            return designs.build(design, file, settings, folder)
         analysis = analyse(file, settings, draws)
     used = [file, draws, *([folder / "generation.json", folder / "public.jsonl"] if folder else [])]
     inputs = {path.name: digest_file(path) for path in used if path is not None and path.is_file()}
-    inputs["settings"] = digest(analysis.settings.model_dump(mode="json"))
+    inputs["settings"] = digest(analysis.settings.model_dump(mode="json", exclude={"margin"}))  # of generators
     work = Report(analysis, inputs, folder)
     return with_second(work, replication) if replication and Path(replication).is_file() else work
 
@@ -59,6 +68,16 @@ def second_study(out: Path) -> Path | None:
     """Return the second study's table beside the figures in `out`, or the committed one of that profile, if any."""
     found = (path for path in (out / SECOND, ROOT / "figures" / out.name / SECOND) if path.is_file())
     return next(found, None)
+
+
+def of_design(params: Params) -> list[str]:
+    """Draw the figures of a design other than the factorial, write its last file, and return what was found."""
+    work = build(params.results_file, params.influence)
+    drawn = sorted(path.stem for path in write_all(work, params.figure_dir) if path.suffix == ".png")
+    verdicts = dict(zip(work.claims["id"], work.claims["verdict"], strict=True))
+    record = {"inputs": work.inputs, "made_of": decisive(params, "influence"), "notes": work.notes}
+    write_json(params.influence_file, record | {"verdicts": verdicts, "figures": drawn})
+    return [f"{len(drawn)} figures, their numbers and INDEX.md in {shown(params.figure_dir)}"]
 
 
 def with_second(report: Report, replication: str | Path) -> Report:
@@ -73,7 +92,7 @@ def with_second(report: Report, replication: str | Path) -> Report:
 
 
 def write_all(
-    results: str | Path | Report,
+    results: str | Path | Report | Contrast,
     out_dir: str | Path,
     settings: InfluenceParams | None = None,
     say: Callable[[str], object] | None = None,
@@ -84,11 +103,11 @@ def write_all(
     reason, not drawn. A `replication.csv` in `out_dir` is the second study of a report that has none. `say` gets every
     sentence that must be read beside the figures. Raises KitError for results that cannot be analysed.
     """
-    report = results if isinstance(results, Report) else build(results, settings)
+    report = results if isinstance(results, Report | Contrast) else build(results, settings)
     out, paths, missing = Path(out_dir), [], {}
-    if report.second is None and (second := second_study(out)):
+    if isinstance(report, Report) and report.second is None and (second := second_study(out)):
         report = with_second(report, second)
-    for name, _, draw in FIGURES:
+    for name, _, draw in report.figures:
         try:
             paths += save(*draw(report), name, out).values()
         except KitError as error:
@@ -104,14 +123,14 @@ def write_all(
     return paths
 
 
-def index(report: Report, out: Path, missing: dict[str, str]) -> str:
+def index(report: Report | Contrast, out: Path, missing: dict[str, str]) -> str:
     """The text of INDEX.md: figure, question, notebook, hash of the inputs; then what must be read beside them."""
     stamp = digest(report.inputs)
     manifest = report.data / "manifest.json" if report.data else None
     data = f"triplets {digest_file(manifest) if manifest and manifest.is_file() else 'unknown'}"
     lines = ["# Figures", "", f"Inputs {stamp}: " + ", ".join(f"{k} {v}" for k, v in report.inputs.items()) + ".", ""]
     lines += ["| figure | answers | numbers | notebook | inputs |", "|---|---|---|---|---|"]
-    rows = [(name, title, NOTEBOOK, stamp) for name, title, _ in FIGURES]
+    rows = [(name, title, NOTEBOOK, stamp) for name, title, _ in report.figures]
     rows += [(*row, DATA_NOTEBOOK, data) for row in sorted(DATA_FIGURES.items()) if (out / f"{row[0]}.svg").is_file()]
     for name, title, notebook, inputs in rows:
         if name in missing:
@@ -119,6 +138,7 @@ def index(report: Report, out: Path, missing: dict[str, str]) -> str:
         else:
             files = f"[{name}]({name}.png) ([svg]({name}.svg)) | {title} | [{name}.csv]({name}.csv)"
             lines.append(f"| {files} | {notebook} | {inputs} |")
+    lines += report.appendix
     counts = report.claims["verdict"].value_counts()
     told = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
     lines += ["", f"Claims: {told} ([claims.md](claims.md))."]

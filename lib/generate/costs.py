@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from lib.params.params import GenerationParams, Params
 
 
+REPORT = "generation.json"
+
+
 def money(generation: GenerationParams | Mapping, tokens_in: int, tokens_out: int, seconds: float) -> float | None:
     """Return the cost in ``generation.currency``, or None when no price is set."""
     prices = generation if isinstance(generation, Mapping) else generation.model_dump()
@@ -48,7 +51,7 @@ def write_report(params: Params, counts: Mapping[str, Mapping], out_dir: str | P
         "prices": {name: getattr(generation, name) for name in "price_in price_out gpu_price gpus currency".split()},
         "categories": rows,
     }
-    return write_json(out / "generation.json", report)
+    return write_json(out / REPORT, report)
 
 
 def _tokens(out: Path, category: str) -> dict[str, int | None]:
@@ -73,7 +76,7 @@ def cost_table(out_dirs: str | Path | Sequence[str | Path]) -> pd.DataFrame:
 
     rows = []
     for out in [Path(out_dirs)] if isinstance(out_dirs, str | Path) else map(Path, out_dirs):
-        report = read_json(out / "generation.json")
+        report = read_json(out / REPORT)
         for category, numbers in report["categories"].items():
             valid, seconds = numbers["valid"], _seconds(out, category)
             measured = (numbers["tokens_in"], numbers["tokens_out"], seconds)

@@ -16,11 +16,13 @@ from typing import Any
 import pandas as pd
 
 from lib.common.bundled import shown
-from lib.common.design import BASE
+from lib.common.design import BASE, generator_of
 from lib.common.files import KitError, digest_file, read_json
 from lib.embedder.adapters import WEIGHTS, corrupted
-from lib.grid.jobs import listed, spoken, stage_files
+from lib.generate.even import share_out
+from lib.grid.jobs import answers, listed, spoken, stage_files
 from lib.grid.results import read_scores, tables
+from lib.params.generators import generators, of_run
 from lib.params.params import Params
 from lib.params.provenance import MADE, data_hash
 from lib.params.stages import ABSENT, decisive, differences
@@ -33,10 +35,13 @@ Differences = dict[str, tuple[Any, Any]]  # parameter -> (value on the disk, val
 def stale(params: Params) -> dict[Path, str]:
     """Return {result file: why} of all that are not of these parameters; "" where that follows from another."""
     files, found = stage_files(params), {}
-    manifest, influence = files["generate"]["generate"], files["influence"]["influence"]
-    data = _difference(_record(manifest.with_name(MADE)), decisive(params, "data")) if manifest.exists() else {}
-    if data:
-        found[manifest] = _why(params, data)
+    influence, data = files["influence"]["influence"], {}
+    for job, asked in answers(params).items():
+        manifest = files["generate"][job]
+        differs = _difference(_record(manifest.with_name(MADE)), decisive(asked, "data")) if manifest.exists() else {}
+        if differs:
+            found[manifest], data = _why(params, differs), data | differs
+    share_out(params)
     trained = {job: _record(path) for job, path in files["train"].items() if path.exists()}
     found |= _stale_trainings(params, files["train"], trained, data)
     found |= _stale_scores(params, files, trained, data, found)
@@ -50,10 +55,12 @@ def _stale_trainings(
     params: Params, files: Mapping[str, Path], trained: Mapping[str, dict], data: Differences
 ) -> dict[Path, str]:
     """Look at the trainings; what is said of the data (``data``) is not said again of each of them."""
-    wanted, made, found = decisive(params, "model"), data_hash(params.data_dir), {}
+    found = {}
+    of = {name: of_run(params, f"@{name}") for name in ("", *generators(params))}
+    wanted = {name: (decisive(each, "model"), data_hash(each.data_dir)) for name, each in of.items()}
     for job, record in trained.items():
-        known = "made_of" in record or "key" in record
-        if known and (differs := _difference(record, wanted)):
+        known, (model, made) = "made_of" in record or "key" in record, wanted[generator_of(job)]
+        if known and (differs := _difference(record, model)):
             found[files[job]] = _why(params, _without(differs, data))
         elif made not in ("none", record.get("data_hash", made)):
             found[files[job]] = "was trained on other data"
@@ -65,11 +72,13 @@ def _stale_scores(
 ) -> dict[Path, str]:
     """Look at the score files; what is said of the data or of their training is not said again."""
     sets, found = wanted_sets(params), {}
-    of_base, of_runs, of_model = (decisive(params, stage) for stage in ("base", "score", "model"))
+    of_base, of = decisive(params, "base"), {}
+    for name in ("", *generators(params)):
+        of[name] = [decisive(of_run(params, f"@{name}"), stage) for stage in ("score", "model")]
     for job, path in files["score"].items():
         if not path.exists():
             continue
-        base, record = job.startswith(f"{BASE}/"), _record(record_of(path))
+        base, record, (of_runs, of_model) = job.startswith(f"{BASE}/"), _record(record_of(path)), of[generator_of(job)]
         above = {} if base else _difference(trained.get(job, {}), of_model)
         if differs := _difference(record, of_base if base else of_runs):
             found[path] = _why(params, _without(differs, data | above))
@@ -86,16 +95,15 @@ def to_redo(params: Params) -> dict[Path, str]:
     A missing result counts only when something that is made of it exists: else its turn has not come yet.
     """
     files, found = stage_files(params), stale(params)
-    manifest, inspect = files["generate"]["generate"], files["inspect"]["inspect"]
-    influence, results = files["influence"]["influence"], params.results_file
-    collected = results.exists() or influence.exists()
+    inspect, influence, results = files["inspect"]["inspect"], files["influence"]["influence"], params.results_file
+    collected, answered = results.exists() or influence.exists(), files["generate"].values()
     used = {
-        manifest: any(path.exists() for path in (inspect, *files["train"].values())),
+        **dict.fromkeys(answered, any(path.exists() for path in (inspect, *files["train"].values()))),
         **{path: collected or files["score"][job].exists() for job, path in files["train"].items()},
         **dict.fromkeys(files["score"].values(), collected),
     }
     found |= {path: "" for path, needed in used.items() if needed and not path.exists()}
-    looks = dict.fromkeys((manifest, inspect, influence), _damaged) | dict.fromkeys(files["train"].values(), _adapter)
+    looks = dict.fromkeys((*answered, inspect, influence), _damaged) | dict.fromkeys(files["train"].values(), _adapter)
     looks |= dict.fromkeys(files["score"].values(), _scores)
     found |= {path: wrong for path, look in looks.items() if path.exists() and (wrong := look(path))}
     if collected and not found:

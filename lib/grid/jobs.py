@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.common.design import BASE, Run, design_runs
+from lib.common.design import BASE, FACTORIAL, Run
 from lib.common.files import read_json
+from lib.params.generators import answering, generators
 from lib.params.params import Params
 
 NOTEBOOKS = {
@@ -22,19 +23,25 @@ NOTEBOOKS = {
 
 def runs(params: Params) -> dict[str, Run]:
     """Return the runs of the study's design by the name of their jobs, such as ``ss+ll/seed0``."""
-    design = design_runs(params.study.design, params.study.seeds, params.study.categories)
-    return {f"{run.name}/seed{run.seed}": run for run in design}
+    return {f"{run.name}/seed{run.seed}": run for run in params.study.runs()}
+
+
+def answers(params: Params) -> dict[str, Params]:
+    """Return {job: parameters of notebook 01}: of the study's own data, and of each generator that is compared."""
+    asked = {name: answering(params, name) for name in generators(params)}
+    own = params.data_dir
+    return {"generate": params} | {name: one for name, one in asked.items() if one.data_dir != own}
 
 
 def stage_files(params: Params) -> dict[str, dict[str, Path]]:
     """Return stage -> {job: the small result file that is written last, and says that the job is done}."""
     trained = list(runs(params))
     return {
-        "generate": {"generate": params.data_dir / "manifest.json"},
+        "generate": {job: asked.data_dir / "manifest.json" for job, asked in answers(params).items()},
         "inspect": {"inspect": params.inspect_file},
         "train": {job: params.models_dir / job / "train.json" for job in trained},
         "score": {job: params.scores_dir / f"{job}.csv" for job in [*trained, f"{BASE}/seed0"]},
-        "influence": {"influence": params.run_dir / "influence.json"},
+        "influence": {"influence": params.influence_file},
     }
 
 
@@ -50,8 +57,13 @@ def listed(names: Sequence[str], most: int = 8) -> str:
 
 
 def notebook_of(params: Params, stage: str, job: str) -> Path:
-    """Return the executed notebook of a job, which a failure leaves behind."""
-    folder, name = params.run_dir / "notebooks", NOTEBOOKS[stage]
+    """Return the executed notebook of a job, which a failure leaves behind.
+
+    The influence of another design than the factorial has none, and the name says whose is missing.
+    """
+    folder, name, design = params.run_dir / "notebooks", NOTEBOOKS[stage], params.study.design
+    if stage == "influence" and design != FACTORIAL:
+        name += f"-{design}"
     return folder / f"{name}.ipynb" if stage == job else folder / name / f"{job.replace('/', '-')}.ipynb"
 
 

@@ -18,7 +18,7 @@ from lib.common.files import KitError, read_json
 from lib.grid import workload
 from lib.grid.devices import visible
 from lib.grid.failures import failures
-from lib.grid.jobs import NOTEBOOKS, runs, stage_files, work_seconds
+from lib.grid.jobs import NOTEBOOKS, answers, runs, stage_files, work_seconds
 from lib.grid.run import run
 from lib.grid.status import DONE, Job, duration, jobs, measured
 from lib.params.params import Params, PlanParams, load
@@ -59,7 +59,9 @@ def plan(params: Params, everything: list[Job], rates: PlanParams, source: str, 
         tokens = {job.name: 0.0 for job in mine} | {
             "train": {job: count * per_step for job, count in steps.items()},
             "score": {job.name: suite for job in mine},
-            "generate": {"generate": workload.generated(params, sizes)},
+            "generate": {
+                job: workload.generated(asked, workload.pool_sizes(asked)) for job, asked in answers(params).items()
+            },
         }.get(name, {})
         if measured(everything, name):
             seconds, known = _as_finished(params, name, everything, steps), HERE
@@ -169,7 +171,7 @@ def at_once(params: Params, cores: int = 0) -> int:
 
 def _table(params: Params, stages: list[Stage]) -> list[str]:
     sizes, all_runs = workload.pool_sizes(params), runs(params).values()
-    models, seeds = len({run.name for run in all_runs}), len(params.study.seeds)
+    models, seeds = len({run.name for run in all_runs}), len({run.seed for run in all_runs})
     per_run = sorted({workload.steps(params, run, sizes) for run in all_runs})
     steps = " to ".join(f"{count:,}" for count in dict.fromkeys((per_run[0], per_run[-1])))
     unit = "GPU-hours" if params.grid.gpus else "CPU-hours"

@@ -7,14 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from lib.common.bundled import ROOT, shown
+from lib.common.design import CROSSED, FACTORIAL, GENERATORS, ISOLATION
 from lib.common.files import KitError, write_text
 from lib.grid.failures import failures
 from lib.grid.identity import stale
 from lib.grid.jobs import stage_files
 from lib.grid.run import run
-from lib.params.params import Params, flat, load
+from lib.params.overrides import flat
+from lib.params.params import Params, load
 
 OFFSET = 1000  # the second study's seeds are the first one's plus this
+EFFECTS = {  # per design: the table whose effects are compared, and what tells them apart
+    FACTORIAL: ("influence.csv", ["type", "factor"]),
+    ISOLATION: ("alone.csv", ["public", "task", "type", "level", "factor"]),
+    CROSSED: ("crossed.csv", ["type", "term"]),
+    GENERATORS: ("generators.csv", ["against", "task", "type", "level", "generator"]),
+}
 NOISE = 1.0  # standard errors that an effect may move and still count as the same
 
 
@@ -55,7 +63,7 @@ def overrides_of(params: Params, overrides: dict[str, Any]) -> dict[str, Any]:
     return {**flat(Params, overrides), "profile": f"{params.profile}-again", "study.seeds": seeds}
 
 
-def reproduced(fresh: Path, committed: Path) -> list[str]:
+def reproduced(fresh: Path, committed: Path, design: str = FACTORIAL) -> list[str]:
     """Return what a user is told about the figures of ``fresh`` beside those of ``committed``.
 
     Other processors round otherwise, so equal bytes are not asked for: a run has reproduced when every verdict is the
@@ -64,23 +72,25 @@ def reproduced(fresh: Path, committed: Path) -> list[str]:
     """
     import pandas as pd
 
-    files = [folder / name for folder in (fresh, committed) for name in ("influence.csv", "claims.csv")]
+    name, keys = EFFECTS[design]
+    files = [folder / file for folder in (fresh, committed) for file in (name, "claims.csv")]
     if not all(path.is_file() for path in files):
         return []
-    new, new_claims, old, old_claims = (pd.read_csv(path) for path in files)
-    both = old.merge(new, on=["type", "factor"], suffixes=("_old", "_new"))
+    new, new_claims, old, old_claims = (pd.read_csv(path, keep_default_na=False, na_values="") for path in files)
+    both = old.merge(new, on=keys, suffixes=("_old", "_new"))
     if len(both) != len(old) or len(new) != len(old):
         return [f"Not comparable with {shown(committed)}: other categories or task types."]
     moved = (both["effect_new"] - both["effect_old"]).abs()
     share = (moved / both["se_old"]).fillna(moved.where(moved == 0, float("inf")))
     at = share.idxmax()
+    cell = " on ".join(str(both[key][at]) for key in keys[::-1] if isinstance(both[key][at], str))
     verdicts = old_claims[["id", "verdict"]].merge(
         new_claims[["id", "verdict"]], on="id", how="outer", suffixes=("_old", "_new")
     )
     turned = verdicts[verdicts["verdict_old"] != verdicts["verdict_new"]]
     word = "Reproduced" if share[at] <= NOISE and turned.empty else "NOT reproduced"
     first = (
-        f"{word}: against {shown(committed)}, the effect that moved most is {both['factor'][at]} on {both['type'][at]}"
+        f"{word}: against {shown(committed)}, the effect that moved most is {cell}"
         f", by {moved[at]:.3f} points or {share[at]:.2f} of its standard error ({both['se_old'][at]:.2f})."
     )
     if turned.empty:
@@ -93,4 +103,5 @@ def reproduced(fresh: Path, committed: Path) -> list[str]:
 
 def reproduced_profile(params: Params) -> list[str]:
     """Compare a run's figures with the committed ones of its profile, see ``reproduced``."""
-    return reproduced(params.figure_dir, ROOT / "figures" / params.profile)
+    committed = f"{params.profile}{'' if params.study.design == FACTORIAL else f'-{params.study.design}'}"
+    return reproduced(params.figure_dir, ROOT / "figures" / committed, params.study.design)

@@ -8,14 +8,17 @@ from pathlib import Path
 import pandas as pd
 
 from lib.common.bundled import shown
-from lib.common.design import BASE
+from lib.common.design import BASE, generator_of
 from lib.common.files import KitError, write_text
+from lib.generate.costs import REPORT, cost_table
 from lib.grid.jobs import listed, spoken, stage_files
+from lib.params.generators import answering, generators
 from lib.params.params import Params
 from lib.score.scorefile import check_scores
 
 # Times differ from run to run, so they are kept in timing.csv: results.csv is the same bytes for the same study.
 _TIMES = {"seconds": "first", "score_seconds": "sum"}
+_OF_DATA = ("params_hash", "data_hash")  # the same for all runs of a generator, and another for the next
 _SAME_EVERYWHERE = ("params_hash", "data_hash", "code", "versions", "device", "world_size")
 
 
@@ -39,12 +42,18 @@ def tables(params: Params, present: Sequence[Path] = ()) -> dict[Path, str]:
     """Return {file: content} of ``results.csv``, ``draws.csv`` and ``timing.csv``, made of all score files or some."""
     present, folder = list(present) or list(stage_files(params)["score"].values()), params.results_file.parent
     table = pd.concat([read_scores(path) for path in present], ignore_index=True)
+    if named := generators(params):
+        table.insert(1, "generator", table["subset"].map(generator_of))
     times = {name: how for name, how in _TIMES.items() if name in table}
     timing = table.groupby(["subset", "seed"], sort=False)[list(times)].agg(times).reset_index()
     found = {folder / "timing.csv": timing}
     draws = [file for path in present if (file := path.with_suffix(".draws.csv")).exists()]
     if draws:
         found[folder / "draws.csv"] = pd.concat([pd.read_csv(file, keep_default_na=False) for file in draws])
+    if named:  # what their answers took, before they were cut to equal shares
+        asked = [(name, answering(params, name).data_dir) for name in named]
+        costs = [cost_table(place).assign(generator=name) for name, place in asked if (place / REPORT).is_file()]
+        found |= {folder / "costs.csv": pd.concat(costs)} if costs else {}
     found[folder / "results.csv"] = table.drop(columns=list(times))
     return {path: content.to_csv(index=False, lineterminator="\n") for path, content in found.items()}
 
@@ -86,10 +95,17 @@ def mixed(table: pd.DataFrame) -> list[str]:
     """Return one sentence per provenance column in which the trained runs differ, naming the runs that are alone."""
     trained = table[table["subset"] != BASE].drop_duplicates(["subset", "seed"])
     notes = []
-    for column in _SAME_EVERYWHERE:
-        if column in trained and trained[column].nunique(dropna=False) > 1:
-            usual = trained[column].value_counts(dropna=False).index[0]
-            names = [f"{run.subset} seed {run.seed}" for run in trained[trained[column] != usual].itertuples()]
+    together, of_generator = pd.Series("", trained.index), trained["subset"].map(generator_of)
+    parts = [
+        (column, own)
+        for column in _SAME_EVERYWHERE
+        if column in trained
+        for _, own in trained.groupby(of_generator if column in _OF_DATA else together)
+    ]
+    for column, own in parts:
+        if own[column].nunique(dropna=False) > 1:
+            usual = own[column].value_counts(dropna=False).index[0]
+            names = [f"{run.subset} seed {run.seed}" for run in own[own[column] != usual].itertuples()]
             verb = "differs" if len(names) == 1 else "differ"
             notes.append(
                 f"Note: not all runs have the same {column}: {listed(names)} {verb}"

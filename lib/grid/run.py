@@ -13,6 +13,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from lib.common.bundled import ROOT, shown
+from lib.common.design import FACTORIAL
 from lib.common.files import KitError, writing
 from lib.common.kernel_client import die_with_parent
 from lib.grid.devices import grid_limit
@@ -76,7 +77,17 @@ def command(
 
 
 def influence_anyway(params: Params, profile: str, overrides: dict) -> list[str]:
-    """Run notebook 05 on an incomplete table, so that finished work shows; return what it could not do."""
+    """Run notebook 05 on an incomplete table, so that finished work shows; return what it could not do.
+
+    Other designs than the factorial have no notebook: their figures are drawn here.
+    """
+    if params.study.design != FACTORIAL:
+        from lib.figures.report import of_design
+
+        try:
+            return of_design(params)
+        except KitError as error:
+            return [f"No figures yet: {error}"]
     notebook, source = notebook_of(params, "influence", "influence"), f"notebooks/{NOTEBOOKS['influence']}.ipynb"
     with writing(notebook):
         notebook.parent.mkdir(parents=True, exist_ok=True)

@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from lib.common.bundled import DATA
+from lib.common.design import CROSSED, FACTORIAL
 from lib.common.files import KitError
-from lib.influence import gain_verdicts, verdicts
+from lib.influence import contrast_verdicts, gain_verdicts, verdicts
 from lib.influence.verdicts import Evidence, Verdict, settle
 
 CLAIMS = DATA / "claims.yaml"
@@ -17,16 +18,18 @@ RULES = {
     for rule in (
         *(verdicts.effect, verdicts.no_improvement, verdicts.tasks_improving, verdicts.sparse_effects),
         *(verdicts.trade_off, verdicts.interaction_with, gain_verdicts.concentrated_gain, gain_verdicts.average_gain),
-        *(gain_verdicts.generator_parity, gain_verdicts.cost_ratio, gain_verdicts.published_gain),
+        *(gain_verdicts.published_gain, contrast_verdicts.generator_parity, contrast_verdicts.cost_ratio),
+        contrast_verdicts.alone,
     )
 }
 # rules that take no second view: the second study is not asked again
-ONE_STUDY = {"interaction_with", "generator_parity", "cost_ratio", "published_gain", "concentrated_gain"}
+ONE_STUDY = {"interaction_with", "generator_parity", "cost_ratio", "published_gain", "concentrated_gain", "alone"}
 _KEYS = {"id", "claim", "source", "published", "test"}
 
 
-def load(path: str | Path = CLAIMS) -> list[dict]:
-    """Return the claims of a YAML file. Raises KitError for a claim without a known test."""
+def load(path: str | Path = CLAIMS, design: str = FACTORIAL) -> list[dict]:
+    """Return the claims of a YAML file about a design: those that name it under ``designs``, or name none where it is
+    one with a regression. Raises KitError for a claim without a known test."""
     import yaml
 
     try:
@@ -34,12 +37,12 @@ def load(path: str | Path = CLAIMS) -> list[dict]:
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise KitError(f"{path} holds no list of claims ({error}); mend it or restore it from git") from None
     for claim in claims:
-        if wrong := sorted(set(claim) ^ _KEYS):
+        if wrong := sorted((set(claim) - {"designs"}) ^ _KEYS):
             keys = ", ".join(sorted(_KEYS))
             raise KitError(f"claim {claim.get('id', claim)!r} in {path} must have {keys}; see {wrong[0]!r}")
         if (kind := claim["test"].get("kind")) not in RULES:
             raise KitError(f"claim {claim['id']!r} has the unknown test {kind!r}; the tests are {', '.join(RULES)}")
-    return claims
+    return [claim for claim in claims if design in claim.get("designs", (FACTORIAL, CROSSED))]
 
 
 def evaluate(evidence: Evidence, claims: list[dict] | None = None) -> pd.DataFrame:

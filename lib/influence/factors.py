@@ -42,15 +42,17 @@ def with_factors(table: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, t
 
 
 def _derived(table: pd.DataFrame) -> pd.DataFrame:
-    """Add ss, sl, ls, ll (and sts, bt, public) from the subset names where the table has no such columns."""
-    if "subset" not in table.columns or any(name in table.columns for name in CATEGORY_OF):
+    """Add what the subset names tell and the table lacks: ss, sl, ls, ll where it has none of them, sts, bt, public."""
+    if "subset" not in table.columns:
         return table
+    there = {CATEGORY_OF[name] for name in table.columns if name in CATEGORY_OF}
     try:
         parsed = {name: parse_run(name) for name in table["subset"].unique()}
     except KitError:
         return table  # somebody else's names; their own 0/1 columns are looked for instead
     for category, code in CODES.items():
-        if category in CATEGORIES or any(category in subset for subset, _ in parsed.values()):
+        named = any(category in subset for subset, _ in parsed.values())
+        if category not in there and (named or not there and category in CATEGORIES):
             table[code] = [int(category in parsed[name][0]) for name in table["subset"]]
     if "public" not in table.columns:
         table["public"] = [int(parsed[name][1]) for name in table["subset"]]

@@ -1,4 +1,4 @@
-"""Rules about gains and generators: average gain, who carries it, small against large generator, cost.
+"""Rules about gains: average gain, and who carries it.
 
 See `lib.influence.verdicts` for the verdicts and what they mean.
 """
@@ -14,7 +14,7 @@ from lib.influence import tables
 from lib.influence.errors import combined, main_effects
 from lib.influence.influence import Analysis
 from lib.influence.outcomes import outcomes
-from lib.influence.regression import margin, t_test
+from lib.influence.regression import t_test
 from lib.influence.scores import Study
 from lib.influence.verdicts import CONTRADICTED, NOISE, ONCE, OPPOSED, REPRODUCED, UNTESTABLE, Evidence, Verdict, shown
 
@@ -103,52 +103,6 @@ def own_rows(a: Analysis) -> pd.DataFrame:
     own = set(a.study.runs["subset"])
     names = [g for g in a.generators if set(a.tidy.loc[a.tidy["generator"] == g, "subset"]) - {BASE} == own]
     return a.tidy[a.tidy["generator"] == names[0]]
-
-
-def generator_parity(evidence: Evidence, test: dict) -> Verdict:
-    """With all categories, the small generator's mean is at most `margin` points below the large one's, over runs."""
-    a = evidence.analysis
-    names = {side: [g for g in a.generators if test[side].lower() in g.lower()] for side in ("small", "large")}
-    if not all(len(found) == 1 for found in names.values()):
-        needs = f"needs runs on data of an {test['small']} and of a {test['large']} generator"
-        return Verdict(UNTESTABLE, f"{needs} (a column `generator` in the results)")
-    runs = {}
-    for side, (name,) in names.items():
-        rows = tables.corners(a.tidy[a.tidy["generator"] == name])[tables.LABEL_WITH]
-        rows = rows[rows["task"].isin(a.study.tasks)]
-        runs[side] = 100 * rows.pivot_table(index="seed", columns="task", values="score")
-    common = runs["small"].columns.intersection(runs["large"].columns)
-    small, large = (runs[side][common].dropna().mean(axis=1) for side in ("small", "large"))
-    found = main_effects(a.study, np.nanmean(100 * a.study.y, axis=1, keepdims=True))
-    noise = found.se[0, 0] * np.sqrt(len(a.study.runs)) / 2  # of the mean score of one run
-    if not len(small) or not len(large) or not np.isfinite(noise):
-        return Verdict(UNTESTABLE, "no run with all categories of both generators, or no error for the mean of a run")
-    apart = float(small.mean() - large.mean())
-    half = float(margin(noise * np.sqrt(1 / len(small) + 1 / len(large)), found.df[0], a.settings.alpha))
-    text = (
-        f"{names['small'][0]} minus {names['large'][0]}: {minus(apart, 2)} points over {len(common)} datasets "
-        f"(95 % over runs {minus(apart - half, 2)} to {minus(apart + half, 2)}); margin {test['margin']:g}"
-    )
-    verdict = ONCE if apart - half > -test["margin"] else OPPOSED if apart + half < -test["margin"] else NOISE
-    return Verdict(verdict, text)
-
-
-def cost_ratio(evidence: Evidence, test: dict) -> Verdict:
-    """Cost of a thousand valid triplets, small against large generator: within a factor 1.5 of the published ratio."""
-    costs = evidence.costs
-    if costs is None or costs.empty or costs["cost"].isna().any():
-        return Verdict(UNTESTABLE, "needs measured costs of two generators (bundled answers have none)")
-    each = {}
-    for side in ("small", "large"):
-        rows = costs[costs["generator"].str.contains(test[side], case=False, regex=False)]
-        each[side] = rows["cost"].sum() / rows["valid"].sum() if rows["valid"].sum() else np.nan
-    if not all(np.isfinite(v) and v > 0 for v in each.values()):
-        return Verdict(UNTESTABLE, f"needs costs of an {test['small']} and of a {test['large']} generator")
-    ratio = each["small"] / each["large"]
-    text = f"cost ratio per valid triplet {ratio:.2f}, published {test['ratio']:.2f}"
-    if ratio >= 1:
-        return Verdict(OPPOSED, text)
-    return Verdict(ONCE if 2 / 3 <= ratio / test["ratio"] <= 1.5 else NOISE, text)
 
 
 def published_gain(evidence: Evidence, test: dict) -> Verdict:

@@ -87,7 +87,7 @@ def analyse(results: str | Path | pd.DataFrame, settings: InfluenceParams | None
     table that cannot be used.
     """
     settings = settings or InfluenceParams()
-    table, notes = _without(read(results), settings.exclude)
+    table, notes = without_excluded(read(results), settings.exclude)
     parts = _by_generator(table)
     studies = {name: study(part, settings.nan) for name, part in parts.items()}
     name = max(parts, key=lambda key: len(parts[key]))
@@ -115,7 +115,7 @@ def published() -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _without(table: pd.DataFrame, exclude: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+def without_excluded(table: pd.DataFrame, exclude: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
     """Return a table without the excluded tasks, and the sentence that says so (none if it has none of them).
 
     Raises KitError when nothing would be left.

@@ -14,10 +14,12 @@ import pandas as pd
 from scipy import stats
 
 from lib.common.files import KitError
+from lib.influence.effects import effects
 from lib.influence.errors import design, shared_note
 from lib.influence.outcomes import LEVELS, Outcomes, cell_means, one, outcomes
 from lib.influence.regression import adjust, fit, margin, t_test
 from lib.influence.scores import Study, study
+from lib.influence.tables import OVERALL
 
 
 def interactions(scores, level: str = "task", alpha: float = 0.05) -> pd.DataFrame:
@@ -56,6 +58,25 @@ def _two_way(data: Study, out: Outcomes, alpha: float) -> tuple[pd.DataFrame, li
     table.insert(table.columns.get_loc("ci_low"), "p_bh", adjust(table["p"], "fdr_bh"))
     table.insert(table.columns.get_loc("ci_low"), "p_holm", adjust(table["p"], "holm"))
     return table, [f"{text}." for text in result.lost]
+
+
+def crossed(scores, alpha: float = 0.05) -> pd.DataFrame:
+    """Return main effects and two-way interactions of one regression, per type and over all tasks (type OVERALL).
+
+    Columns: ``type, term, effect, se, t, df, p, p_bh, p_holm, ci_low, ci_high, n``. ``p_bh`` and ``p_holm`` are over
+    all types together, main effects and interactions each: the two questions that one figure asks of many cells.
+    """
+    data = study(scores)
+    main = effects(data, "all", None, "two_way", alpha).rename(columns={"factor": "term"})
+    table = pd.concat([main, interactions(data, "all", alpha)], ignore_index=True)
+    table = table[table["level"] != "task"]
+    table = table.assign(
+        type=table["type"].where(table["level"] == "type", OVERALL), pair=table["term"].str.contains(":")
+    )
+    for name, method in (("p_bh", "fdr_bh"), ("p_holm", "holm")):
+        table[name] = table.groupby("pair")["p"].transform(lambda p, method=method: adjust(p, method))
+    columns = "type term effect se t df p p_bh p_holm ci_low ci_high n".split()
+    return table.sort_values("pair", kind="stable")[columns].reset_index(drop=True)
 
 
 def interaction_block(scores, level: str = "task") -> pd.DataFrame:

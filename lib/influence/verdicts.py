@@ -21,6 +21,7 @@ from lib.common.numbers import minus
 from lib.influence.errors import combined
 from lib.influence.influence import Analysis
 from lib.influence.regression import adjust, margin
+from lib.params.params import InfluenceParams
 
 REPRODUCED, ONCE, NOISE, OPPOSED, CONTRADICTED, UNTESTABLE = VERDICTS = (
     "reproduced",
@@ -47,7 +48,8 @@ class Evidence:
 
     `costs`: `lib.generate.costs.cost_table`, or None; `reference`: the published scores; `replication`: the second
     study cell by cell (level, task, type, factor, second, second_se, second_p, ...), or None; `rows`: the effects that
-    rules look at, of the first study where None.
+    rules look at, of the first study where None. Designs without a regression have no analysis but `contrasts`: the
+    table of `lib.influence.alone.isolation` or `lib.influence.generators.contrasts`, at the level of `settings`.
     """
 
     analysis: Analysis | None
@@ -55,6 +57,8 @@ class Evidence:
     costs: pd.DataFrame | None = None
     replication: pd.DataFrame | None = None
     rows: pd.DataFrame | None = None
+    contrasts: pd.DataFrame | None = None
+    settings: InfluenceParams = InfluenceParams()
 
     @property
     def effects(self) -> pd.DataFrame:

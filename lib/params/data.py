@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from lib.common.design import CATEGORIES, EXTRA
+from lib.common.design import CATEGORIES, EXTRA, GENERATORS, Run, design_runs
 
 Category = Literal["short_short", "short_long", "long_short", "long_long", "sts", "bitext"]
 _EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")  # YAML 1.1 reads 1e-3 as text, because it has no point
@@ -37,15 +37,53 @@ class PathParams(Section):
     figures: str = Field("runs/figures", description="folder of one figure folder per profile (make publish copies it)")
 
 
+class GeneratorParams(Section):
+    """A generator of the design of that name. A plain name stands for the bundled answers of that name."""
+
+    name: str = Field(pattern=r"^\w[\w.-]*$", description="what its runs and its place in the figure are called")
+    generation: dict[str, Any] = Field({}, description="what differs from the section generation for this generator")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bundled(cls, value: Any) -> Any:
+        return (
+            {"name": value, "generation": {"backend": "replay", "bundle": value}} if isinstance(value, str) else value
+        )
+
+
 class StudyParams(Section):
     """Which models are trained."""
 
     categories: tuple[Category, ...] = Field(CATEGORIES, strict=False, description="the factors of the factorial")
     extra: tuple[Category, ...] = Field(EXTRA, strict=False, description="generated too, but not part of the factorial")
-    design: Literal["factorial", "isolation", "crossed"] = Field(
+    design: Literal["factorial", "isolation", "crossed", "generators"] = Field(
         "factorial", description="factorial: all subsets with public data; others see lib.common.design"
     )
     seeds: tuple[int, ...] = Field((0, 1), strict=False, min_length=1, description="training seeds per subset")
+    category: Category = Field("short_long", description="the category that is compared (design generators)")
+    generators: tuple[GeneratorParams, ...] = Field(
+        ({"name": "classroom", "generation": {"backend": "replay"}}, "smollm2-135m"),
+        strict=False,
+        validate_default=True,
+        description="who writes that category: names of bundled answers, or {name, generation: what differs}",
+    )
+    generator_seeds: tuple[int, ...] = Field(
+        (0, 1, 2, 3), strict=False, min_length=2, description="training seeds per generator (design generators)"
+    )
+
+    @field_validator("generators")
+    @classmethod
+    def _told_apart(cls, given: tuple[GeneratorParams, ...]) -> tuple[GeneratorParams, ...]:
+        if not given or len({each.name for each in given}) < len(given):
+            raise ValueError("name at least one generator, and each by a name of its own")
+        return given
+
+    def runs(self) -> list[Run]:
+        """Return the runs of the design, in a fixed order."""
+        if self.design == GENERATORS:
+            names = [each.name for each in self.generators]
+            return design_runs(self.design, self.generator_seeds, (self.category,), names)
+        return design_runs(self.design, self.seeds, self.categories)
 
 
 class GenerationParams(Section):

@@ -11,9 +11,10 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError
 
 from lib.common.bundled import ROOT, shown
+from lib.common.design import FACTORIAL
 from lib.common.files import KitError, digest
 from lib.params.data import (
     CleaningParams,
@@ -33,6 +34,7 @@ from lib.params.model import (
     ScoringParams,
     TrainingParams,
 )
+from lib.params.overrides import complaint, flat, lay_over
 from lib.params.stages import decisive, differences
 from lib.params.tiny import stand_ins
 
@@ -57,6 +59,8 @@ class Params(Section):
     plan: PlanParams = PlanParams()
 
     _study: Params | None = PrivateAttr(None)
+    _home: Params | None = PrivateAttr(None)  # of a generator's parameters: the study it is compared in
+    _generator: str = PrivateAttr("")
     _file: str = PrivateAttr("the parameter file")
 
     @property
@@ -66,6 +70,8 @@ class Params(Section):
 
     def place(self, stage: str) -> Path:
         """Return where a stage (data, model, score, influence) lies: in the study's folder, or one of its own."""
+        if self._home is not None:
+            return self._home.place(stage)
         if not self.other(stage):
             return self.study_dir
         return self.study_dir / "other" / digest([decisive(self, each) for each in _with_scores(stage)])[:8]
@@ -73,7 +79,7 @@ class Params(Section):
     @property
     def data_dir(self) -> Path:
         """The folder of the training data."""
-        return self.place("data") / "data"
+        return self.place("data") / (f"generators/{self._generator}" if self._generator else "data")
 
     @property
     def inspect_file(self) -> Path:
@@ -92,18 +98,33 @@ class Params(Section):
 
     @property
     def results_file(self) -> Path:
-        """The table of all score files."""
-        return self.place("score") / "results.csv"
+        """The table of all score files of the design."""
+        return self._of_design(self.place("score")) / "results.csv"
 
     @property
     def run_dir(self) -> Path:
-        """The folder of the influence, the executed notebooks and the log; of a study it holds all the rest too."""
+        """The folder of the executed notebooks and the log; of a study it holds all the rest too."""
         return self.place("influence")
 
     @property
+    def influence_file(self) -> Path:
+        """What the influence found, written last of all."""
+        return self._of_design(self.run_dir) / "influence.json"
+
+    @property
     def figure_dir(self) -> Path:
-        """The folder of the figures: the profile's, or one beside the run for other parameters."""
+        """The folder of the design's figures: the profile's, or one of the profile's and the design's name."""
+        folder, design = self.data_figure_dir, self.study.design
+        return folder if design == FACTORIAL else folder.with_name(f"{folder.name}-{design}")
+
+    @property
+    def data_figure_dir(self) -> Path:
+        """The folder of the figures of the data, which all designs share; beside the run for other parameters."""
         return self.run_dir / "figures" if self.other("influence") else ROOT / self.paths.figures / self.profile
+
+    def _of_design(self, folder: Path) -> Path:
+        """Designs share data, adapters and scores; what is made of them together has a folder per design."""
+        return folder if self.study.design == FACTORIAL else folder / self.study.design
 
     @property
     def file(self) -> str:
@@ -112,6 +133,8 @@ class Params(Section):
 
     def other(self, stage: str = "influence") -> dict[str, tuple[Any, Any]]:
         """Return {parameter: (the study's value, this value)} of all that make a stage another than the study's."""
+        if self._home is not None:
+            return self._home.other(stage)
         found: dict[str, tuple[Any, Any]] = {}
         for each in _with_scores(stage) if self._study is not None else ():
             found |= differences(decisive(self._study, each), decisive(self, each))
@@ -170,11 +193,11 @@ def _checked(path: Path, overrides: dict[str, Any]) -> Params:
     if overrides.get("tiny", values.get("tiny")) is True:
         overrides = stand_ins(values, overrides, ROOT) | overrides
     for dotted, value in overrides.items():
-        _override(values, dotted, value)
+        lay_over(Params, values, dotted, value)
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        raise KitError(_sentence(error, path)) from None
+        raise KitError(complaint(Params, error, path)) from None
 
 
 def _read(path: Path) -> dict:
@@ -189,59 +212,3 @@ def _read(path: Path) -> dict:
     if not isinstance(values, dict):
         raise KitError(f"{path} holds no parameters; it must be a YAML mapping like params/classroom.yaml")
     return values
-
-
-def _section(model: type[BaseModel] | None, name: str) -> type[BaseModel] | None:
-    """Return the section of that name, None for a parameter and for an unknown name."""
-    kind = model.model_fields[name].annotation if model and name in model.model_fields else None
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
-
-
-def flat(model: type[BaseModel], overrides: dict[str, Any], above: str = "") -> dict[str, Any]:
-    """Return nested overrides as dotted ones; a parameter that is itself a mapping (generation.n) stays one value.
-
-    Raises KitError when one parameter is named twice, dotted and nested, with different values.
-    """
-    found: dict[str, Any] = {}
-    for name, value in overrides.items():
-        section = _section(model, name) if isinstance(value, dict) else None
-        inside = flat(section, value, f"{above}{name}.") if section else {f"{above}{name}": value}
-        for key, one in inside.items():
-            if key in found and found[key] != one:
-                raise KitError(f"override {key!r} is given twice, as {found[key]!r} and as {one!r}; keep one of them")
-            found[key] = one
-    return found
-
-
-def _override(values: dict, dotted: str, value: Any) -> None:
-    """Lay one dotted override over ``values``, in place; ``generation.n.sts`` keeps the other categories."""
-    model: type[BaseModel] | None = Params
-    *above, last = dotted.split(".")
-    for name in above:
-        if values.get(name) is None:
-            default = model.model_fields[name].default if model and name in model.model_fields else None
-            values[name] = dict(default) if isinstance(default, dict) else {}
-        values, model = values[name], _section(model, name)
-        if not isinstance(values, dict):
-            raise KitError(f"override {dotted!r} goes below {name!r}, which is a value and not a section")
-    values[last] = value
-
-
-def _sentence(error: ValidationError, path: Path) -> str:
-    """Turn pydantic's first complaint into one sentence that names the parameter and the fix."""
-    first = error.errors()[0]
-    dotted = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        inside = (
-            f"{name}.{parameter}"
-            for name in Params.model_fields
-            if (section := _section(Params, name))
-            for parameter in section.model_fields
-        )
-        near = difflib.get_close_matches(dotted, [*Params.model_fields, *inside], n=1, cutoff=0.5)
-        return f"unknown parameter {dotted!r} in {path.name}" + (f"; did you mean {near[0]!r}?" if near else "")
-    if first["type"] == "missing":
-        return f"parameter {dotted!r} is missing in {path.name}; add it, see params/classroom.yaml"
-    message = first["msg"][0].lower() + first["msg"][1:].rstrip(".")
-    message = message.replace("a valid tuple", "a list, such as [0, 1]").replace("tuple should", "the list should")
-    return f"parameter {dotted!r} in {path.name} is {first['input']!r}: {message}"

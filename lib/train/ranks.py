@@ -18,6 +18,7 @@ from lib.common.bundled import ROOT
 from lib.common.design import parse_run
 from lib.common.files import KitError
 from lib.common.kernel_client import die_with_parent
+from lib.params.generators import of_run
 from lib.params.params import Params, load
 from lib.params.provenance import provenance
 from lib.train import mixture
@@ -73,7 +74,7 @@ def main(argv: list[str]) -> int:
 
     params_file, overrides, run, seed = json.loads(argv[0])
     try:
-        params = load(params_file, overrides)
+        params = of_run(load(params_file, overrides), run)
         with launched():
             chosen, public = parse_run(run)
             pools = mixture.read_pools(params.data_dir, chosen, public)

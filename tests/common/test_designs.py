@@ -8,7 +8,8 @@ import simulate
 from lib.common import design as designs
 from lib.common.design import CATEGORIES, CODES, EXTRA, subsets
 from lib.common.files import KitError
-from lib.influence.effects import alone, effects
+from lib.influence.alone import alone
+from lib.influence.effects import effects
 from lib.influence.interactions import interactions
 
 

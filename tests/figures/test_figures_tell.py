@@ -6,7 +6,7 @@ from drawing import QUICK, again, command, own_results
 from planted import study
 
 from lib.common.files import KitError
-from lib.figures import replication, report
+from lib.figures import catalogue, replication, report
 from lib.figures.base import NEUTRAL, palette
 from lib.figures.catalogue import Report
 from lib.figures.effects import heat_map
@@ -72,7 +72,7 @@ def test_second_study_frames_and_agreement():
 
 
 def test_a_second_study_of_other_results_is_left_out_with_a_note(tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "FIGURES", tuple(f for f in report.FIGURES if f[0] in ("noise", "replication")))
+    monkeypatch.setattr(catalogue, "FIGURES", tuple(f for f in catalogue.FIGURES if f[0] in ("noise", "replication")))
     again(study(seed=1), study(seed=2)).to_csv(tmp_path / "replication.csv", index=False)
     before, told = (tmp_path / "replication.csv").read_bytes(), []
     report.write_all(Report(analyse(study(effects=PLANTED), QUICK), {}), tmp_path, say=told.append)

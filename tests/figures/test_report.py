@@ -24,8 +24,8 @@ TWO = {"Reranking": 2, "STS": 2}
 
 
 def test_index_names_every_figure_and_follows_the_inputs(tmp_path, monkeypatch):
-    one = next(figure for figure in report.FIGURES if figure[0] == "noise")
-    monkeypatch.setattr(report, "FIGURES", (one, ("never", "another", lambda r: catalogue.need(False, "no data"))))
+    one = next(figure for figure in catalogue.FIGURES if figure[0] == "noise")
+    monkeypatch.setattr(catalogue, "FIGURES", (one, ("never", "another", lambda r: catalogue.need(False, "no data"))))
     (tmp_path / "never.png").write_bytes(b"of earlier results")
     study(TWO).to_csv(tmp_path / "results.csv", index=False)
     first = report.write_all(tmp_path / "results.csv", tmp_path, QUICK)
@@ -52,7 +52,7 @@ def test_crossed_design_has_public_as_a_factor_and_categories_alone():
     r = Report(analyse(both, InfluenceParams()), {})
     _, alone = catalogue._alone(r)
     sts = 100 * both[both["type"] == "STS"].groupby("subset")["score"].mean()
-    shown = alone[alone["type"] == "STS"].set_index(["public", "factor"])["effect"]
+    shown = alone[(alone["type"] == "STS") & (alone["level"] == "type")].set_index(["public", "factor"])["effect"]
     assert shown[0, "sl"] == pytest.approx(sts["sl-alone"] - sts["base"], abs=1e-8)
     assert shown[1, "ll"] == pytest.approx(sts["ll"] - sts["none"], abs=1e-8)
     _, cells = catalogue._lattice(r)

@@ -7,8 +7,11 @@ from alarms import replicated
 from planted import CODES, exactly, study
 
 from lib.common import bundled
+from lib.common.design import DESIGNS
 from lib.common.files import KitError
-from lib.influence import claims, gain_verdicts, verdicts
+from lib.influence import claims, contrast_verdicts, gain_verdicts, verdicts
+from lib.influence.alone import isolation
+from lib.influence.generators import contrasts
 from lib.influence.influence import analyse
 from lib.influence.verdicts import CONTRADICTED, NOISE, ONCE, OPPOSED, REPRODUCED, UNTESTABLE, VERDICTS, Evidence
 from lib.params.params import InfluenceParams
@@ -24,6 +27,7 @@ def evidence(table, costs=None):
 def test_kit_claims_are_complete_and_each_rule_is_used():
     loaded = claims.load()
     assert len({claim["id"] for claim in loaded}) == len(loaded) >= 10
+    loaded += claims.load(design="isolation")
     assert {claim["test"]["kind"] for claim in loaded} == set(claims.RULES)
     assert all(rule.__doc__ for rule in claims.RULES.values())
     text = " ".join(claim["claim"] for claim in loaded).lower()
@@ -58,7 +62,7 @@ def test_claims_that_these_results_cannot_decide():
     assert verdicts.interaction_with(plain, {"factor": "public"}).verdict == UNTESTABLE
     assert gain_verdicts.average_gain(two_runs, {}).verdict == UNTESTABLE
     assert gain_verdicts.concentrated_gain(two_runs, {"fraction": 1 / 7, "share": 0.5}).verdict == UNTESTABLE
-    assert gain_verdicts.generator_parity(plain, {"small": "8B", "large": "70B", "margin": 1.0}).verdict == UNTESTABLE
+    assert contrast_verdicts.generator_parity(plain, {"small": "8B", "large": "70B", "margin": 1}).verdict == UNTESTABLE
 
 
 def test_a_harm_is_judged_like_a_help():
@@ -180,31 +184,57 @@ def test_concentrated_gain_claim(table, verdict):
     assert found.verdict == verdict, found
 
 
+def compared(apart, noise, small="Llama-8B", large="Llama-70B", seeds=6):
+    """Two generators' runs, the small one's `apart` points from the large one's; each run has its own luck."""
+    rng = np.random.default_rng(1)
+    lucks = rng.normal(0, noise, (3, seeds))
+    lucks -= lucks.mean(axis=1, keepdims=True)  # the differences are the planted ones
+    rows = [
+        (name, seed, f"STS{i}", "STS", 0.6 + (gain + luck) / 100)
+        for run, (name, gain) in enumerate((("none", 0), (f"sl@{large}", 3), (f"sl@{small}", 3 + apart)))
+        for seed, luck in enumerate(lucks[run])
+        for i in range(6)
+    ]
+    return contrasts(pd.DataFrame(rows, columns=["subset", "seed", "task", "type", "score"]))
+
+
 @pytest.mark.parametrize(
     ("apart", "noise", "verdict"), [(-0.2, 0.1, ONCE), (-3.0, 0.1, OPPOSED), (-0.5, 3.0, NOISE), (-1.5, 3.0, NOISE)]
 )
 def test_generator_claim(apart, noise, verdict):
     """Datasets that agree prove nothing where a run's luck is larger: the error is that of the runs."""
-    large = study({"STS": 6}, noise=0.1)
-    luck = pd.Series(
-        np.random.default_rng(1).normal(0, noise / 100, 32), large.groupby(["subset", "seed"]).ngroup().unique()[:32]
-    )
-    run = large.groupby(["subset", "seed"]).ngroup()
-    large["score"] += np.where(large["subset"] == "base", 0, run.map(luck).fillna(0.0)) * (
-        large["subset"] != "ss+sl+ls+ll"
-    )
-    small = large.assign(score=large["score"] + apart / 100 * (large["subset"] == "ss+sl+ls+ll"))
-    both = pd.concat([small.assign(generator="Llama-8B"), large.assign(generator="Llama-70B")])
     test = {"small": "8B", "large": "70B", "margin": 1.0}
-    found = gain_verdicts.generator_parity(evidence(both), test)
+    found = contrast_verdicts.generator_parity(Evidence(None, None, contrasts=compared(apart, noise)), test)
     assert found.verdict == verdict, found
+    turned = Evidence(None, None, contrasts=compared(apart, noise, "x-70B", "x-8B"))  # the other way about
+    back = contrast_verdicts.generator_parity(turned, test)
+    assert back.verdict == ONCE, "better is at most a margin worse"
+    unknown = contrast_verdicts.generator_parity(turned, test | {"small": "GPT"})
+    assert unknown.verdict == UNTESTABLE and "the design generators" in unknown.numbers
 
 
 @pytest.mark.parametrize(("small", "verdict"), [(0.22, ONCE), (0.6, NOISE), (1.2, OPPOSED), (None, UNTESTABLE)])
 def test_cost_claim(small, verdict):
-    costs = pd.DataFrame({"generator": ["L-8B", "L-70B"], "cost": [small, 1.0], "valid": [100, 100]})
+    costs = pd.DataFrame({"generator": ["L-8B", "L-70B", "none given"], "cost": [small, 1.0, None], "valid": 100})
     whole = Evidence(None, None, costs)
-    assert gain_verdicts.cost_ratio(whole, {"small": "8B", "large": "70B", "ratio": 0.2}).verdict == verdict
+    assert contrast_verdicts.cost_ratio(whole, {"small": "8B", "large": "70B", "ratio": 0.2}).verdict == verdict
+
+
+@pytest.mark.parametrize(("planted", "verdict"), [(2.0, ONCE), (0.0, NOISE), (-2.0, OPPOSED)])
+def test_alone_claim(planted, verdict):
+    rng, gains = np.random.default_rng(2), {"none": 0, "sl": planted, "ss": 0, "ll": 0}
+    rows = [(n, s, "R", "Reranking", 0.6 + (g + rng.normal(0, 0.2)) / 100) for n, g in gains.items() for s in (0, 1)]
+    table = isolation(pd.DataFrame(rows, columns=["subset", "seed", "task", "type", "score"]))
+    test = {"factor": "sl", "type": "Reranking", "public": 1, "sign": 1}
+    assert contrast_verdicts.alone(Evidence(None, None, contrasts=table), test).verdict == verdict
+    assert contrast_verdicts.alone(Evidence(None, None, contrasts=table), test | {"public": 0}).verdict == UNTESTABLE
+
+
+def test_each_design_is_asked_its_own_claims():
+    asked = {design: {claim["id"] for claim in claims.load(design=design)} for design in DESIGNS}
+    assert asked["factorial"] == asked["crossed"] and "public_interaction" in asked["crossed"]
+    assert asked["generators"] == {"generators_alike", "fifth_of_the_cost", "small_alike"}
+    assert all(claim["test"]["kind"] == "alone" for claim in claims.load(design="isolation"))
 
 
 @pytest.mark.parametrize(("share", "verdict"), [(0.8, REPRODUCED), (1 / 7, CONTRADICTED)])

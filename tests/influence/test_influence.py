@@ -15,7 +15,8 @@ from simulate import FACTORS, World
 
 from lib.common.files import KitError
 from lib.influence.across import across_tasks
-from lib.influence.effects import alone, effects
+from lib.influence.alone import alone
+from lib.influence.effects import effects
 from lib.influence.interactions import half_normal, interaction_block, interactions
 from lib.influence.outcomes import cells, run_means
 from lib.influence.power import noise

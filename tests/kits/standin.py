@@ -21,11 +21,18 @@ HEAD = """
 import os, pathlib, signal, time
 from lib.common.files import digest, digest_file, read_json, write_bytes, write_digests, write_json, write_text
 from lib.params.params import load
+from lib.generate.even import share_out
+from lib.params.generators import answering, of_run
 from lib.params.stages import decisive
-from lib.params.provenance import MADE
+from lib.params.provenance import MADE, data_hash
 from lib.score.scorefile import wanted_sets, write_record
 
 params = load(params_file, overrides)
+if globals().get("generator"):
+    params = answering(params, generator)
+if "subset" in globals():
+    share_out(params)
+    params = of_run(params, subset)
 home = pathlib.Path(os.environ["STANDIN"])
 
 def begin(name):
@@ -46,9 +53,20 @@ def begin(name):
 """
 CELLS = {
     "01_generate": """
-begin("generate")
+begin(f"generate {generator}".strip())
 write_json(params.data_dir / MADE, {"made_of": decisive(params, "data")})
-write_json(params.data_dir / "manifest.json", {})""",
+write_json(params.data_dir / "manifest.json", {})
+if generator:
+    from lib.common.triplets import Triplet, write_triplets
+    n, category = params.generation.n["short_long"], params.study.category
+    rows = [Triplet(f"task {i % 7}", f"{generator} {i}", f"answer {i}", id=str(i)) for i in range(n)]
+    files = [write_triplets(params.data_dir / "triplets" / f"{category}.jsonl", rows),
+             write_triplets(params.data_dir / "public.jsonl", [])]
+    count = {"asked": n, "valid": n, "rejected": {}, "cleaned": {}, "duplicates": 0, "parsed": n}
+    report = {"generator": "replay", "categories": {category: count | {"tokens_in": None, "tokens_out": None}},
+              "prices": {"price_in": 0, "price_out": 0, "gpu_price": 0, "gpus": 0, "currency": "USD"}}
+    write_json(params.data_dir / "generation.json", report)
+    write_digests(params.data_dir / "manifest.json", files)""",
     "02_inspect": """
 begin("inspect")
 write_json(params.inspect_file, {})""",
@@ -59,14 +77,15 @@ content = digest([subset, seed, params.training.learning_rate]).encode() * 64 * 
 weights = write_bytes(folder / "adapter_model.safetensors", content)
 config = write_json(folder / "adapter_config.json", {})
 write_json(folder / "train.json", {"seconds": 0.5, "made_of": decisive(params, "model"),
-                                    "adapter": digest_file(weights), "adapter_config": digest_file(config)})""",
+                                    "data_hash": data_hash(params.data_dir), "adapter": digest_file(weights),
+                                    "adapter_config": digest_file(config)})""",
     "04_score": """
 begin(f"score {subset} {seed}")
 import random
 from lib.common.design import BASE, levels, parse_run
-chosen = () if subset == BASE else parse_run(subset)[0]
+chosen, public = ((), False) if subset == BASE else parse_run(subset)
 codes = levels(chosen, params.study.categories)
-start = [subset, int(subset != BASE), *codes.values(), seed]
+start = [subset, int(public), *codes.values(), seed]
 rows = [["subset", "public", *codes, "seed", "task", "type", "metric", "score", "params_hash", "score_seconds"]]
 for i, (kind, task) in enumerate(zip(["STS", "STS", "Retrieval", "Retrieval"], sorted(wanted_sets(params)))):
     luck = random.Random(f"{subset} {seed} {i} {params.training.learning_rate}").random()
@@ -82,7 +101,13 @@ write_json(params.run_dir / "influence.json", {"inputs": {"results.csv": digest_
                                                "made_of": decisive(params, "influence")})""",
 }
 RUN = 'subset = "ss"\nseed = 0\nexplain = True'
-PARAMETERS = {"01_generate": "", "02_inspect": "", "03_train": RUN, "04_score": RUN, "05_influence": 'results = ""'}
+PARAMETERS = {
+    "01_generate": 'generator = ""',
+    "02_inspect": "",
+    "03_train": RUN,
+    "04_score": RUN,
+    "05_influence": 'results = ""',
+}
 
 
 class Kit:
@@ -134,9 +159,10 @@ class Kit:
         path = self.home / "faults" / job.replace(" ", "-")
         path.write_text(kind) if kind else path.unlink()
 
-    def start(self, **environment: str) -> subprocess.Popen:
+    def start(self, design: str = "", **environment: str) -> subprocess.Popen:
         """Start ``python -m lib reproduce`` as the leader of a process group."""
         command = [sys.executable, "-m", "lib", "reproduce", "--overrides", json.dumps(self.overrides)]
+        command += ["--design", design] if design else []
         around = {
             **os.environ,
             "PYTHONPATH": str(self.folder),
@@ -154,9 +180,9 @@ class Kit:
             start_new_session=True,
         )
 
-    def reproduce(self, **environment: str) -> subprocess.CompletedProcess:
+    def reproduce(self, design: str = "", **environment: str) -> subprocess.CompletedProcess:
         """Run the grid to its end."""
-        process = self.start(**environment)
+        process = self.start(design, **environment)
         out, err = process.communicate(timeout=600)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 

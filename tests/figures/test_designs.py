@@ -1,0 +1,119 @@
+"""The figures of other designs, drawn from their tables alone: what was planted is on them, and what was not is not."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib.common.design import BASE, CATEGORIES, CODES, design_runs
+from lib.figures import designs, report
+from lib.influence.alone import isolation
+from lib.influence.interactions import crossed
+from lib.influence.tables import OVERALL
+from lib.params.params import load
+
+KINDS = ("STS", "Retrieval", "Clustering")
+
+
+def results(design, gain, seeds=2, noise=0.3, **more):
+    """A table of a design as `collect` writes it; ``gain(run, type)`` in points, the untrained base at 50."""
+    rng, rows = np.random.default_rng(3), []
+    for run in design_runs(design, seeds, **more):
+        for kind in KINDS:
+            luck = rng.normal(0, noise)
+            for i in range(2):
+                score = 0.5 + (gain(run, kind) + luck + rng.normal(0, 0.1)) / 100
+                levels = [int(category in run.subset) for category in CATEGORIES]
+                rows.append((run.name, int(run.public), *levels, run.seed, f"{kind}{i}", kind, score, "own"))
+    rows += [(BASE, 0, 0, 0, 0, 0, 0, f"{kind}{i}", kind, 0.5, "own") for kind in KINDS for i in range(2)]
+    factors = [CODES[category] for category in CATEGORIES]
+    return pd.DataFrame(rows, columns=["subset", "public", *factors, "seed", "task", "type", "score", "draws"])
+
+
+def written(table, folder):
+    table.to_csv(folder / "results.csv", index=False)
+    return {path.name for path in report.write_all(folder / "results.csv", folder / "out")}
+
+
+def sts_helps_sts(run, kind):
+    return 3.0 * run.public + 4.0 * ("sts" in run.subset and kind == "STS") - 2.0 * ("bitext" in run.subset)
+
+
+def test_isolation_finds_what_each_of_six_categories_does_and_corrects_one_figure_together():
+    table = isolation(results("isolation", sts_helps_sts))
+    cells = table[table["level"] != "task"].set_index(["public", "factor", "type"])
+    assert len(cells) == 2 * 6 * (len(KINDS) + 1)
+    assert cells.loc[(1, "sts", "STS"), "effect"] == pytest.approx(4, abs=1)
+    assert cells.loc[(0, "bt", "Retrieval"), "effect"] == pytest.approx(-2, abs=1)
+    assert cells.loc[(1, "sts", "STS"), "p_holm"] < 0.05 < cells.loc[(1, "sl", "STS"), "p"]
+    smallest = cells["p"].min()
+    assert cells["p_holm"].min() == pytest.approx(min(1, smallest * len(cells)))
+    inside = (cells["ci_low"] < cells["effect"]) & (cells["effect"] < cells["ci_high"])
+    assert inside.all() and (cells.loc[0, "n_reference"] == 0).all() and (cells.loc[1, "n_reference"] == 2).all()
+
+
+def test_without_effects_isolation_marks_as_few_studies_as_promised():
+    found = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        table = results("isolation", lambda run, kind: 0.0, noise=0.0)
+        runs = table.groupby(["subset", "seed"]).ngroup()
+        table["score"] += rng.normal(0, 0.01, runs.max() + 1)[runs] * (table["subset"] != BASE)
+        found += isolation(table)["p_holm"].min() < 0.05
+    assert found <= 8, f"{found} of 60 studies without effects have a mark"  # sets and types: two families of 5 %
+
+
+def test_isolation_is_drawn_with_its_own_claims(tmp_path):
+    names = written(results("isolation", sts_helps_sts), tmp_path)
+    assert {"alone.png", "alone.svg", "alone.csv", "claims.csv", "INDEX.md"} <= names and "influence.csv" not in names
+    verdicts = pd.read_csv(tmp_path / "out" / "claims.csv").set_index("id")["verdict"]
+    assert verdicts["sts_data_for_sts"] == "in one study" and verdicts["bitext_data_for_bitext"] == "not testable here"
+    assert "dose" in (tmp_path / "out" / "INDEX.md").read_text()
+
+
+def test_crossed_finds_a_planted_interaction_in_its_own_family(tmp_path):
+    def gain(run, kind):
+        on = "short_long" in run.subset
+        return 5.0 * run.public + on + 3.0 * (on and run.public and kind == "Retrieval")
+
+    table = results("crossed", gain)
+    terms = crossed(table).set_index(["type", "term"])
+    assert len(terms) == (len(KINDS) + 1) * 15 and terms.loc[(OVERALL, "public"), "effect"] > 4
+    assert terms.loc[("Retrieval", "sl:public"), "effect"] == pytest.approx(3, abs=0.6)
+    pairs = terms[terms.index.get_level_values("term").str.contains(":")]
+    assert set(pairs[pairs["p_holm"] < 0.05].index) <= {("Retrieval", "sl:public"), (OVERALL, "sl:public")}
+    assert terms.loc[("Retrieval", "sl:public"), "p_holm"] < 0.05
+    names = written(table, tmp_path)
+    assert "crossed.png" in names and "alone.png" in names and "power.png" not in names
+    verdicts = pd.read_csv(tmp_path / "out" / "claims.csv").set_index("id")["verdict"]
+    assert verdicts["public_interaction"] == "in one study"
+
+
+def test_generators_are_drawn_with_their_costs(tmp_path):
+    costs = {"generator": ["classroom", "small"], "asked": 100, "valid": [90, 50], "tokens_in": [None, 1000]}
+    more = {"tokens_out": [None, 500], "seconds": [None, 25.0], "cost": None, "currency": "USD"}
+    pd.DataFrame(costs | more).to_csv(tmp_path / "costs.csv", index=False)
+    table = results("generators", lambda run, kind: 2.0 * bool(run.generator), 4, categories=("short_long",),
+                    generators=("classroom", "small"))  # fmt: skip
+    assert "generators.png" in written(table, tmp_path)
+    index = (tmp_path / "out" / "INDEX.md").read_text()
+    assert "| classroom | 90 of 100 | not measured | not measured | not measured | not measured |" in index
+    assert "| small | 50 of 100 | 20,000 | 10,000 | 500 | not measured |" in index
+
+
+def test_a_table_is_told_by_the_names_of_its_runs():
+    for design in ("isolation", "generators"):
+        more = {"generators": ("a",), "categories": ("short_long",)} if design == "generators" else {}
+        assert designs.design_of(results(design, lambda run, kind: 0.0, **more)) == design
+    for design in ("factorial", "crossed"):
+        assert designs.design_of(results(design, lambda run, kind: 0.0)) == ""
+    assert designs.design_of(pd.DataFrame({"subset": ["mine", "yours"]})) == designs.design_of(pd.DataFrame()) == ""
+
+
+def test_the_notebook_finds_the_figures_of_the_last_run_before_the_committed_ones(tmp_path, monkeypatch):
+    params = load("classroom", {"paths.figures": str(tmp_path / "new")})
+    monkeypatch.setattr(designs, "ROOT", tmp_path)
+    assert designs.drawn(params, "isolation") is None
+    for folder in (tmp_path / "figures", tmp_path / "new"):  # the committed ones, then those of a run
+        (folder / "classroom-isolation").mkdir(parents=True)
+        (folder / "classroom-isolation" / "INDEX.md").touch()
+        assert designs.drawn(params, "isolation") == folder / "classroom-isolation"
