@@ -198,11 +198,10 @@ def _collect(
         answers = [
             {**answer, "finish": finish(item.request, answer)} for item, answer in zip(items, answers, strict=True)
         ]
-    model = generation.backend if generation.backend == "replay" else generation.model
     return [
         {"id": item.id, "slots": item.slots, "prompt": item.request.prompt}
         | {key: answer[key] for key in ("response", "finish", "tokens_in", "tokens_out")}
-        | {"model": model}
+        | {"model": generation.writer}
         for item, answer in zip(items, answers, strict=True)
     ]
 

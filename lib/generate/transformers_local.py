@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessor, LogitsProcessorList
 
+from lib.common.bundled import model_place
 from lib.common.files import KitError
 from lib.generate.answers import Answer, Request
 from lib.params.params import GenerationParams
@@ -25,10 +26,11 @@ class LocalTransformers:
     def __init__(self, generation: GenerationParams):
         if not generation.model:
             raise KitError("backend transformers needs a generator; set generation.model to a folder or a hub name")
+        place = model_place(generation.model)
         options = {"revision": generation.revision or None, "trust_remote_code": False}
         try:
-            self.tokenizer = AutoTokenizer.from_pretrained(generation.model, padding_side="left", **options)
-            model = AutoModelForCausalLM.from_pretrained(generation.model, dtype=generation.dtype, **options)
+            self.tokenizer = AutoTokenizer.from_pretrained(place, padding_side="left", **options)
+            model = AutoModelForCausalLM.from_pretrained(place, dtype=generation.dtype, **options)
         except (OSError, ValueError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise KitError(

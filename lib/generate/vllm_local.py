@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
+from lib.common.bundled import model_place
 from lib.common.files import KitError
 from lib.generate.answers import Answer, Request
 from lib.params.params import GenerationParams
@@ -33,7 +34,7 @@ class LocalVLLM:
         self._at_once = BLOCK if torch.cuda.is_available() else BLOCK_CPU
         try:
             self._llm = vllm.LLM(
-                model=generation.model,
+                model=model_place(generation.model),
                 revision=generation.revision or None,
                 dtype=generation.dtype,
                 tensor_parallel_size=generation.tensor_parallel,

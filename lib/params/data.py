@@ -107,6 +107,13 @@ class GenerationParams(Section):
     gpus: int = Field(0, ge=0, description="GPUs the generator runs on, for the cost; 0 = the machine is free")
     currency: str = Field("USD", description="unit of the prices")
 
+    @property
+    def writer(self) -> str:
+        """Who wrote the answers, as reports name it: the generator, the replayed bundle, or "replay" (classroom's)."""
+        if self.backend == "replay":
+            return self.bundle if self.bundle != "classroom" else self.backend
+        return self.model or self.backend
+
 
 class CleaningParams(Section):
     """Which triplets are thrown away, and why."""

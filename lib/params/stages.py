@@ -29,6 +29,8 @@ INDIFFERENT = {
     "training": "checkpoint_every keep_graph_tokens".split(),
     "scoring": "batch_tokens attempts allow_missing data_dir corpus_dir".split(),
 }
+# Parameters that are younger than some records of finished work, and what that was made with
+LATER = {"generation.bundle": "classroom", "generation.repetition_penalty": 1.0}
 BOTH = "study.categories and study.extra"
 ABSENT = "not recorded"
 
@@ -56,6 +58,8 @@ def decisive(params: Params, stage: str) -> dict[str, Any]:
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return {dotted parameter: (value there, value here)} of all that differ.
 
-    A record may name parameters that the kit no longer has: they decide nothing any more.
+    A record may name parameters that the kit no longer has: they decide nothing any more. It may lack those that came
+    later (``LATER``).
     """
-    return {name: (there.get(name, ABSENT), value) for name, value in here.items() if there.get(name, ABSENT) != value}
+    known = {name: there.get(name, LATER.get(name, ABSENT)) for name in here}
+    return {name: (known[name], value) for name, value in here.items() if known[name] != value}

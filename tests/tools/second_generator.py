@@ -26,7 +26,7 @@ BUNDLE = DATA / "generators" / "smollm2-135m"
 ORDER = ("short_long", "short_short", "long_short", "long_long")
 GENERATION = {
     "backend": "vllm",
-    "model": str(ROOT / "models" / "smollm2-135m-instruct"),
+    "model": "models/smollm2-135m-instruct",
     "max_model_len": 2048,
     "dtype": "bfloat16",
     "temperature": 0.6,
