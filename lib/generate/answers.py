@@ -18,10 +18,15 @@ from pathlib import Path
 
 from lib.common.files import KitError, cannot_write, digest, writing
 
+_FIRST = 9  # fields of a request that its key always holds
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One prompt with all that decides its answer. ``key`` is the digest of exactly these fields."""
+    """One prompt with all that decides its answer. ``key`` is the digest of exactly these fields.
+
+    ``examples``: (prompt, answer) of the worked examples that stand before the prompt in the conversation.
+    """
 
     system: str
     prompt: str
@@ -32,17 +37,24 @@ class Request:
     max_tokens: int
     structured: str = "off"
     schema: dict | None = None
+    examples: tuple[tuple[str, str], ...] = ()
+    repetition_penalty: float = 1.0
 
     @property
     def key(self) -> str:
         """Content address of the answer: same prompt, model and sampling, same key."""
-        return digest([getattr(self, name) for name in self.__slots__])
+        fields = [getattr(self, name) for name in self.__slots__]
+        while len(fields) > _FIRST and fields[-1] in ((), 1.0):  # answers bought before there were such fields stay
+            fields.pop()
+        return digest(fields)
 
     @property
     def messages(self) -> list[dict[str, str]]:
         """The conversation in the form chat templates and servers take."""
-        system = [{"role": "system", "content": self.system}] if self.system else []
-        return [*system, {"role": "user", "content": self.prompt}]
+        turns = [("system", self.system)] if self.system else []
+        for prompt, answer in self.examples:
+            turns += [("user", prompt), ("assistant", answer)]
+        return [{"role": role, "content": text} for role, text in (*turns, ("user", self.prompt))]
 
 
 @dataclass(frozen=True, slots=True)

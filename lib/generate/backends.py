@@ -29,27 +29,36 @@ class Backend(Protocol):
 
 
 class Replay:
-    """The bundled answers stand in for an LLM: nothing is loaded, and how many tokens they cost is not known.
+    """Bundled answers stand in for an LLM: nothing is loaded, and the tokens are those of a bundle that counted them.
 
     The model's name in a replay request says which bundled answer it is.
     """
 
     @staticmethod
-    def model(category: str, stage: str, index: int) -> str:
+    def model(generation: GenerationParams, category: str, stage: str, index: int) -> str:
         """Return the model name of a request for one bundled answer."""
-        return f"bundled answers: {category}/{stage}/{index}"
+        bundle = "" if generation.bundle == sources.CLASSROOM else f"{generation.bundle} "
+        return f"bundled answers: {bundle}{category}/{stage}/{index}"
 
     def __init__(self, generation: GenerationParams):
-        self.files: dict[tuple[str, str], list[str]] = {}
+        self.bundle = generation.bundle
+        self.files: dict[tuple[str, str], list[dict]] = {}
 
     def ask(self, requests: Sequence[Request]) -> Iterator[Answer]:
         """Yield the bundled answer of each request, in order."""
         for request in requests:
-            category, stage, index = request.model.removeprefix("bundled answers: ").split("/")
+            category, stage, index = request.model.split()[-1].split("/")
             if (category, stage) not in self.files:
-                rows = sources.responses(category) if stage == "instance" else []
-                self.files[category, stage] = [row["response"] for row in rows] or sources.brainstorm(category)
-            yield Answer(request.key, self.files[category, stage][int(index)])
+                brainstormed = stage != "instance"
+                self.files[category, stage] = (
+                    [{"response": text} for text in sources.brainstorm(category)]
+                    if brainstormed
+                    else sources.responses(category, self.bundle)
+                )
+            row = self.files[category, stage][int(index)]
+            yield Answer(
+                request.key, row["response"], row.get("finish", "stop"), row.get("tokens_in"), row.get("tokens_out")
+            )
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -58,7 +67,7 @@ class Replay:
 _OPEN: dict[str, Backend] = {}
 # What a backend is made of; all else (sampling, schema, seed) comes with each request.
 _MADE_OF = set(
-    "backend model revision base_url api_key_env concurrency retries timeout tensor_parallel max_model_len "
+    "backend bundle model revision base_url api_key_env concurrency retries timeout tensor_parallel max_model_len "
     "gpu_memory dtype batch_size".split()
 )
 

@@ -44,7 +44,7 @@ def write_report(params: Params, counts: Mapping[str, Mapping], out_dir: str | P
         for key in ("rejected", "cleaned"):
             rows[category][key] = dict(sorted(numbers.get(key, {}).items()))
     report = {
-        "generator": generation.model or generation.backend,
+        "generator": generation.writer,
         "backend": generation.backend,
         "variant": generation.variant,
         "seed": generation.seed,

@@ -7,8 +7,9 @@ for. Files below ``out_dir``: ``answers/`` (the store), ``brainstorm/`` and ``re
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from lib.generate.answers import AnswerStore, Request
 from lib.generate.backends import Replay, open_backend
 from lib.generate.costs import money
 from lib.generate.parsing import Parsed, parse_brainstorm, parse_response
-from lib.generate.prompts import BRAINSTORMED, answer_schema, item_seed, load_template, sample_slots
+from lib.generate.prompts import BRAINSTORMED, Template, answer_schema, item_seed, load_template, sample_slots
 
 if TYPE_CHECKING:
     from lib.params.params import GenerationParams, Params
@@ -58,7 +59,7 @@ def ask(
     """Return what ``generate`` returns, keep every answer in the store, but leave the final file alone: for a look."""
     out, generation = Path(out_dir or params.data_dir), params.generation
     tasks = []
-    if category in BRAINSTORMED and generation.backend != "replay":
+    if category in BRAINSTORMED and not _bundled_plan(generation):
         tasks = brainstorm(params, category, out, progress)
     items = plan(generation, category, n, tasks)
     return _collect(
@@ -69,10 +70,13 @@ def ask(
 def brainstorm(params: Params, category: str, out_dir: str | Path | None = None, progress: bool = True) -> list[str]:
     """Return the tasks of an asymmetric category, without repetitions, in plan order.
 
-    The same prompt is asked ``generation.brainstorms`` times with different seeds. Writes
-    ``out_dir/brainstorm/<category>.jsonl``. Raises KitError when no answer holds a list of tasks.
+    The same prompt is asked ``generation.brainstorms`` times with different seeds; where the plan is that of the
+    bundled answers, so are the lists. Writes ``out_dir/brainstorm/<category>.jsonl``. Raises KitError when no answer
+    holds a list of tasks.
     """
     out, generation = Path(out_dir or params.data_dir), params.generation
+    if _bundled_plan(generation):
+        generation = generation.model_copy(update={"backend": "replay"})
     prompt = load_template(category, generation.variant, generation.templates or None, stage="brainstorm").render({})
     count = len(sources.brainstorm(category)) if generation.backend == "replay" else generation.brainstorms
     items = [
@@ -97,10 +101,12 @@ def brainstorm(params: Params, category: str, out_dir: str | Path | None = None,
 
 def plan(generation: GenerationParams, category: str, n: int | None, tasks: Sequence[str]) -> list[Item]:
     """Return the first ``n`` rows of the plan; row i is the same whatever n is."""
-    template = load_template(category, generation.variant, generation.templates or None)
+    replay = generation.backend == "replay"
+    variant = sources.made_with(generation) if replay else generation.variant
+    template = load_template(category, variant, generation.templates or None)
     n = generation.n.get(category, 0) if n is None else n
-    if generation.backend == "replay":
-        slots = [row["slots"] for row in sources.responses(category)]
+    if replay:
+        slots = [row["slots"] for row in sources.responses(category, generation.bundle)]
         if n > len(slots):
             raise KitError(
                 f"generation.n asks for {n} {category} answers, but {len(slots)} are bundled; ask for fewer "
@@ -111,28 +117,44 @@ def plan(generation: GenerationParams, category: str, n: int | None, tasks: Sequ
         raise KitError(
             f"generation.n does not say how many {category} triplets to ask for; set generation.n.{category}"
         )
+    elif generation.variant == "small":  # row by row the plan of the bundled answers, then again with other seeds
+        rows = sources.responses(category)
+        slots = [rows[i % len(rows)]["slots"] for i in range(n)]
     else:
         given = list(tasks) if category in BRAINSTORMED else None
         slots = sample_slots(template, n, generation.seed, category, given, by_index=generation.compare_indices)
     return [
-        Item(f"{CODES[category]}-{i:06d}", row, _request(generation, category, "instance", i, template.render(row)))
+        Item(
+            f"{CODES[category]}-{i:06d}",
+            row,
+            _request(generation, category, "instance", i, template.render(row), template),
+        )
         for i, row in enumerate(slots)
     ]
 
 
-def _request(generation: GenerationParams, category: str, stage: str, index: int, prompt: str) -> Request:
+def _bundled_plan(generation: GenerationParams) -> bool:
+    """Say whether tasks and slots are those of the bundled answers: nobody brainstorms then."""
+    return generation.backend == "replay" or generation.variant == "small"
+
+
+def _request(
+    generation: GenerationParams, category: str, stage: str, index: int, prompt: str, template: Template | None = None
+) -> Request:
     writing = stage == "instance"
     structured = generation.structured if writing else "off"
     return Request(
         system=generation.system,
         prompt=prompt,
-        model=Replay.model(category, stage, index) if generation.backend == "replay" else generation.model,
+        model=Replay.model(generation, category, stage, index) if generation.backend == "replay" else generation.model,
         seed=item_seed(generation.seed, category, stage, index),
         temperature=generation.temperature if writing else generation.brainstorm_temperature,
         top_p=generation.top_p if writing else generation.brainstorm_top_p,
         max_tokens=generation.max_tokens,
         structured=structured,
-        schema=answer_schema(category, generation.max_chars) if structured == "json_schema" else None,
+        schema=answer_schema(category, generation.max_chars, template.lengths) if structured == "json_schema" else None,
+        examples=template.shown(index) if template else (),
+        repetition_penalty=generation.repetition_penalty,
     )
 
 
@@ -173,13 +195,27 @@ def _collect(
             )
         write_json(out / "timing" / f"{name}.json", {"seconds": store.seconds(set(wanted)), "answers": len(wanted)})
         answers = [store.answers[item.request.key] for item in items]
-    model = generation.backend if generation.backend == "replay" else generation.model
+        answers = [
+            {**answer, "finish": finish(item.request, answer)} for item, answer in zip(items, answers, strict=True)
+        ]
     return [
         {"id": item.id, "slots": item.slots, "prompt": item.request.prompt}
         | {key: answer[key] for key in ("response", "finish", "tokens_in", "tokens_out")}
-        | {"model": model}
+        | {"model": generation.writer}
         for item, answer in zip(items, answers, strict=True)
     ]
+
+
+def finish(request: Request, answer: Mapping) -> str:
+    """Return why an answer ended: a text that is as long as its schema allows was cut there, which is "length" too."""
+    for key, rule in (request.schema or {}).get("properties", {}).items():
+        try:
+            text = json.loads(answer["response"], strict=False)[key]
+        except (ValueError, LookupError, TypeError):  # no such object: the parser will say what is wrong
+            break
+        if isinstance(text, str) and len(text) >= rule.get("maxLength", len(text) + 1):
+            return "length"
+    return answer["finish"]
 
 
 def _show(

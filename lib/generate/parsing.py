@@ -82,9 +82,16 @@ def to_triplets(category: str, responses: Sequence[dict]) -> tuple[list[Triplet]
 
 
 def read_answer(category: str, row: dict) -> Parsed | Rejection:
-    """Parse the answer of one row; an answer the server refused to give is rejected as ``no_answer``."""
-    if str(row.get("finish") or "").startswith("error"):
-        return Rejection("no_answer", row["finish"])
+    """Parse the answer of one row.
+
+    An answer the server refused to give is rejected as ``no_answer``, one that ran to a limit of its length (tokens or
+    characters) as ``truncated``, whatever stands in it.
+    """
+    finish = str(row.get("finish") or "")
+    if finish.startswith("error"):
+        return Rejection("no_answer", finish)
+    if finish == "length":
+        return Rejection("truncated", "the answer ran to a limit of its length")
     return parse_response(category, row["response"])
 
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import string
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from lib.common.design import CODES
 from lib.common.files import KitError, read_json
 
 FOLDER = DATA / "templates"
-VARIANTS = ("released", "wang2024", "classroom")
+VARIANTS = ("released", "wang2024", "classroom", "small")
 BRAINSTORMED = ("short_short", "short_long", "long_short", "long_long")
 KEYS = {
     "short_short": ("input", "positive_document"),
@@ -33,12 +34,16 @@ KEYS = {
     "sts": ("S1", "S2", "S3"),
     "bitext": ("S1", "S2", "S3"),
 }
+SHOWN = 2  # worked examples in a conversation
 FIXED_INSTRUCTION = {"sts": "Retrieve semantically similar text.", "bitext": "Retrieve parallel sentences."}
 
 
 @dataclass(frozen=True)
 class Template:
-    """One prompt template: its text, the values of each slot, their probabilities, and pairs that must differ."""
+    """One prompt template: its text, the values of each slot, their probabilities, and pairs that must differ.
+
+    ``examples``: (prompt, answer) of worked examples; ``lengths``: (shortest, longest) text per key, in characters.
+    """
 
     text: str
     args: dict[str, tuple[str, ...]]
@@ -46,6 +51,16 @@ class Template:
     unequal: tuple[tuple[str, str], ...] = ()
     constants: dict[str, str] = field(default_factory=dict)
     slots: tuple[str, ...] = ()
+    examples: tuple[tuple[str, str], ...] = ()
+    lengths: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def shown(self, index: int) -> tuple[tuple[str, str], ...]:
+        """Return the worked examples that row ``index`` is shown: two neighbours, the next row's begin one further.
+
+        Few sets of them, so that a server that keeps what prompts have in common reads each of them once.
+        """
+        count = len(self.examples)
+        return tuple(self.examples[(index + k) % count] for k in range(min(SHOWN, count)))
 
     def render(self, slots: dict[str, str]) -> str:
         """Fill the placeholders. Raises KitError when a slot has no value."""
@@ -90,8 +105,13 @@ def load_template(
         probabilities[name] = _weights(path, name, values[name], weights.get(name))
     constants = {**raw.get("constants", {}), **change.get("constants", {})}
     unequal = tuple(_unequal(path, rule, values) for rule in raw.get("constraints") or [])
-    slots = _placeholders(path, raw["prompt_template"], {"task", *values, *constants})
-    return Template(raw["prompt_template"], values, probabilities, unequal, constants, slots)
+    text = change.get("prompt_template", raw["prompt_template"])
+    slots = _placeholders(path, text, {"task", *values, *constants})
+    lengths = {key: tuple(both) for key, both in change.get("lengths", {}).items()}
+    bare = Template(text, values, probabilities, unequal, constants, slots, (), lengths)
+    worked = change.get("examples", [])
+    examples = ((bare.render(one["slots"]), json.dumps(one["answer"], ensure_ascii=False)) for one in worked)
+    return replace(bare, examples=tuple(examples))
 
 
 def _weights(path: Path, name: str, values: tuple[str, ...], given: Any) -> tuple[float, ...]:
@@ -185,10 +205,13 @@ def item_seed(seed: int, category: str, stage: str, index: int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little") >> 1
 
 
-def answer_schema(category: str, max_chars: int = 0) -> dict:
-    """Return the JSON schema of a category's answer; ``max_chars`` > 0 bounds every text (and asks for one)."""
-    text: dict[str, Any] = {"type": "string"}
-    if max_chars:
-        text |= {"minLength": 1, "maxLength": max_chars}
-    properties = {key: dict(text) for key in KEYS[category]}
+def answer_schema(category: str, max_chars: int = 0, lengths: Mapping[str, tuple[int, int]] | None = None) -> dict:
+    """Return the JSON schema of a category's answer.
+
+    ``max_chars`` > 0 bounds every text (and asks for one); ``lengths`` are the template's, and bound the others.
+    """
+    bounds = {key: (1, max_chars) for key in KEYS[category]} if max_chars else dict(lengths or {})
+    properties: dict[str, dict[str, Any]] = {key: {"type": "string"} for key in KEYS[category]}
+    for key, (shortest, longest) in bounds.items():
+        properties[key] |= {"minLength": shortest, "maxLength": longest}
     return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING
 
 from lib.common.bundled import DATA, data_path
 from lib.common.design import CODES
-from lib.common.files import KitError, read_jsonl
+from lib.common.files import KitError, read_json, read_jsonl
 from lib.common.triplets import Triplet
 from lib.generate.overlap import find
 from lib.generate.released import load_e5
 
 if TYPE_CHECKING:
-    from lib.params.params import PublicParams
+    from lib.params.params import GenerationParams, PublicParams
 
+CLASSROOM = "classroom"  # the bundle that studies replay
+GENERATORS = DATA / "generators"  # answers of others, a folder each
 # Keys under which the bundled evaluation sets keep text; labels, scores and ids are not text.
 _TEXT_KEYS = "title text sentence1 sentence2 query positive negative human_summaries machine_summaries".split()
 
@@ -30,16 +32,36 @@ def brainstorm(category: str) -> list[str]:
     return [row["response"] for row in _rows("brainstorm", category)]
 
 
-def responses(category: str) -> list[dict]:
-    """Return the raw bundled answers of a category: ``{"slots": {...}, "response": text}`` each."""
-    return _rows("responses", category)
+def responses(category: str, bundle: str = CLASSROOM) -> list[dict]:
+    """Return the raw bundled answers of a category: ``{"slots": {...}, "response": text}`` each.
+
+    Those of another generator (``bundle``, a folder of lib/data/generators) are as they came, good or bad, with their
+    ``finish``, ``tokens_in`` and ``tokens_out``. Raises KitError for an unknown bundle or category.
+    """
+    return _rows("responses", category, _bundle(bundle))
 
 
-def _rows(kind: str, category: str) -> list[dict]:
-    path = DATA / "classroom" / kind / f"{category}.jsonl"
+def made_with(generation: GenerationParams) -> str:
+    """Return the template variant that the bundled answers were asked with (the classroom's go with any)."""
+    if generation.bundle == CLASSROOM:
+        return generation.variant
+    return read_json(_bundle(generation.bundle) / "made.json")["variant"]
+
+
+def _bundle(name: str) -> Path:
+    others = sorted(path.parent.name for path in GENERATORS.glob("*/made.json"))
+    if name not in (CLASSROOM, *others):
+        raise KitError(
+            f"there are no bundled answers {name!r}; set generation.bundle to {' or '.join([CLASSROOM, *others])}"
+        )
+    return DATA / CLASSROOM if name == CLASSROOM else GENERATORS / name
+
+
+def _rows(kind: str, category: str, folder: Path = DATA / CLASSROOM) -> list[dict]:
+    path = folder / kind / f"{category}.jsonl"
     if category not in CODES or not path.exists():
         known = sorted(p.stem for p in path.parent.glob("*.jsonl"))
-        raise KitError(f"no bundled {kind} answers for {category!r}; there are {', '.join(known)}")
+        raise KitError(f"no bundled {kind} answers for {category!r} in {folder.name}; there are {', '.join(known)}")
     return read_jsonl(path)
 
 

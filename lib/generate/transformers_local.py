@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessor, LogitsProcessorList
 
+from lib.common.bundled import model_place
 from lib.common.files import KitError
 from lib.generate.answers import Answer, Request
 from lib.params.params import GenerationParams
@@ -25,10 +26,11 @@ class LocalTransformers:
     def __init__(self, generation: GenerationParams):
         if not generation.model:
             raise KitError("backend transformers needs a generator; set generation.model to a folder or a hub name")
+        place = model_place(generation.model)
         options = {"revision": generation.revision or None, "trust_remote_code": False}
         try:
-            self.tokenizer = AutoTokenizer.from_pretrained(generation.model, padding_side="left", **options)
-            model = AutoModelForCausalLM.from_pretrained(generation.model, dtype=generation.dtype, **options)
+            self.tokenizer = AutoTokenizer.from_pretrained(place, padding_side="left", **options)
+            model = AutoModelForCausalLM.from_pretrained(place, dtype=generation.dtype, **options)
         except (OSError, ValueError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise KitError(
@@ -74,6 +76,7 @@ class LocalTransformers:
                 temperature=None,
                 top_p=None,
                 top_k=None,
+                repetition_penalty=requests[0].repetition_penalty,
                 pad_token_id=self.tokenizer.pad_token_id,
                 logits_processor=processors,
             )
@@ -139,10 +142,11 @@ class Vocabulary:
             for token in self.encode(f'{", " if number else "{"}"{key}": "'):
                 yield token  # not "yield from": a list takes nothing that is sent
             longest = room = rule.get("maxLength", _NEVER - 1)
-            token = yield (room, not rule.get("minLength"))
+            last = longest - rule.get("minLength", 0)  # the room left from which on the text may end
+            token = yield (room, room <= last)
             while token != self.quote:
                 room -= int(self.lengths[token])
-                token = yield (room, room < longest)
+                token = yield (room, room <= last)
         for token in self.encode("}"):
             yield token
         while True:

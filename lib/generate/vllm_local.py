@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
+from lib.common.bundled import model_place
 from lib.common.files import KitError
 from lib.generate.answers import Answer, Request
 from lib.params.params import GenerationParams
 
-BLOCK = 2048  # requests handed over at once; a killed run loses at most these, and a GPU waits for the last of them
+# Requests handed over at once: a killed run loses at most these, and at their end the device waits for the last of them
+BLOCK, BLOCK_CPU = 2048, 40
 
 
 class LocalVLLM:
@@ -29,9 +31,10 @@ class LocalVLLM:
                 f"backend vllm needs the vllm package ({error}); see the README, or choose backend openai"
             ) from None
         self._vllm, self._refused = vllm, (ValueError, VLLMClientError)
+        self._at_once = BLOCK if torch.cuda.is_available() else BLOCK_CPU
         try:
             self._llm = vllm.LLM(
-                model=generation.model,
+                model=model_place(generation.model),
                 revision=generation.revision or None,
                 dtype=generation.dtype,
                 tensor_parallel_size=generation.tensor_parallel,
@@ -61,8 +64,8 @@ class LocalVLLM:
 
     def ask(self, requests: Sequence[Request]) -> Iterator[Answer]:
         """Yield answers block by block, in order."""
-        for start in range(0, len(requests), BLOCK):
-            yield from self._block(requests[start : start + BLOCK])
+        for start in range(0, len(requests), self._at_once):
+            yield from self._block(requests[start : start + self._at_once])
 
     def _block(self, requests: Sequence[Request]) -> Iterator[Answer]:
         """Yield the answers of one call. A prompt that is too long refuses the call: halves find out which it was."""
@@ -96,5 +99,6 @@ class LocalVLLM:
             top_p=request.top_p,
             max_tokens=request.max_tokens,
             seed=request.seed,
+            repetition_penalty=request.repetition_penalty,
             structured_outputs=structured,
         )

@@ -94,11 +94,18 @@ class GenerationParams(Section):
         description="who answers: the bundled answers, an OpenAI-compatible server, vLLM or transformers here; "
         "released: nobody, the triplets at location are used",
     )
+    bundle: str = Field(
+        "classroom",
+        pattern=r"^[A-Za-z0-9._-]+$",
+        description="whose bundled answers are replayed: classroom, or a folder of lib/data/generators",
+    )
     model: str = Field("", description="name or folder of the generator (as the server knows it for backend openai)")
     revision: str = Field("", description="revision of the generator on the hub; empty = the newest")
     location: str = Field("", description="folder or hub name of released triplets (model says whose)")
-    variant: Literal["released", "wang2024", "classroom"] = Field(
-        "released", description="whose templates: the paper's released code, Wang et al., or short texts for a laptop"
+    variant: Literal["released", "wang2024", "classroom", "small"] = Field(
+        "released",
+        description="whose templates: the paper's released code, Wang et al., or short texts for a laptop; small: the "
+        "same from a small model, with worked examples, for the tasks and slots of the bundled answers",
     )
     templates: str = Field("", description="folder of template files in the released form; empty = the kit's own")
     compare_indices: bool = Field(
@@ -110,6 +117,9 @@ class GenerationParams(Section):
     brainstorms: int = Field(100, ge=1, description="how often each brainstorm prompt is asked, about 20 tasks each")
     seed: int = Field(42, ge=0, description="seed of the slots and, through them, of every single answer")
     system: str = Field("You are a helpful assistant.", description="system prompt; empty = none")
+    repetition_penalty: float = Field(
+        1.0, gt=0, le=2, description="above 1, words of the conversation come again less easily; 1 = off"
+    )
     temperature: float = Field(0.8, ge=0, description="sampling temperature of answers (Wang et al.: 1.0)")
     top_p: float = Field(0.9, gt=0, le=1, description="nucleus of answers (Wang et al.: 1.0)")
     brainstorm_temperature: float = Field(1.0, ge=0, description="sampling temperature of brainstorms")
@@ -134,6 +144,13 @@ class GenerationParams(Section):
     gpu_price: float = Field(0.0, ge=0, description="price of one GPU for one hour")
     gpus: int = Field(0, ge=0, description="GPUs the generator runs on, for the cost; 0 = the machine is free")
     currency: str = Field("USD", description="unit of the prices")
+
+    @property
+    def writer(self) -> str:
+        """Who wrote the answers, as reports name it: the generator, the replayed bundle, or "replay" (classroom's)."""
+        if self.backend == "replay":
+            return self.bundle if self.bundle != "classroom" else self.backend
+        return self.model or self.backend
 
 
 class CleaningParams(Section):

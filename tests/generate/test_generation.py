@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,16 @@ from fake_llm import FakeLLM
 from hashed import digest_tree
 
 from lib.common.design import CODES
-from lib.common.files import KitError, read_json, read_jsonl
+from lib.common.files import KitError, read_json, read_jsonl, write_json, write_jsonl
 from lib.generate import generate as generation
+from lib.generate import sources
 from lib.generate.answers import Answer, AnswerStore, Request
 from lib.generate.backends import close_backends
 from lib.generate.costs import cost_table, money, write_report
 from lib.generate.parsing import to_triplets
-from lib.generate.prompts import BRAINSTORMED
+from lib.generate.prompts import BRAINSTORMED, answer_schema, load_template
 from lib.params.params import load
+from lib.params.stages import LATER, decisive, differences
 
 
 @pytest.fixture(autouse=True)
@@ -273,6 +276,98 @@ def test_another_model_or_temperature_is_another_answer(tmp_path):
             count = server.count
             generation.generate(served(server, **leaves), "sts", 3, tmp_path, progress=False)
             assert server.count == count + 3
+
+
+def test_keys_of_answers_bought_long_ago_stay():
+    request = Request("s", "p", "m", 7, 0.8, 0.9, 64)
+    assert request.key == "776a27098de1c707"  # as the kit had it before there were examples and penalties
+    assert replace(request, structured="json_schema", schema={"type": "object"}).key == "ed0cfc4fac836f0e"
+    changed = [replace(request, examples=(("q", "a"),)), replace(request, repetition_penalty=1.1)]
+    assert len({request.key, *(other.key for other in changed)}) == 3
+
+
+def test_a_small_model_is_asked_with_examples_for_the_bundled_tasks(tmp_path):
+    """Row by row the tasks and slots of the classroom's answers, then the same again with other seeds."""
+    with FakeLLM() as server:
+        params = served(server, variant="small", repetition_penalty=1.1)
+        rows = generation.generate(params, "short_short", 330, tmp_path, progress=False)
+        assert generation.brainstorm(params, "short_short", tmp_path, progress=False)
+        assert server.count == 330  # nobody was asked for tasks
+        bodies = list(server.bodies)
+    bundled = sources.responses("short_short")
+    assert [row["slots"] for row in rows] == [row["slots"] for row in (*bundled, *bundled[:10])]
+    assert len({row["response"] for row in rows}) == 330
+    for body in bodies:
+        roles = [message["role"] for message in body["messages"]]
+        assert roles == ["system", "user", "assistant", "user", "assistant", "user"]
+        assert body["repetition_penalty"] == 1.1
+        assert body["response_format"]["json_schema"]["schema"]["properties"]["input"]["minLength"] > 1
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "length"),
+    [("x" * 9, "stop", True), ("x" * 8, "stop", False), ("no object", "stop", False), ("x", "length", True)],
+)
+def test_a_text_that_fills_its_schema_was_cut(text, finish, length):
+    response = json.dumps({"input": text, "positive_document": "y"}) if text != "no object" else text
+    request = Request("", "p", "m", 1, 0.8, 0.9, 64, "json_schema", answer_schema("short_short", 9))
+    assert generation.finish(request, {"response": response, "finish": finish}) == ("length" if length else finish)
+    assert generation.finish(replace(request, schema=None), {"response": response, "finish": "stop"}) == "stop"
+
+
+def test_answers_that_ran_to_a_limit_are_counted(tmp_path):
+    whole = '{"input": "a riddle", "positive_document": "an answer"}'
+    rows = [{"response": whole, "finish": finish} for finish in ("stop", "length", "stop", "length")]
+    triplets, rejected = to_triplets("short_short", rows)
+    assert len(triplets) == 2 and rejected == {"truncated": 2}
+
+
+def second_bundle(folder):
+    """Two answers of another generator, one of them cut."""
+    task = {"task": "Match a riddle with its answer.", "language": "English"}
+    rows = [
+        {"slots": task, "response": response, "finish": finish, "tokens_in": 9, "tokens_out": tokens}
+        for response, finish, tokens in (
+            ('{"input": "What has keys?", "positive_document": "A piano has them."}', "stop", 20),
+            ('{"input": "What has ke', "length", 64),
+        )
+    ]
+    write_jsonl(folder / "other-1b" / "responses" / "short_short.jsonl", rows)
+    write_json(folder / "other-1b" / "made.json", {"variant": "small"})
+
+
+def test_a_second_bundle_is_replayed_by_its_name(tmp_path, monkeypatch):
+    second_bundle(tmp_path)
+    monkeypatch.setattr(sources, "GENERATORS", tmp_path)
+    params = load("classroom", {"generation.bundle": "other-1b", "generation.n": {}})
+    rows = generation.generate(params, "short_short", out_dir=tmp_path / "out", progress=False)
+    assert [(row["finish"], row["tokens_out"], row["model"]) for row in rows] == [
+        ("stop", 20, "other-1b"),
+        ("length", 64, "other-1b"),
+    ]
+    assert rows[0]["prompt"] == load_template("short_short", "small").render(rows[0]["slots"])  # as it was asked
+    assert to_triplets("short_short", rows)[1] == {"truncated": 1}
+    classroom = generation.generate(load("classroom"), "short_short", 2, tmp_path / "out", progress=False)
+    assert classroom[0]["model"] == "replay" and classroom[0]["response"] != rows[0]["response"]
+    assert params.data_dir != load("classroom").data_dir
+    with pytest.raises(KitError, match="no bundled responses answers for 'sts' in other-1b; there are short_short"):
+        generation.generate(params, "sts", out_dir=tmp_path / "out", progress=False)
+
+
+def test_an_unknown_bundle_is_one_sentence(tmp_path):
+    with pytest.raises(KitError, match="no bundled answers 'smollm3'; set generation.bundle to classroom or smollm2"):
+        generation.generate(load("classroom", {"generation.bundle": "smollm3"}), "sts", out_dir=tmp_path)
+    with pytest.raises(KitError, match="generation.bundle"):
+        load("classroom", {"generation.bundle": "../classroom"})
+
+
+def test_a_record_from_before_there_were_bundles_is_not_stale():
+    here = decisive(load("classroom"), "data")
+    there = {name: value for name, value in here.items() if name not in LATER}
+    assert len(there) == len(here) - len([name for name in LATER if name in here]) < len(here)
+    assert not differences(there, here)
+    other = decisive(load("classroom", {"generation.bundle": "smollm2-135m"}), "data")
+    assert differences(there, other) == {"generation.bundle": ("classroom", "smollm2-135m")}
 
 
 RUN = """

@@ -127,6 +127,25 @@ def test_variants_differ_where_the_papers_do():
         assert prompts.load_template(category) == prompts.load_template(category, "wang2024")
 
 
+@pytest.mark.parametrize("category", prompts.BRAINSTORMED)
+def test_the_small_variant_shows_worked_examples_and_bounds_every_text(category):
+    from lib.generate.parsing import Parsed, parse_response
+
+    template = prompts.load_template(category, "small")
+    shown = template.shown(0)
+    assert len(shown) == prompts.SHOWN and template.shown(1)[0] == shown[1]  # the next row begins one further
+    assert len({template.shown(i) for i in range(100)}) == len(template.examples) > prompts.SHOWN
+    properties = prompts.answer_schema(category, 0, template.lengths)["properties"]
+    for prompt, answer in template.examples:
+        assert isinstance(parse_response(category, answer), Parsed) and "{" not in prompt
+        for key, text in json.loads(answer).items():
+            assert properties[key]["minLength"] <= len(text) <= properties[key]["maxLength"]
+    assert all(rule["minLength"] > 2 for rule in properties.values())
+    shorter = prompts.answer_schema(category, 12, template.lengths)["properties"]  # max_chars is the user's, and wins
+    assert {(rule["minLength"], rule["maxLength"]) for rule in shorter.values()} == {(1, 12)}
+    assert not prompts.load_template(category, "classroom").examples
+
+
 def test_every_bundled_answer_has_its_prompt_in_the_classroom_variant():
     from lib.generate import sources
 

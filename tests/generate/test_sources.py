@@ -35,7 +35,9 @@ def test_bundled_answers_are_all_there():
 
 
 def test_unknown_names_are_refused_in_one_sentence():
-    with pytest.raises(KitError, match="no bundled responses answers for 'long_ling'; there are bitext, long_long"):
+    with pytest.raises(
+        KitError, match="no bundled responses answers for 'long_ling' in classroom; there are bitext, long_long"
+    ):
         sources.responses("long_ling")
     with pytest.raises(KitError, match="no bundled brainstorm answers for 'sts'"):
         sources.brainstorm("sts")

