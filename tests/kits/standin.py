@@ -134,9 +134,9 @@ class Kit:
         path = self.home / "faults" / job.replace(" ", "-")
         path.write_text(kind) if kind else path.unlink()
 
-    def start(self, **environment: str) -> subprocess.Popen:
-        """Start ``python -m lib reproduce`` as the leader of a process group."""
-        command = [sys.executable, "-m", "lib", "reproduce", "--overrides", json.dumps(self.overrides)]
+    def start(self, what: str = "reproduce", **environment: str) -> subprocess.Popen:
+        """Start ``python -m lib reproduce`` (or another command) as the leader of a process group."""
+        command = [sys.executable, "-m", "lib", what, "--overrides", json.dumps(self.overrides)]
         around = {
             **os.environ,
             "PYTHONPATH": str(self.folder),
@@ -154,9 +154,9 @@ class Kit:
             start_new_session=True,
         )
 
-    def reproduce(self, **environment: str) -> subprocess.CompletedProcess:
-        """Run the grid to its end."""
-        process = self.start(**environment)
+    def reproduce(self, what: str = "reproduce", **environment: str) -> subprocess.CompletedProcess:
+        """Run the grid to its end (or another command)."""
+        process = self.start(what, **environment)
         out, err = process.communicate(timeout=600)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
