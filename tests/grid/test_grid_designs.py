@@ -16,7 +16,7 @@ SHORT = [CODES[category] for category in (*CATEGORIES, *EXTRA)]
 
 def done(kit, design="", **environment):
     """Run a design to its end and return the jobs that began."""
-    ran = kit.reproduce(design, **environment)
+    ran = kit.reproduce(design=design, **environment)
     assert ran.returncode == 0, ran.stdout + ran.stderr + (kit.run / "snakemake.log").read_text()[-3000:]
     return kit.journal(), ran.stdout
 
@@ -64,7 +64,7 @@ def share(kit, name):
 def test_generators_are_asked_cut_to_equal_shares_trained_and_compared(tmp_path):
     kit = Kit(tmp_path, **TWO)
     kit.fault("generate b", "raise")
-    broken = kit.reproduce("generators")
+    broken = kit.reproduce(design="generators")
     assert broken.returncode and "generate b failed: ValueError: planted" in broken.stdout, broken.stdout
     assert not [job for job in kit.journal() if "@" in job], "nothing is trained before all shares are known"
     kit.fault("generate b")
@@ -103,7 +103,7 @@ def test_generators_killed_anywhere_end_in_the_same_tables(tmp_path):
     done(whole, "generators")
     for job in ("generate a", "train sl@b 1", "score sl@a 0"):
         killed.fault(job, "killed")
-        assert killed.reproduce("generators").returncode
+        assert killed.reproduce(design="generators").returncode
         killed.fault(job)
     done(killed, "generators")
     for name in ("generators/results.csv", "generators/a/triplets/short_long.jsonl"):

@@ -1,9 +1,10 @@
-"""What `make reproduce` says at its end: same, moved beyond the noise, other verdicts, nothing to compare."""
+"""What `make reproduce` says at its end; and `make replicate`, the study again with fresh seeds."""
 
 import shutil
 
 import pandas as pd
 import pytest
+from standin import Kit
 
 from lib.common.bundled import ROOT
 from lib.grid.replicate import overrides_of
@@ -52,3 +53,27 @@ def test_a_profile_that_was_never_published_is_not_compared(fresh, tmp_path):
 def test_a_second_study_has_seeds_of_its_own_however_the_first_ones_were_given(given):
     again = load("classroom", overrides_of(load("classroom", given), given))
     assert again.study.seeds == (1000, 1005) and again.profile == "classroom-again"
+
+
+@pytest.mark.slow
+def test_a_second_study_is_resumed_and_put_beside_the_first(tmp_path):
+    kit = Kit(tmp_path, **{"study.categories": ["short_short", "long_long"], "study.extra": []})
+    early = kit.reproduce("replicate")
+    assert early.returncode == 2 and "make reproduce" in early.stderr and not kit.journal()
+    assert kit.reproduce().returncode == 0
+    first = (kit.run / "results.csv").read_bytes()
+    kit.journal()
+    kit.fault("score ll 1001", "raise")
+    broken = kit.reproduce("replicate")
+    begun = kit.journal()
+    assert broken.returncode == 2 and "ll" in broken.stderr and "1001" in broken.stderr
+    assert {job.split()[-1] for job in begun if job.startswith("train")} == {"1000", "1001"}
+    kit.fault("score ll 1001")
+    done = kit.reproduce("replicate")
+    assert done.returncode == 0, done.stderr
+    assert [job for job in kit.journal() if job != "influence"] == ["score ll 1001"]
+    second = pd.read_csv(kit.runs / "classroom-again" / "results.csv")
+    assert set(second["seed"]) <= {0, 1000, 1001} and (kit.run / "results.csv").read_bytes() == first
+    both = pd.read_csv(tmp_path / "figures" / "classroom" / "replication.csv")
+    assert both["second"].notna().all() and (tmp_path / "figures" / "classroom" / "replication.png").is_file()
+    assert "marked in the first study" in done.stdout

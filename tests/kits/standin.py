@@ -159,9 +159,9 @@ class Kit:
         path = self.home / "faults" / job.replace(" ", "-")
         path.write_text(kind) if kind else path.unlink()
 
-    def start(self, design: str = "", **environment: str) -> subprocess.Popen:
-        """Start ``python -m lib reproduce`` as the leader of a process group."""
-        command = [sys.executable, "-m", "lib", "reproduce", "--overrides", json.dumps(self.overrides)]
+    def start(self, what: str = "reproduce", design: str = "", **environment: str) -> subprocess.Popen:
+        """Start ``python -m lib reproduce`` (or another command) as the leader of a process group."""
+        command = [sys.executable, "-m", "lib", what, "--overrides", json.dumps(self.overrides)]
         command += ["--design", design] if design else []
         around = {
             **os.environ,
@@ -180,9 +180,11 @@ class Kit:
             start_new_session=True,
         )
 
-    def reproduce(self, design: str = "", **environment: str) -> subprocess.CompletedProcess:
-        """Run the grid to its end."""
-        process = self.start(design, **environment)
+    def reproduce(
+        self, what: str = "reproduce", design: str = "", **environment: str
+    ) -> subprocess.CompletedProcess:
+        """Run the grid to its end (or another command)."""
+        process = self.start(what, design, **environment)
         out, err = process.communicate(timeout=600)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
