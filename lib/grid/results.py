@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib.common.bundled import shown
+from lib.common.bundled import DATA, shown
 from lib.common.design import BASE, generator_of
-from lib.common.files import KitError, write_text
-from lib.generate.costs import REPORT, cost_table
+from lib.common.files import KitError, read_json, write_text
+from lib.generate.costs import cost_table
 from lib.grid.jobs import listed, spoken, stage_files
 from lib.params.generators import answering, generators
 from lib.params.params import Params
@@ -51,11 +51,21 @@ def tables(params: Params, present: Sequence[Path] = ()) -> dict[Path, str]:
     if draws:
         found[folder / "draws.csv"] = pd.concat([pd.read_csv(file, keep_default_na=False) for file in draws])
     if named:  # what their answers took, before they were cut to equal shares
-        asked = [(name, answering(params, name).data_dir) for name in named]
-        costs = [cost_table(place).assign(generator=name) for name, place in asked if (place / REPORT).is_file()]
-        found |= {folder / "costs.csv": pd.concat(costs)} if costs else {}
+        costs = [_costs(answering(params, name), name) for name in named]
+        found[folder / "costs.csv"] = pd.concat(costs)
     found[folder / "results.csv"] = table.drop(columns=list(times))
     return {path: content.to_csv(index=False, lineterminator="\n") for path, content in found.items()}
+
+
+def _costs(asked: Params, name: str) -> pd.DataFrame:
+    """Return the costs of a generator's answers; of bundled ones the seconds that their record tells, if it does."""
+    table = cost_table(asked.data_dir).assign(generator=name)
+    if asked.generation.backend == "replay":  # what replaying took says nothing
+        record = DATA / "generators" / asked.generation.model_dump().get("bundle", "") / "made.json"
+        measured = read_json(record).get("measured", {}) if record.is_file() else {}
+        known = measured.get(asked.study.category, {})
+        table["seconds"] = known["seconds"] * table["asked"] / known["asked"] if known else float("nan")
+    return table
 
 
 def collect(params: Params, stale: Mapping[Path, str], allow_missing: bool = False) -> list[str]:

@@ -39,27 +39,27 @@ def sts_helps_sts(run, kind):
 
 
 def test_isolation_finds_what_each_of_six_categories_does_and_corrects_one_figure_together():
-    table = isolation(results("isolation", sts_helps_sts))
+    table = isolation(results("isolation", sts_helps_sts, noise=0.1))
     cells = table[table["level"] != "task"].set_index(["public", "factor", "type"])
     assert len(cells) == 2 * 6 * (len(KINDS) + 1)
     assert cells.loc[(1, "sts", "STS"), "effect"] == pytest.approx(4, abs=1)
     assert cells.loc[(0, "bt", "Retrieval"), "effect"] == pytest.approx(-2, abs=1)
-    assert cells.loc[(1, "sts", "STS"), "p_holm"] < 0.05 < cells.loc[(1, "sl", "STS"), "p"]
+    assert cells.loc[(1, "sts", "STS"), "p_holm"] < 0.05 and abs(cells.loc[(1, "sl", "STS"), "effect"]) < 1
     smallest = cells["p"].min()
     assert cells["p_holm"].min() == pytest.approx(min(1, smallest * len(cells)))
     inside = (cells["ci_low"] < cells["effect"]) & (cells["effect"] < cells["ci_high"])
-    assert inside.all() and (cells.loc[0, "n_reference"] == 0).all() and (cells.loc[1, "n_reference"] == 2).all()
+    assert inside.all() and cells["n_reference"].groupby("public").agg(set).to_dict() == {0: {0}, 1: {2}}
 
 
 def test_without_effects_isolation_marks_as_few_studies_as_promised():
     found = 0
-    for seed in range(60):
+    for seed in range(40):
         rng = np.random.default_rng(seed)
         table = results("isolation", lambda run, kind: 0.0, noise=0.0)
         runs = table.groupby(["subset", "seed"]).ngroup()
         table["score"] += rng.normal(0, 0.01, runs.max() + 1)[runs] * (table["subset"] != BASE)
         found += isolation(table)["p_holm"].min() < 0.05
-    assert found <= 8, f"{found} of 60 studies without effects have a mark"  # sets and types: two families of 5 %
+    assert found <= 7, f"{found} of 40 studies without effects have a mark"  # sets and types: two families of 5 %
 
 
 def test_isolation_is_drawn_with_its_own_claims(tmp_path):
