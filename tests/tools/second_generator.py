@@ -29,11 +29,11 @@ GENERATION = {
     "model": "models/smollm2-135m-instruct",
     "max_model_len": 2048,
     "dtype": "bfloat16",
-    "temperature": 0.6,
+    "temperature": 0.7,
     "max_tokens": 400,
     "brainstorms": 6,
 }
-VARIANTS = {"classroom": {}, "small": {"repetition_penalty": 1.06}}  # the prompts as they are; the small model's
+VARIANTS = {"classroom": {}, "small": {"repetition_penalty": 1.08}}  # the prompts as they are; the small model's
 ROW = ("slots", "response", "finish", "tokens_in", "tokens_out")
 
 
