@@ -93,10 +93,10 @@ def variances(data: Study, y: np.ndarray) -> Variances:
 def across_tasks(scores, by: str = "type", alpha: float = 0.05) -> pd.DataFrame:
     """Return one row per type x category (``by="overall"``: one per category; ``"all"``: both, as one family).
 
-    Columns: ``type, factor, n_tasks, effect`` (points), ``sd_tasks`` (spread of the tasks' effects), ``se, t, df, p_t``
-    and ``ci_low, ci_high`` (crossed errors over runs and tasks), ``p_bh, p_holm`` (of ``p_t``, over all rows),
-    ``se_runs, se_sets`` (what runs alone and tasks alone would give), ``share_up`` (tasks with a positive effect).
-    Uses the tasks that every run has. A type with one task has no error, nor has a design without one over runs.
+    Columns: ``type, factor, n_tasks, effect`` (points), ``se, t, df, p_t`` and ``ci_low, ci_high`` (crossed errors over
+    runs and tasks), ``p_bh, p_holm`` (of ``p_t``, over all rows), ``se_runs, se_sets`` (what runs alone and tasks alone
+    would give). Uses the tasks that every run has. A type with one task has no error, nor has a design without one over
+    runs.
     """
     if by not in ("type", "overall", "all"):
         raise KitError(f"by={by!r} is not known; say type, overall or all")
@@ -125,7 +125,7 @@ def across_tasks(scores, by: str = "type", alpha: float = 0.05) -> pd.DataFrame:
 def _group(data: Study, name: str, y: np.ndarray, alpha: float) -> pd.DataFrame:
     """The rows of one group of tasks; NaN for a category whose effect these runs do not determine."""
     table = pd.DataFrame({"type": name, "factor": data.factors})
-    columns = ["effect", "sd_tasks", "se", "t", "df", "p_t", "ci_low", "ci_high", "se_runs", "se_sets", "share_up"]
+    columns = ["effect", "se", "t", "df", "p_t", "ci_low", "ci_high", "se_runs", "se_sets"]
     n = y.shape[1]
     if not n:
         return table.assign(n_tasks=0, **dict.fromkeys(columns, np.nan))
@@ -135,7 +135,6 @@ def _group(data: Study, name: str, y: np.ndarray, alpha: float) -> pd.DataFrame:
     with np.errstate(invalid="ignore", divide="ignore"):
         values = {
             "effect": effect,
-            "sd_tasks": parts.effect.std(axis=1, ddof=1) if n > 1 else np.nan,
             "se": se,
             "t": np.where(se > 0, effect / se, np.nan),
             "df": stdtridf(1 - alpha / 2, bar),  # of the t distribution with the same bar
@@ -144,7 +143,6 @@ def _group(data: Study, name: str, y: np.ndarray, alpha: float) -> pd.DataFrame:
             "ci_high": effect + bar * se,
             "se_runs": np.sqrt(parts.runs),
             "se_sets": np.sqrt(parts.sets),
-            "share_up": (parts.effect > 0).mean(axis=1),
         }
     table = table.assign(n_tasks=np.where(known, n, 0), **values)
     table.loc[~known, columns] = np.nan

@@ -128,12 +128,11 @@ def honest_curve(per_seed: pd.DataFrame) -> pd.DataFrame | None:
 
 
 def top(gain: pd.Series, k: int) -> dict[str, float]:
-    """How uneven a set of gains is: net, mean, share of the net gain in the k largest, number that fall,
+    """How uneven a set of gains is: mean, share of the net gain in the k largest, number that fall,
     number that move by at most one point."""
     cumulated = curve(gain)
     return {
         "tasks": len(gain),
-        "net": float(gain.sum()),
         "mean": float(gain.mean()),
         "share": float(cumulated["share"].iloc[min(k, len(gain)) - 1]),
         "fall": int((gain < 0).sum()),

@@ -66,8 +66,8 @@ def score(
     ``out_dir`` keeps one record per task in ``store/``, mteb's own JSON in ``mteb/``, and what failed in
     ``failed/<name>.json``. Records that fit (adapter, encoder settings, set, mteb version) are not made again.
     ``params`` is the scoring section; ``predictions`` keeps mteb's per-item predictions too.
-    The frame's ``attrs``: ``draws`` (see ``draws``), ``failed`` {task: reason}, ``flags`` {task: doubt}, ``encoded``
-    (texts), ``seconds`` (per row), ``predictions`` (their folder). Raises KitError when there is nothing to score.
+    The frame's ``attrs``: ``draws`` (see ``draws``), ``failed`` {task: reason}, ``encoded`` (texts), ``seconds`` (per
+    row), ``predictions`` (their folder). Raises KitError when there is nothing to score.
     """
     settings = params or ScoringParams()
     wanted = [task for task in tasks if task.metadata.name not in settings.exclude]
@@ -79,10 +79,9 @@ def score(
         run = TaskRun(embedder, Path(out_dir), name, settings, predictions)
         records = _records(run, ready, failed, progress)
     table = pd.DataFrame([{column: record[column] for column in COLUMNS} for record in records], columns=COLUMNS)
-    flags = {task: DISTRUSTED[task] for task in table["task"] if task in DISTRUSTED}
-    _tell("flagged", flags)
+    _tell("flagged", {task: DISTRUSTED[task] for task in table["task"] if task in DISTRUSTED})
     drawn = [{"task": r["task"], "draw": i, "score": value} for r in records for i, value in enumerate(r["draws"])]
-    table.attrs.update(failed=failed, flags=flags, draws=drawn, seconds=[record["seconds"] for record in records])
+    table.attrs.update(failed=failed, draws=drawn, seconds=[record["seconds"] for record in records])
     table.attrs.update(encoded=run.encoder.encoded, predictions=run.predictions)
     return table
 

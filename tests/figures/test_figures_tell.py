@@ -43,8 +43,7 @@ def test_what_is_certain_is_what_the_eye_meets():
 
 def test_marks_come_from_old_and_new_tables_across_sets():
     a = analyse(study(effects=PLANTED), QUICK)
-    new = a.across.drop(columns=[c for c in a.across if "signflip" in c or c.startswith("boot") or c == "sd_tasks"])
-    new = new.assign(se_runs=0.1, se_sets=0.1)
+    new = a.across.assign(se_runs=0.1, se_sets=0.1)
     effects = a.effects.assign(reliability=0.7, shrunk=0.7 * a.effects["effect"])
     fig, table, _ = drawn_heat(effects, new, reliability=0.7)
     assert "reliability of these effects: 0.70" in fig._suptitle.get_text() and {"shrunk", "reliability"} <= set(table)

@@ -73,7 +73,6 @@ def test_across_tasks_is_a_two_way_analysis_of_variance(paper):
         assert row["effect"] == pytest.approx(own["effect"].mean()) and row["n_tasks"] == n
         assert row["se_runs"] ** 2 == pytest.approx(runs) and row["se_sets"] ** 2 == pytest.approx(sets)
         assert row["se"] ** 2 == pytest.approx(max(runs - both, 0) + max(sets - both, 0) + both)
-        assert row["share_up"] == (own["effect"] > 0).mean() and row["sd_tasks"] == pytest.approx(own["effect"].std())
         bar = stats.t.isf(0.025, row["df"])
         assert row["ci_high"] - row["effect"] == pytest.approx(bar * row["se"])
         assert (row["p_t"] < 0.05) == (abs(row["t"]) > bar) and min(df, n - 1) <= row["df"] <= df
