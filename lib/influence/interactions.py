@@ -26,8 +26,7 @@ def interactions(scores, level: str = "task", alpha: float = 0.05) -> pd.DataFra
     """Return one row per task (or type) x pair of categories, from the regression with all two-way products.
 
     Columns: ``level, task, type, term`` ("ss:sl"); ``effect``: how much the first category's effect changes when the
-    second is present (difference in differences, points); ``contrast = effect / 2`` (mean over the runs where both or
-    neither is present, minus the others); ``se, t, df, p, ci_low, ci_high`` of ``effect``; ``p_bh, p_holm``; ``n``.
+    second is present (difference in differences, points); its ``se, t, df, p, ci_low, ci_high``, ``p_bh, p_holm, n``.
     """
     data = study(scores)
     return _stack(data, level, lambda out: _two_way(data, out, alpha))
@@ -52,7 +51,7 @@ def _two_way(data: Study, out: Outcomes, alpha: float) -> tuple[pd.DataFrame, li
     still = np.nanmax(out.y, axis=0) == np.nanmin(out.y, axis=0)
     t, p = (np.where(still, np.nan, v) for v in t_test(effect, se, result.df))
     half = margin(se, result.df, alpha)
-    columns = {"effect": effect, "contrast": effect / 2, "se": se, "t": t, "df": result.df, "p": p}
+    columns = {"effect": effect, "se": se, "t": t, "df": result.df, "p": p}
     columns |= {"ci_low": effect - half, "ci_high": effect + half, "n": result.n}
     table = out.rows(terms, "term", columns)
     table.insert(table.columns.get_loc("ci_low"), "p_bh", adjust(table["p"], "fdr_bh"))
