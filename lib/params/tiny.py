@@ -31,6 +31,14 @@ from lib.common.files import digest
 
 HOME = "stand-ins"  # folder below the run folder
 _MODELS = ("model.name", "generation.model", "negatives.encoder")
+_WRITING = {  # what a tiny generator writes: little, and short
+    "generation.brainstorms": 8,
+    "generation.dtype": "float32",
+    "generation.max_chars": 12,
+    "generation.max_tokens": 256,
+    "generation.max_model_len": 4096,
+    "generation.batch_size": 256,
+}
 
 
 def stand_ins(values: Mapping[str, Any], overrides: Mapping[str, Any], root: Path) -> dict[str, Any]:
@@ -69,16 +77,8 @@ def stand_ins(values: Mapping[str, Any], overrides: Mapping[str, Any], root: Pat
     if backend == "released":
         found |= {"generation.location": str(home / "released"), "training.batch_size": 64}
     elif backend != "replay":
-        batch = given("training.batch_size", 24)
-        found |= {
-            "generation.n": dict.fromkeys(CATEGORIES, batch) | dict.fromkeys(EXTRA, 40),
-            "generation.brainstorms": 8,
-            "generation.dtype": "float32",
-            "generation.max_chars": 12,
-            "generation.max_tokens": 256,
-            "generation.max_model_len": 4096,
-            "generation.batch_size": 256,
-        }
+        found["generation.n"] = dict.fromkeys(CATEGORIES, given("training.batch_size", 24)) | dict.fromkeys(EXTRA, 40)
+        found |= _WRITING
     if given("mixture.budget") == "fixed_steps":
         found |= {"mixture.steps": 5, "mixture.steps_per_category": 1}
     return found
