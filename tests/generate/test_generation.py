@@ -282,14 +282,14 @@ def test_keys_of_answers_bought_long_ago_stay():
     request = Request("s", "p", "m", 7, 0.8, 0.9, 64)
     assert request.key == "776a27098de1c707"  # as the kit had it before there were examples and penalties
     assert replace(request, structured="json_schema", schema={"type": "object"}).key == "ed0cfc4fac836f0e"
-    changed = [replace(request, examples=(("q", "a"),)), replace(request, repetition_penalty=1.1)]
+    changed = [replace(request, examples=(("q", "a"),)), replace(request, frequency_penalty=0.1)]
     assert len({request.key, *(other.key for other in changed)}) == 3
 
 
 def test_a_small_model_is_asked_with_examples_for_the_bundled_tasks(tmp_path):
     """Row by row the tasks and slots of the classroom's answers, then the same again with other seeds."""
     with FakeLLM() as server:
-        params = served(server, variant="small", repetition_penalty=1.1)
+        params = served(server, variant="small", frequency_penalty=0.2)
         rows = generation.generate(params, "short_short", 330, tmp_path, progress=False)
         assert generation.brainstorm(params, "short_short", tmp_path, progress=False)
         assert server.count == 330  # nobody was asked for tasks
@@ -300,7 +300,7 @@ def test_a_small_model_is_asked_with_examples_for_the_bundled_tasks(tmp_path):
     for body in bodies:
         roles = [message["role"] for message in body["messages"]]
         assert roles == ["system", "user", "assistant", "user", "assistant", "user"]
-        assert body["repetition_penalty"] == 1.1
+        assert body["frequency_penalty"] == 0.2
         assert body["response_format"]["json_schema"]["schema"]["properties"]["input"]["minLength"] > 1
 
 
