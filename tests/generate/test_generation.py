@@ -490,6 +490,24 @@ def test_local_transformers(tiny_llama, tmp_path):
     ]  # an answer is its seed's, not its batch's
 
 
+def test_words_wear_out_with_use_in_the_answer_not_in_the_prompt():
+    import torch
+
+    from lib.generate.transformers_local import Vocabulary, Worn
+
+    worn = Worn([Request("", "", "m", 0, 1.0, 1.0, 9, frequency_penalty=penalty) for penalty in (0.5, 0.0)])
+    prompt, scores = torch.tensor([[1, 1, 2], [1, 1, 2]]), torch.zeros(2, 4)
+    assert torch.equal(worn(prompt, scores), scores)
+    written = torch.cat([prompt, torch.tensor([[3, 3, 0], [3, 3, 0]])], dim=1)
+    assert worn(written, scores).tolist() == [[-0.5, 0, 0, -1.0], [0, 0, 0, 0]]
+    vocabulary = Vocabulary.__new__(Vocabulary)
+    vocabulary.encode, vocabulary.quote, vocabulary.end = (lambda text: [7]), 9, 8
+    vocabulary.lengths = torch.tensor([1, 2])
+    answer = vocabulary.answer({"properties": {"a": {"minLength": 3}}})
+    assert next(answer) == 7 and answer.send(7)[1] is False  # the quote may not come before three characters
+    assert answer.send(1)[1] is False and answer.send(0)[1] is True and answer.send(9) == 7 and answer.send(7) == 8
+
+
 def test_gumbel_noise_samples_from_temperature_and_nucleus():
     import torch
     from scipy.stats import chisquare
