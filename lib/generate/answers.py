@@ -38,13 +38,13 @@ class Request:
     structured: str = "off"
     schema: dict | None = None
     examples: tuple[tuple[str, str], ...] = ()
-    repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
 
     @property
     def key(self) -> str:
         """Content address of the answer: same prompt, model and sampling, same key."""
         fields = [getattr(self, name) for name in self.__slots__]
-        while len(fields) > _FIRST and fields[-1] in ((), 1.0):  # answers bought before there were such fields stay
+        while len(fields) > _FIRST and fields[-1] in ((), 0.0):  # answers bought before there were such fields stay
             fields.pop()
         return digest(fields)
 

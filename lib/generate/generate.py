@@ -154,7 +154,7 @@ def _request(
         structured=structured,
         schema=answer_schema(category, generation.max_chars, template.lengths) if structured == "json_schema" else None,
         examples=template.shown(index) if template else (),
-        repetition_penalty=generation.repetition_penalty,
+        frequency_penalty=generation.frequency_penalty,
     )
 
 

@@ -161,8 +161,8 @@ def _body(request: Request) -> dict:
     """Return the request as the protocol has it."""
     names = ("model", "messages", "temperature", "top_p", "max_tokens", "seed")
     body = {name: getattr(request, name) for name in names}
-    if request.repetition_penalty != 1.0:  # vLLM, SGLang and llama.cpp know it, OpenAI does not
-        body["repetition_penalty"] = request.repetition_penalty
+    if request.frequency_penalty:
+        body["frequency_penalty"] = request.frequency_penalty
     if request.structured != "off":
         body["response_format"] = {"type": request.structured}
     if request.structured == "json_schema":

@@ -82,11 +82,7 @@ def to_triplets(category: str, responses: Sequence[dict]) -> tuple[list[Triplet]
 
 
 def read_answer(category: str, row: dict) -> Parsed | Rejection:
-    """Parse the answer of one row.
-
-    An answer the server refused to give is rejected as ``no_answer``, one that ran to a limit of its length (tokens or
-    characters) as ``truncated``, whatever stands in it.
-    """
+    """Parse the answer of one row: ``no_answer`` where the server refused, ``truncated`` where it ran to a limit."""
     finish = str(row.get("finish") or "")
     if finish.startswith("error"):
         return Rejection("no_answer", finish)

@@ -60,10 +60,10 @@ class LocalTransformers:
         return self.tokenizer.apply_chat_template(request.messages, tokenize=False, add_generation_prompt=True)
 
     def _batch(self, prompts: Sequence[str], requests: Sequence[Request]) -> Iterator[Answer]:
-        processors = LogitsProcessorList([Seeded(requests)])
+        processors = LogitsProcessorList([Worn(requests), Seeded(requests)])
         if any(request.schema for request in requests):
             self.vocabulary = self.vocabulary or Vocabulary(self.tokenizer)
-            processors.insert(0, Held(self.vocabulary, requests))
+            processors.insert(1, Held(self.vocabulary, requests))
         chat = self.tokenizer.chat_template is not None  # then the template has put the special tokens in
         inputs = self.tokenizer(list(prompts), return_tensors="pt", padding=True, add_special_tokens=not chat)
         inputs = inputs.to(self.model.device)
@@ -76,7 +76,6 @@ class LocalTransformers:
                 temperature=None,
                 top_p=None,
                 top_k=None,
-                repetition_penalty=requests[0].repetition_penalty,
                 pad_token_id=self.tokenizer.pad_token_id,
                 logits_processor=processors,
             )
@@ -86,6 +85,23 @@ class LocalTransformers:
             text = self.tokenizer.decode(row[:stop], skip_special_tokens=True)
             finish, used = ("length", len(row)) if stop is None else ("stop", stop + 1)
             yield Answer(request.key, text, finish, int(mask.sum()), used)
+
+
+class Worn(LogitsProcessor):
+    """Takes a token's logit down by the row's frequency penalty for each time that the row's answer holds it."""
+
+    def __init__(self, requests: Sequence[Request]):
+        self.penalty = torch.tensor([request.frequency_penalty for request in requests])[:, None]
+        self.start: int | None = None  # where the prompts end
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Return the (rows, vocabulary) logits; untouched where no row has a penalty."""
+        self.start = input_ids.shape[1] if self.start is None else self.start
+        if not self.penalty.any():
+            return scores
+        written = input_ids[:, self.start :]
+        counts = torch.zeros_like(scores).scatter_add_(1, written, torch.ones_like(written, dtype=scores.dtype))
+        return scores - self.penalty.to(scores) * counts
 
 
 class Seeded(LogitsProcessor):

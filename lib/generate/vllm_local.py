@@ -99,6 +99,6 @@ class LocalVLLM:
             top_p=request.top_p,
             max_tokens=request.max_tokens,
             seed=request.seed,
-            repetition_penalty=request.repetition_penalty,
+            frequency_penalty=request.frequency_penalty,
             structured_outputs=structured,
         )

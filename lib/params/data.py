@@ -117,8 +117,8 @@ class GenerationParams(Section):
     brainstorms: int = Field(100, ge=1, description="how often each brainstorm prompt is asked, about 20 tasks each")
     seed: int = Field(42, ge=0, description="seed of the slots and, through them, of every single answer")
     system: str = Field("You are a helpful assistant.", description="system prompt; empty = none")
-    repetition_penalty: float = Field(
-        1.0, gt=0, le=2, description="above 1, words of the conversation come again less easily; 1 = off"
+    frequency_penalty: float = Field(
+        0.0, ge=0, le=2, description="how far a word's logit falls each time an answer uses it, against loops; 0 = off"
     )
     temperature: float = Field(0.8, ge=0, description="sampling temperature of answers (Wang et al.: 1.0)")
     top_p: float = Field(0.9, gt=0, le=1, description="nucleus of answers (Wang et al.: 1.0)")

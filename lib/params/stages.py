@@ -30,7 +30,7 @@ INDIFFERENT = {
     "scoring": "batch_tokens attempts allow_missing data_dir corpus_dir".split(),
 }
 # Parameters that are younger than some records of finished work, and what that was made with
-LATER = {"influence.margin": 1.0, "generation.bundle": "classroom", "generation.repetition_penalty": 1.0}
+LATER = {"influence.margin": 1.0, "generation.bundle": "classroom", "generation.frequency_penalty": 0.0}
 BOTH = "study.categories and study.extra"
 ABSENT = "not recorded"
 

@@ -282,14 +282,14 @@ def test_keys_of_answers_bought_long_ago_stay():
     request = Request("s", "p", "m", 7, 0.8, 0.9, 64)
     assert request.key == "776a27098de1c707"  # as the kit had it before there were examples and penalties
     assert replace(request, structured="json_schema", schema={"type": "object"}).key == "ed0cfc4fac836f0e"
-    changed = [replace(request, examples=(("q", "a"),)), replace(request, repetition_penalty=1.1)]
+    changed = [replace(request, examples=(("q", "a"),)), replace(request, frequency_penalty=0.1)]
     assert len({request.key, *(other.key for other in changed)}) == 3
 
 
 def test_a_small_model_is_asked_with_examples_for_the_bundled_tasks(tmp_path):
     """Row by row the tasks and slots of the classroom's answers, then the same again with other seeds."""
     with FakeLLM() as server:
-        params = served(server, variant="small", repetition_penalty=1.1)
+        params = served(server, variant="small", frequency_penalty=0.2)
         rows = generation.generate(params, "short_short", 330, tmp_path, progress=False)
         assert generation.brainstorm(params, "short_short", tmp_path, progress=False)
         assert server.count == 330  # nobody was asked for tasks
@@ -300,7 +300,7 @@ def test_a_small_model_is_asked_with_examples_for_the_bundled_tasks(tmp_path):
     for body in bodies:
         roles = [message["role"] for message in body["messages"]]
         assert roles == ["system", "user", "assistant", "user", "assistant", "user"]
-        assert body["repetition_penalty"] == 1.1
+        assert body["frequency_penalty"] == 0.2
         assert body["response_format"]["json_schema"]["schema"]["properties"]["input"]["minLength"] > 1
 
 
@@ -488,6 +488,24 @@ def test_local_transformers(tiny_llama, tmp_path):
     assert [row["response"] for row in alone] == [
         row["response"] for row in rows
     ]  # an answer is its seed's, not its batch's
+
+
+def test_words_wear_out_with_use_in_the_answer_not_in_the_prompt():
+    import torch
+
+    from lib.generate.transformers_local import Vocabulary, Worn
+
+    worn = Worn([Request("", "", "m", 0, 1.0, 1.0, 9, frequency_penalty=penalty) for penalty in (0.5, 0.0)])
+    prompt, scores = torch.tensor([[1, 1, 2], [1, 1, 2]]), torch.zeros(2, 4)
+    assert torch.equal(worn(prompt, scores), scores)
+    written = torch.cat([prompt, torch.tensor([[3, 3, 0], [3, 3, 0]])], dim=1)
+    assert worn(written, scores).tolist() == [[-0.5, 0, 0, -1.0], [0, 0, 0, 0]]
+    vocabulary = Vocabulary.__new__(Vocabulary)
+    vocabulary.encode, vocabulary.quote, vocabulary.end = (lambda text: [7]), 9, 8
+    vocabulary.lengths = torch.tensor([1, 2])
+    answer = vocabulary.answer({"properties": {"a": {"minLength": 3}}})
+    assert next(answer) == 7 and answer.send(7)[1] is False  # the quote may not come before three characters
+    assert answer.send(1)[1] is False and answer.send(0)[1] is True and answer.send(9) == 7 and answer.send(7) == 8
 
 
 def test_gumbel_noise_samples_from_temperature_and_nucleus():

@@ -33,7 +33,7 @@ GENERATION = {
     "max_tokens": 400,
     "brainstorms": 6,
 }
-VARIANTS = {"classroom": {}, "small": {"repetition_penalty": 1.08}}  # the prompts as they are; the small model's
+VARIANTS = {"classroom": {}, "small": {"frequency_penalty": 0.2}}  # the prompts as they are; the small model's
 ROW = ("slots", "response", "finish", "tokens_in", "tokens_out")
 
 
@@ -89,7 +89,9 @@ def bundle(out: Path) -> None:
     write_text(BUNDLE / "yield.csv", yields.to_csv(index=False))
     used = yields[yields["prompts"] == "small"].set_index("category")
     measured = used[["asked", "tokens_in", "tokens_out", "seconds"]].to_dict("index")
-    made = settings("small").generation.model_dump(mode="json", include={*GENERATION, "repetition_penalty", "seed"})
+    made = settings("small").generation.model_dump(
+        mode="json", include={*GENERATION, "frequency_penalty", "seed"} - {"brainstorms"}
+    )
     made |= {"model": "HuggingFaceTB/SmolLM2-135M-Instruct", "variant": "small"}
     write_json(BUNDLE / "made.json", {**made, "measured": measured})
 

@@ -35,8 +35,8 @@ def test_the_unpacked_model_knows_something(model):
 
 
 def test_it_answers_row_by_row_within_the_bounds_of_the_schema(model, tmp_path):
-    given = {"backend": "vllm", "model": str(model), "variant": "small", "repetition_penalty": 1.06}
-    given |= {"temperature": 0.6, "max_tokens": 120, "max_model_len": 2048, "dtype": "bfloat16"}
+    given = {"backend": "vllm", "model": str(model), "variant": "small", "frequency_penalty": 0.2}
+    given |= {"temperature": 0.7, "max_tokens": 120, "max_model_len": 2048, "dtype": "bfloat16"}
     params = load("classroom", {f"generation.{name}": value for name, value in given.items()})
     rows = generation.generate(params, "short_short", 12, tmp_path, progress=False)
     close_backends()
