@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lib.common.bundled import ROOT
 from lib.common.design import BASE, CATEGORIES, CODES, design_runs
 from lib.figures import designs, report
 from lib.influence.alone import isolation
@@ -117,3 +118,20 @@ def test_the_notebook_finds_the_figures_of_the_last_run_before_the_committed_one
         (folder / "classroom-isolation").mkdir(parents=True)
         (folder / "classroom-isolation" / "INDEX.md").touch()
         assert designs.drawn(params, "isolation") == folder / "classroom-isolation"
+
+
+def test_the_readmes_numbers_of_isolation_are_those_of_the_committed_table():
+    words = " ".join(
+        (ROOT / "README.md").read_text(encoding="utf-8").split("*Isolation, measured")[1].split("\n\n")[0].split()
+    )
+    table = pd.read_csv(ROOT / "figures" / "classroom-isolation" / "alone.csv", keep_default_na=False)
+    table = table[table["level"] != "task"].set_index(["public", "factor", "type"])
+    for key, told in {
+        (1, "ls", "Classification"): "classification (+{:.1f} ± {:.1f} points)",
+        (1, "ls", ""): "all sets (+{:.1f} ± {:.1f})",
+        (0, "bt", ""): "sets by {:.1f} ± {:.1f}",
+        (1, "sts", "STS"): "moved STS by {:.1f} ± {:.1f}",
+    }.items():
+        assert told.format(abs(float(table.loc[key, "effect"])), float(table.loc[key, "se"])) in words, key
+    beside = table.loc[1]
+    assert set(beside[beside["p_bh"].astype(float) < 0.05].index) == {("ls", "Classification"), ("ls", "")}
