@@ -180,9 +180,7 @@ class Kit:
             start_new_session=True,
         )
 
-    def reproduce(
-        self, what: str = "reproduce", design: str = "", **environment: str
-    ) -> subprocess.CompletedProcess:
+    def reproduce(self, what: str = "reproduce", design: str = "", **environment: str) -> subprocess.CompletedProcess:
         """Run the grid to its end (or another command)."""
         process = self.start(what, design, **environment)
         out, err = process.communicate(timeout=600)
