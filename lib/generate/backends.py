@@ -49,12 +49,12 @@ class Replay:
         for request in requests:
             category, stage, index = request.model.split()[-1].split("/")
             if (category, stage) not in self.files:
-                brainstormed = stage != "instance"
-                self.files[category, stage] = (
-                    [{"response": text} for text in sources.brainstorm(category)]
-                    if brainstormed
-                    else sources.responses(category, self.bundle)
-                )
+                if stage == "instance":
+                    rows = sources.responses(category, self.bundle)
+                else:  # another bundle's generator was given these lists: they cost it nothing
+                    cost = {} if self.bundle == sources.CLASSROOM else {"tokens_in": 0, "tokens_out": 0}
+                    rows = [{"response": text, **cost} for text in sources.brainstorm(category)]
+                self.files[category, stage] = rows
             row = self.files[category, stage][int(index)]
             yield Answer(
                 request.key, row["response"], row.get("finish", "stop"), row.get("tokens_in"), row.get("tokens_out")
