@@ -3,9 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from lib.common.bundled import ROOT
 from lib.common.design import BASE, CATEGORIES, CODES, design_runs
+from lib.common.numbers import minus
 from lib.figures import designs, report
 from lib.influence.alone import isolation
 from lib.influence.interactions import crossed
@@ -120,10 +122,28 @@ def test_the_notebook_finds_the_figures_of_the_last_run_before_the_committed_one
         assert designs.drawn(params, "isolation") == folder / "classroom-isolation"
 
 
+def said_of(design):
+    """What the README says about a design that was run."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return " ".join(text.split(f"*{design.capitalize()}, measured")[1].split("\n\n")[0].split())
+
+
+def test_the_readmes_numbers_of_generators_are_those_of_the_committed_table():
+    table = pd.read_csv(ROOT / "figures" / "classroom-generators" / "generators.csv", keep_default_na=False)
+    rows = table[table["level"] == "overall"].set_index(["generator", "against"])
+    words = said_of("generators")
+    for key in (("classroom", "none"), ("smollm2-135m", "none")):
+        effect, se = (float(rows.loc[key, column]) for column in ("effect", "se"))
+        assert f"{minus(effect, 1)} ± {se:.1f}" in words, key
+    apart = rows.loc["smollm2-135m", "classroom"]
+    half = stats.t.ppf(0.95, float(apart["df"])) * float(apart["se"])
+    low, high = float(apart["effect"]) - half, float(apart["effect"]) + half
+    assert f"{minus(float(apart['effect']), 1)} (90 % {minus(low, 1)} to +{high:.1f})" in words
+    assert apart["says"] == "undecided" and float(apart["margin"]) == 1
+
+
 def test_the_readmes_numbers_of_isolation_are_those_of_the_committed_table():
-    words = " ".join(
-        (ROOT / "README.md").read_text(encoding="utf-8").split("*Isolation, measured")[1].split("\n\n")[0].split()
-    )
+    words = said_of("isolation")
     table = pd.read_csv(ROOT / "figures" / "classroom-isolation" / "alone.csv", keep_default_na=False)
     table = table[table["level"] != "task"].set_index(["public", "factor", "type"])
     for key, told in {
