@@ -44,7 +44,8 @@ def terms(table: pd.DataFrame, alpha: float = 0.05, corrected: str = "p_bh"):
             mark("not told from zero", NEUTRAL, filled=False),
             line("95 % over runs, for a term chosen beforehand", 1.3, colour=NEUTRAL),
         ]
-        fig.supxlabel(f"points;  {base.defined(n for n in names if ':' not in n)}", fontsize=6.4)
+        told = base.defined(name for name in names if ":" not in name).replace("public public", "pub public")
+        fig.supxlabel(f"points;  {told}", fontsize=6.4)
         fig.legend(handles=key, loc="outside upper left", ncols=2, fontsize=6.4, handletextpad=0.3)
     return fig, table
 
