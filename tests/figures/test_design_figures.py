@@ -142,6 +142,18 @@ def test_the_readmes_numbers_of_generators_are_those_of_the_committed_table():
     assert apart["says"] == "undecided" and float(apart["margin"]) == 1
 
 
+def test_the_readmes_numbers_of_crossed_are_those_of_the_committed_table():
+    table = pd.read_csv(ROOT / "figures" / "classroom-crossed" / "crossed.csv")
+    pairs = table["term"].str.contains(":")
+    overall = table[(table["type"] == OVERALL) & ~pairs]
+    words, sizes = said_of("crossed"), overall["effect"].round(1)
+    assert f"{sizes.min()} to {sizes.max()} ± {overall['se'].iloc[0]:.1f} points" in words
+    assert len(overall) == 5 and (overall["p_bh"] < 0.05).all() and (overall["effect"] > 0).all()
+    (sure,) = table[pairs & (table["p_bh"] < 0.05)].itertuples()
+    assert (sure.term, sure.type) == ("sl:public", OVERALL)
+    assert f"Of {pairs.sum()} interactions" in words and f"{-sure.effect:.1f} ± {sure.se:.1f} less" in words
+
+
 def test_the_readmes_numbers_of_isolation_are_those_of_the_committed_table():
     words = said_of("isolation")
     table = pd.read_csv(ROOT / "figures" / "classroom-isolation" / "alone.csv", keep_default_na=False)
