@@ -72,6 +72,7 @@ def test_sentence_transformers_gives_the_same_vectors(folder, trained):
 
     embedder, adapter = trained
     reader = parts.Transformer(str(folder), model_kwargs={"dtype": torch.float32})
+    reader.modality_config = {"text": reader.modality_config["text"]}  # else a chat template is put around every text
     pooling = parts.Pooling(reader.get_word_embedding_dimension(), pooling_mode="lasttoken")
     theirs = SentenceTransformer(modules=[reader, pooling, parts.Normalize()], device="cpu")
     theirs.load_adapter(str(adapter))

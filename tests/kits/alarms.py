@@ -3,7 +3,7 @@
 Every kind of noise that is known to fool such studies, at two shapes: the classroom's and the paper's. The null belongs
 to the question: over runs, that these very datasets do not move; over datasets, that datasets of the kind do not move
 on average, whatever these ones do. The shipped ``lib/data/reference/false_alarms.csv`` is ``table(1000)`` followed by
-``verdicts(100)``: how often a claim about nothing is called reproduced or contradicted by a study and its repetition.
+``verdicts(40)``: how often a claim about nothing is called reproduced or contradicted by a study and its repetition.
 """
 
 from __future__ import annotations
