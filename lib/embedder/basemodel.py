@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from lib.common.bundled import model_place
 from lib.common.files import KitError, digest, digest_file, read_json
 from lib.common.network import went_away
 from lib.params.params import ModelParams
@@ -39,8 +40,9 @@ def resolve(params: ModelParams) -> Source:
         if spec is None or not spec.submodule_search_locations:
             raise KitError(f"the package {package} is not installed; say `make check`, or pip install {package}")
         return _folder(Path(next(iter(spec.submodule_search_locations))) / "model", public)
-    if Path(params.name).is_dir():
-        return _folder(Path(params.name), "")
+    place = Path(model_place(params.name))
+    if place.is_dir():
+        return _folder(place, "")
     if params.name.startswith(("/", ".", "~")):
         raise KitError(
             f"model.name is {params.name!r}, a folder that does not exist; give a model's folder or a hub name"

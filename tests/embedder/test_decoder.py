@@ -31,6 +31,16 @@ def folder(request, tmp_path_factory):
     return REAL
 
 
+def test_a_folder_of_the_kit_is_found_from_everywhere(folder, tmp_path, monkeypatch):
+    from lib.common import bundled
+    from lib.embedder.basemodel import resolve
+
+    monkeypatch.setattr(bundled, "ROOT", folder.parent)
+    monkeypatch.chdir(tmp_path)
+    found = resolve(ModelParams(name=folder.name, pooling="last", append_eos=True))
+    assert Path(found.place) == folder and found.local
+
+
 @pytest.fixture(scope="module")
 def trained(folder, tmp_path_factory):
     """An embedder with an adapter that changes its vectors, and the adapter's folder."""
