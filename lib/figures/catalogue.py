@@ -25,7 +25,7 @@ from lib.influence.outcomes import cells, run_means
 from lib.influence.verdicts import Evidence
 
 ONLY_CROSSED = ("crossed", "alone")
-OF_CROSSED = (*ONLY_CROSSED, "interactions", "influence", "main_results", "noise")
+OF_CROSSED = (*ONLY_CROSSED, "influence", "main_results", "noise")  # its interactions stand in "crossed"
 CROSSED_NOTE = (
     "Every run has the same number of steps. Without public data the categories share them all: what public data do to "
     "a category's effect includes that it has fewer steps beside them."

@@ -106,29 +106,6 @@ def _compare(one: pd.Series, other: pd.Series, paired: bool, limit: float, alpha
     return {k: float(v) for k, v in found.items()} | {"margin": limit if paired else np.nan, "p_tost": p_tost, "n": n}
 
 
-def sentences(table: pd.DataFrame) -> list[str]:
-    """Say what the comparison of all sets found, and of how many types the same can be said."""
-    from lib.common.numbers import minus
-
-    said = []
-    for row in table[table["level"] == "overall"].itertuples():
-        found = f"{minus(row.effect, 2)} points ({minus(row.ci_low, 2)} to {minus(row.ci_high, 2)}, p {row.p:.2g})"
-        own = table[
-            (table["level"] == "type") & (table["generator"] == row.generator) & (table["against"] == row.against)
-        ]
-        if row.against == NONE:
-            sure = own[own["p_holm"] < 0.05]
-            kinds = ", ".join(f"{r.type} {minus(r.effect, 1)}" for r in sure.itertuples()) or "no type"
-            said.append(f"{row.generator} against none of it: {found} over all sets; beyond noise: {kinds}.")
-        else:
-            counts = ", ".join(f"{count} {word}" for word, count in own["says"].value_counts().items())
-            said.append(
-                f"{row.generator} against {row.against}: {found}; {row.says} (margin {row.margin:g}, TOST p "
-                f"{row.p_tost:.2g}); of {len(own)} types {counts}."
-            )
-    return said
-
-
 def cost_per_thousand(costs: pd.DataFrame) -> pd.DataFrame:
     """Return one row per generator: what a thousand valid triplets of it took, from ``lib.generate.costs.cost_table``.
 
