@@ -9,7 +9,7 @@ PY      := $(VENV)/bin/python
 READY   := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce replicate dry-run generator bundle plan status test test-fast test-long test-vllm lab run figures publish check lint clean notebooks
+.PHONY: help reproduce replicate compare dry-run generator bundle plan status test test-fast test-long test-vllm lab run figures publish check lint clean notebooks
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -26,6 +26,9 @@ reproduce: $(READY)  ## run the whole study: make reproduce [PROFILE=classroom] 
 
 replicate: $(READY)  ## run the study again with fresh seeds, and say what came back: make replicate (after make reproduce)
 	$(PY) -m lib replicate --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) $(if $(CLUSTER),--cluster $(CLUSTER))
+
+compare: $(READY)  ## draw the influences of two profiles' studies beside each other: make compare PROFILE=decoder [WITH=classroom]
+	$(PY) -m lib compare --profile $(PROFILE) --other $(or $(WITH),classroom)
 
 dry-run: PROFILE = paper
 dry-run: $(READY)  ## run a profile's whole chain in minutes, on stand-ins and the real vLLM: make dry-run [PROFILE=paper]

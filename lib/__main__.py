@@ -49,6 +49,13 @@ def replicate(given: Namespace) -> int:
     return _say(replicate(given.profile, given.overrides, given.cores, given.snakemake, given.cluster))
 
 
+def compare(given: Namespace) -> int:
+    """Draw two profiles' influences beside each other, say an encoder's and a decoder's, and say where they agree."""
+    from lib.grid.replicate import compare_profiles
+
+    return _say(compare_profiles(given.profile, given.other, given.overrides))
+
+
 def plan(given: Namespace) -> int:
     """Say before anything runs what it will take: steps, tokens, hours, disk, price, by stage."""
     from lib.grid.plan import report
@@ -150,7 +157,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lib", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     of: dict = {}
-    for function in (reproduce, replicate, plan, status, check, collect, contrast, figures, notebooks, run, generator):
+    for function in (reproduce, replicate, compare, plan, status, check, collect, contrast, figures, notebooks, run,
+                     generator):  # fmt: skip
         sub = of[function] = commands.add_parser(function.__name__, help=function.__doc__)
         sub.set_defaults(function=function, overrides="{}")
         if function not in (notebooks, generator):
@@ -164,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
         if function in (reproduce, replicate):
             sub.add_argument("--cluster", default="", help="run the jobs through this profile of params/cluster")
             sub.add_argument("--snakemake", nargs=argparse.REMAINDER, default=[], help="the rest goes to Snakemake")
+    of[compare].add_argument("--other", default="classroom", help="the profile of the study beside it")
     of[plan].add_argument("--calibrate", action="store_true", help="measure this machine's rates first, in minutes")
     of[collect].add_argument("--allow-missing", action="store_true", help="write the table although runs are missing")
     of[figures].add_argument("--results", required=True, help="a results.csv, ours or your own")

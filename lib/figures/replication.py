@@ -67,10 +67,11 @@ def agreement(table: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def replication(table: pd.DataFrame):
-    """First study against second, for types and for sets: a point on the line came back at its full size.
+def replication(table: pd.DataFrame, names: tuple[str, str] = ("the first study", "the second study"), ceilings=None):
+    """One study against another, for types and for sets: a point on the line came back at its full size.
 
-    Bars: about 95 % (two standard errors) of either study. Returns (figure, table).
+    Bars: about 95 % (two standard errors) of either study. `names` stand on the axes; `ceilings` (level: correlation
+    that two studies of their reliabilities can have) in the titles. Returns (figure, table).
     """
     table = read(table)
     panels = {"type": "means of task types", "task": "single evaluation sets"}
@@ -82,11 +83,12 @@ def replication(table: pd.DataFrame):
         size = (WIDTH, 4.5) if len(panels) == 2 else (4.6, 5.2)
         fig, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False)
         for ax, (level, words) in zip(axes[0], panels.items(), strict=True):
-            _panel(ax, table[table["level"] == level], shades, words)
-        axes[0, 0].set_ylabel("the same effect in the second study (points)")
+            _panel(ax, table[table["level"] == level], shades, words, (ceilings or {}).get(level, np.nan))
+            ax.set_xlabel(f"effect in {names[0]} (points)")
+        axes[0, 0].set_ylabel(f"the same effect in {names[1]} (points)")
         handles = [mark(category_name(code), shade, markersize=5) for code, shade in shades.items()]
         handles += [
-            mark("marked in the first study, found again", markersize=5.5),
+            mark(f"marked in {names[0]}, found again", markersize=5.5),
             mark("marked, not found again", filled=False, markersize=5.5),
             mark("not marked", alpha=0.5, markersize=3),
             line("perfect agreement", 0.9, ":"),
@@ -97,7 +99,7 @@ def replication(table: pd.DataFrame):
     return fig, table
 
 
-def _panel(ax, own: pd.DataFrame, shades: dict[str, str], words: str) -> None:
+def _panel(ax, own: pd.DataFrame, shades: dict[str, str], words: str, ceiling: float) -> None:
     size = own[["first", "second"]].abs().to_numpy()
     bars = size + 2 * own[["first_se", "second_se"]].fillna(0).to_numpy()
     limit = 1.06 * min(bars.max(), 1.6 * size.max())
@@ -115,15 +117,16 @@ def _panel(ax, own: pd.DataFrame, shades: dict[str, str], words: str) -> None:
         ax.errorbar(rows["first"], rows["second"], *far, fmt="none", ecolor=colours, zorder=2, **bars)
         look = {"s": 30, "edge": INK, "linewidth": 1} if strong else {"s": 9, "alpha": 0.55, "linewidth": 0}
         points(ax, rows["first"], rows["second"], colours, rows["returned"] | (not strong), zorder=3 + strong, **look)
-    ax.set(xlim=(-limit, limit), ylim=(-limit, limit), xlabel="effect in the first study (points)", ylabel="")
+    ax.set(xlim=(-limit, limit), ylim=(-limit, limit), ylabel="")
     ax.set_box_aspect(1)
     ax.grid()
-    ax.set_title(f"{words} ({told['n']})\n{sentence(told)}", fontsize=7)
+    ax.set_title(f"{words} ({told['n']})\n{sentence(told, ceiling)}", fontsize=7)
 
 
-def sentence(told: dict[str, float]) -> str:
-    """What a panel says in words: correlation, shrinkage, marks."""
+def sentence(told: dict[str, float], ceiling: float = np.nan) -> str:
+    """What a panel says in words: correlation (and the ceiling it could reach, if known), shrinkage, marks."""
     marks = f"{told['marked']} marked: same sign {told['marked_same_sign']}, found again {told['returned']}"
     if not np.isfinite(told["r"]):
         return marks
-    return f"correlation {minus(told['r'], 2)}; 1 point came back as {minus(told['slope'], 2)}\n{marks}"
+    most = f" of at most {ceiling:.2f}" if np.isfinite(ceiling) else ""
+    return f"correlation {minus(told['r'], 2)}{most}; 1 point came back as {minus(told['slope'], 2)}\n{marks}"

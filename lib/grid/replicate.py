@@ -63,6 +63,29 @@ def overrides_of(params: Params, overrides: dict[str, Any]) -> dict[str, Any]:
     return {**flat(Params, overrides), "profile": f"{params.profile}-again", "study.seeds": seeds}
 
 
+def compare_profiles(profile: str, other: str, overrides: dict[str, Any]) -> list[str]:
+    """Draw the influences of two profiles' studies beside each other and return sentences: what they agree on.
+
+    ``other`` is read as it stands; ``overrides`` are those of ``profile``. ``models.{png,svg,csv}`` go to the figures
+    of ``profile``. Raises KitError where one of the studies has no results yet, or they have other sets.
+    """
+    from lib.figures.base import save
+    from lib.figures.replication import replication
+    from lib.influence.influence import analyse
+    from lib.influence.replication import ceilings, compare, sentences
+
+    both = load(other), load(profile, overrides)
+    for params in both:
+        if not params.results_file.is_file():
+            raise KitError(f"{shown(params.results_file)} is not there; run `make reproduce PROFILE={params.profile}`")
+    studies = [analyse(params.results_file, params.influence) for params in both]
+    table, most = compare(*studies), ceilings(*studies)
+    names = tuple(f"the {params.profile}'s study" for params in both)
+    save(*replication(table, names, most), "models", both[1].figure_dir)
+    told = [f"First study: {other}; second: {profile}.", *sentences(table)]
+    return told + [f"Largest correlation to be expected, {level}: {r:.2f}." for level, r in most.items() if r == r]
+
+
 def reproduced(fresh: Path, committed: Path, design: str = FACTORIAL) -> list[str]:
     """Return what a user is told about the figures of ``fresh`` beside those of ``committed``.
 

@@ -87,6 +87,16 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def ceilings(first: Analysis, second: Analysis) -> dict[str, float]:
+    """Return per level the largest correlation that two studies of the same truth can be expected to have.
+
+    sqrt(reliability of one x reliability of the other) (Spearman 1904), each estimated from the study's own errors; NaN
+    where a study has too few cells. What two kinds of model agree on is to be read against it.
+    """
+    each = [part.reliability.query("factor == ''").set_index("level")["reliability"] for part in (first, second)]
+    return {level: float(np.sqrt(each[0][level] * each[1][level])) for level in each[0].index if level in each[1]}
+
+
 def slope(part: pd.DataFrame) -> float:
     """What is left of one point: least squares of the second on the first through zero, NaN without cells.
 

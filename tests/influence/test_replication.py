@@ -64,3 +64,11 @@ def test_other_sets_and_the_same_runs_are_refused():
         compare(one, other)
     with pytest.raises(KitError, match="fresh seeds"):
         compare(one, one)
+
+
+def test_the_ceiling_is_what_two_noisy_studies_of_one_truth_can_reach():
+    from lib.influence.replication import ceilings
+
+    strong, weak = both({"ss": 3.0, "ll": -3.0}), both({})
+    assert ceilings(*strong)["task"] > 0.9
+    assert ceilings(*weak)["task"] < 0.5 and ceilings(strong[0], weak[1])["task"] < ceilings(*strong)["task"]
