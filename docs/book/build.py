@@ -8,6 +8,7 @@ files beside them; Sphinx makes the site; then every link of it is followed, and
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -50,17 +51,18 @@ def broken(site: Path) -> Iterator[str]:
     soups = {path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in site.rglob("*.html")}
     places = {path: {tag["id"] for tag in soup.find_all(id=True)} for path, soup in soups.items()}
     for path, soup in soups.items():
-        for tag, name in ((tag, name) for name in ("href", "src") for tag in soup.find_all(**{name: True})):
-            target = urlsplit(tag[name])
+        found = [(tag, tag[name]) for name in ("href", "src") for tag in soup.find_all(attrs={name: True})]
+        for tag, address in found:
+            target = urlsplit(address)
             if target.scheme or target.netloc:
                 if target.scheme != "data" and tag.name != "a":
-                    yield f"{path.relative_to(site)} asks another host: {tag[name]}"
+                    yield f"{path.relative_to(site)} asks another host: {address}"
                 continue
-            found = (path.parent / unquote(target.path)).resolve() if target.path else path
-            if not found.is_file():
-                yield f"{path.relative_to(site)} links to {tag[name]}, which is not there"
-            elif found in places and target.fragment and unquote(target.fragment) not in places[found]:
-                yield f"{path.relative_to(site)} links to {tag[name]}, a place that is not on that page"
+            there = (path.parent / unquote(target.path)).resolve() if target.path else path
+            if not there.is_file():
+                yield f"{path.relative_to(site)} links to {address}, which is not there"
+            elif there in places and target.fragment and unquote(target.fragment) not in places[there]:
+                yield f"{path.relative_to(site)} links to {address}, a place that is not on that page"
     for path in (*site.rglob("*.css"), *site.rglob("*.html")):
         for address in re.findall(r"(?:url\(|@import)\s*['\"]?(https?:[^'\")]+)", path.read_text(encoding="utf-8")):
             yield f"{path.relative_to(site)} asks another host: {address}"
@@ -72,11 +74,12 @@ def main(site: Path) -> int:
         source, fresh = Path(scratch, "source"), Path(scratch, "site")
         gather(source)
         pages.write(source)
-        sphinx = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-c", str(HERE), "-d", str(Path(scratch, "trees"))]
-        if code := subprocess.run([*sphinx, str(source), str(fresh)]).returncode:
+        sphinx = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-c", HERE, "-d", Path(scratch, "trees")]
+        quiet = os.environ | {"PYTHONWARNINGS": "ignore"}  # of notebooks whose cells have no names
+        if code := subprocess.run([*sphinx, str(source), str(fresh)], env=quiet).returncode:
             return code
         wrong = list(broken(fresh))
-        print(*wrong, sep="\n")
+        print(*wrong, sep="\n", end="\n" * bool(wrong))
         shutil.rmtree(site, ignore_errors=True)
         shutil.copytree(fresh, site)
     print(f"open {site / 'index.html'}; no server is needed")

@@ -1,4 +1,4 @@
-"""Sphinx's settings for the book (`make book`): offline, no execution, formulas as MathML, which browsers draw themselves."""
+"""Sphinx settings of the book (`make book`): no other host, no execution, formulas as MathML, which browsers draw."""
 
 from docutils import nodes
 from latex2mathml.converter import convert
@@ -15,13 +15,15 @@ html_css_files = ["book.css"]
 html_theme_options = {"top_of_page_buttons": []}
 pygments_style, pygments_dark_style = "friendly", "monokai"
 language = "en"
+highlight_language = "text"  # notebooks and most blocks say theirs
 
 nb_execution_mode = "off"  # the committed outputs are what the text speaks of
 nb_merge_streams = True
 nb_ipywidgets_js = {}  # would be fetched from another host
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
-suppress_warnings = ["misc.highlighting_failure", "myst.header"]
+# "---" in a text that a notebook shows draws its line all the same
+suppress_warnings = ["myst.header", "docutils"]
 
 
 def _inline(translator, node):

@@ -1,4 +1,4 @@
-"""The pages of the book that are made: contents, a gallery per study, the claims, a page per profile, links at pictures."""
+"""The pages of the book that are made: contents, galleries, claims, a page per profile, and links beside pictures."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def link_pictures(path: Path) -> set[str]:
 
 def gallery(index: str, study: str, cells: set[str]) -> str:
     """INDEX.md as a gallery: each row of its table a section with picture, table and the cell that drew it."""
-    lines = [f"# {STUDIES.get(study, study)}: figures"]
+    lines, inputs = [f"# {STUDIES.get(study, study)}: figures"], ""
     for line in index.splitlines()[1:]:
         if row := _ROW.fullmatch(line):
             name, question, notebook = row.groups()
@@ -65,15 +65,18 @@ def gallery(index: str, study: str, cells: set[str]) -> str:
             drawn = f"[{notebook}](#{place})" if place in cells else f"[{notebook}](../../notebooks/{notebook}.ipynb)"
             lines += ["", f"## {name}", "", f"{question}", "", f"![{question}]({name}.png)", ""]
             lines += [f"Numbers: [{name}.csv]({name}.csv); vector: [{name}.svg]({name}.svg); drawn by {drawn}."]
+        elif line.startswith("Inputs "):
+            inputs = line  # of use to few, so last
         elif not line.startswith(("| figure |", "|---|---|---|---|---|")):
             lines.append(line)
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", inputs]) + "\n"
 
 
 def told(folder: Path) -> str:
-    """claims.csv of a study as one paragraph per claim: a table of long sentences cannot be read on a narrow screen."""
+    """claims.csv of a study, a section per claim: a table of long sentences cannot be read on a narrow screen."""
     table = pd.read_csv(folder / "claims.csv", keep_default_na=False)
-    lines = [f"# {STUDIES.get(folder.name, folder.name)}: claims", "", "[Figures](INDEX.md) · [all claims](../../claims.md)"]
+    lines = [f"# {STUDIES.get(folder.name, folder.name)}: claims", ""]
+    lines += ["[Figures](INDEX.md) · [all claims](../../claims.md)"]
     for row in table.itertuples():
         lines += ["", f"## {row.claim}", "", f"**{row.verdict}**: {row.numbers}", ""]
         lines += [f"Published: {row.published or 'no number'} ({row.source}). Decided so: {row.rule}"]
@@ -84,21 +87,29 @@ def together(studies: list[Path]) -> str:
     """The page of all claims: a row per claim, its verdict in every study that can decide it."""
     tables = [pd.read_csv(folder / "claims.csv").assign(study=folder.name) for folder in studies]
     table = pd.concat(tables, ignore_index=True)
-    table = table[table["verdict"] != "not testable here"]
+    table["verdict"] = table["verdict"].replace("not testable here", "–")
     wide = table.pivot(index="claim", columns="study", values="verdict").reindex(table["claim"].unique()).fillna("")
     heads = [f"[{STUDIES.get(name, name)}](figures/{name}/claims.md)" for name in wide.columns]
     lines = ["# Claims of the paper, and what these studies say of them", "", "| claim | " + " | ".join(heads) + " |"]
     lines += ["|---|" + "---|" * len(heads)]
     lines += [f"| {claim} | " + " | ".join(row) + " |" for claim, row in zip(wide.index, wide.to_numpy(), strict=True)]
-    rules = "*Reproduced* and *contradicted* need two studies; *in one study* and *opposite in one study* say that only one"
-    return "\n".join([*lines, "", f"{rules} shows it; *below noise*: too small to be seen; blank: that study cannot tell."]) + "\n"
+    lines += [
+        "",
+        "*Reproduced* and *contradicted* need two studies; *in one study* and *opposite in one study* say that",
+    ]
+    lines += [
+        "only one shows it; *below noise*: too small to be seen; –: that study cannot tell; blank: not asked.",
+        "",
+    ]
+    return "\n".join([*lines, _tree("", [f"figures/{folder.name}/claims" for folder in studies])])
 
 
 def profile(name: str) -> str:
     """A page per parameter file: every parameter with its value, whether the file sets it, and what it means."""
     params, text = load(name), (ROOT / "params" / f"{name}.yaml").read_text(encoding="utf-8")
     lines = [f"# Profile `{name}`", "", "A value in bold is set by the file, any other is the default.", ""]
-    lines += ["<details><summary>The file with its comments</summary>", "", "```yaml", text.strip(), "```", "", "</details>"]
+    lines += ["<details><summary>The file with its comments</summary>", ""]
+    lines += ["```yaml", text.strip(), "```", "", "</details>"]
     for section, field in Params.model_fields.items():
         part = getattr(params, section)
         if hasattr(part, "model_fields_set"):
@@ -111,18 +122,19 @@ def profile(name: str) -> str:
 
 
 def _row(key: str, value, meaning: str | None, given: bool) -> str:
-    shown = json.dumps(value, ensure_ascii=False, default=lambda one: one.model_dump()) if value != "" else "empty"
-    shown = f"`{shown}`".replace("|", "\\|")
-    return f"| `{key}` | {f'**{shown}**' if given else shown} | {(meaning or '').replace('|', chr(92) + '|')} |"
+    shown = json.dumps(value, ensure_ascii=False, default=lambda one: one.model_dump()).replace("|", "\\|")
+    shown = "empty" if value == "" else f"`{shown}`"
+    meaning = (meaning or "").replace("|", "\\|")
+    return f"| `{key}` | {f'**{shown}**' if given else shown} | {meaning} |"
 
 
 def contents(source: Path, studies: list[Path], profiles: list[str]) -> str:
     """The table of contents, hidden at the end of the first page; the theme shows it beside every page."""
+    notebooks = sorted(path.stem for path in source.glob("notebooks/*.ipynb"))
+    galleries = [f"{STUDIES.get(one.name, one.name)} <figures/{one.name}/INDEX>" for one in studies]
     parts = {
-        "Notebooks": [f"{path.stem.replace('_', ' ')} <notebooks/{path.stem}>" for path in _notebooks(source)],
-        "Results": ["Claims <claims>"]
-        + [f"{STUDIES.get(one.name, one.name)} <figures/{one.name}/INDEX>" for one in studies]
-        + [f"{STUDIES.get(one.name, one.name)}: claims <figures/{one.name}/claims>" for one in studies],
+        "Notebooks": [f"{name.replace('_', ' ')} <notebooks/{name}>" for name in notebooks],
+        "Results": [*galleries, "Claims <claims>"],
         "Pages": [f"docs/{name}" for name in READ] + ["params/LOG", "params/cluster/README"],
         "Profiles": [f"profiles/{name}" for name in profiles],
         "Data": [path.relative_to(source).with_suffix("").as_posix() for path in sorted(source.glob("lib/**/*.md"))],
@@ -131,9 +143,6 @@ def contents(source: Path, studies: list[Path], profiles: list[str]) -> str:
     return "\n".join(blocks)
 
 
-def _notebooks(source: Path) -> list[Path]:
-    return sorted(source.glob("notebooks/*.ipynb"))
-
-
 def _tree(caption: str, entries: list[str]) -> str:
-    return "\n".join(["```{toctree}", ":hidden:", ":maxdepth: 1", f":caption: {caption}", "", *entries, "```", ""])
+    head = [":hidden:", ":maxdepth: 1", *([f":caption: {caption}"] if caption else [])]
+    return "\n".join(["```{toctree}", *head, "", *entries, "```", ""])

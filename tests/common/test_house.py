@@ -73,7 +73,9 @@ def test_files_are_short_and_documented(path):
 
 
 def test_the_names_that_people_build_on():
-    block = (ROOT / "docs" / "code.md").read_text(encoding="utf-8").split("What other code may build on")[1].split("```")[1]
+    block = (
+        (ROOT / "docs" / "code.md").read_text(encoding="utf-8").split("What other code may build on")[1].split("```")[1]
+    )
     names = [node for node in ast.parse(block.removeprefix("python")).body if isinstance(node, ast.ImportFrom)]
     assert len(names) > 5
     for node in names:

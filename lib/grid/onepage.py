@@ -1,0 +1,164 @@
+"""A run on one page: ``report.html`` needs nothing but a browser, and asks no other host for anything.
+
+It is made of the files that a run leaves (tables, figures, executed notebooks), none of which it changes, so it can be
+written at any time: what is not there yet is said on the page.
+"""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lib.common.bundled import data_path, shown
+from lib.common.design import BASE, FACTORIAL
+from lib.common.files import digest_file, write_text
+from lib.common.numbers import minus
+from lib.figures import replication as two
+from lib.figures.base import category_name, defined
+from lib.figures.catalogue import DATA_FIGURES, FIGURES
+from lib.figures.report import SECOND
+from lib.grid import results, status
+from lib.grid.jobs import listed, spoken
+from lib.influence.replication import sentences
+from lib.influence.tables import OVERALL
+from lib.params.params import Params
+
+FIRST = ("influence", "alone", "crossed", "generators", "replication")  # in full view; the rest is folded
+QUESTIONS = {name: question for name, question, _ in FIGURES} | DATA_FIGURES
+QUESTIONS |= {"generators": "Does it matter who wrote the triplets?"}
+BESIDE = {1: " beside public data", 0: " without public data"}
+ORIGIN = "versions device code params_hash data_hash draws steps effective_batch world_size".split()
+STATES = {
+    status.WAITING: "Not done yet",
+    status.FAILED: "Failed",
+    status.RUNNING: "At work",
+    status.STALE: "Out of date",
+}
+HTML = {"border": 0, "na_rep": "", "classes": "wide", "index_names": False}
+
+
+def write(params: Params) -> Path:
+    """Write ``report.html`` beside the run's last file and return its path."""
+    import jinja2
+
+    form = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    text = form.from_string(data_path("report.html").read_text(encoding="utf-8")).render(content(params))
+    return write_text(params.influence_file.with_name("report.html"), text)
+
+
+def content(params: Params) -> dict[str, Any]:
+    """Return all that stands on the page, by the names that ``lib/data/report.html`` uses."""
+    scores = results.read_scores(params.results_file) if params.results_file.is_file() else None
+    effects, claims = _effects(params), params.figure_dir / "claims.csv"
+    jobs, drawn, notes = status.jobs(params), figures(params), _notes(params.figure_dir / "INDEX.md")
+    second = two.read(params.figure_dir / SECOND) if "replication" in [each["name"] for each in drawn] else None
+    lacks = {"table of scores": scores is None, "figure": not drawn, "verdict on a claim": not claims.is_file()}
+    lacks["second study (make replicate)"] = second is None and params.study.design == FACTORIAL
+    lines = [f"No {name} yet." for name, so in lacks.items() if so] + not_done(jobs)
+    return {
+        "params": params,
+        "sets": 0 if scores is None else scores["task"].nunique(),
+        "headline": headline(effects, params),
+        "missing": lines + [line for line in notes if line.startswith("Not drawn")],
+        "effects": "" if effects is None else effect_table(effects, params),
+        "second": [] if second is None else [line[0].upper() + line[1:] for line in sentences(second)],
+        "codes": "" if second is None else defined(second["factor"].unique()),
+        "claims": pd.read_csv(claims, keep_default_na=False).to_dict("records") if claims.is_file() else [],
+        "scores": "" if scores is None else results.type_table(scores).to_html(**HTML),
+        "figures": drawn,
+        "notes": notes + ([] if scores is None else results.mixed(scores)),
+        "origin": origin(params, scores),
+        "times": times(jobs),
+    }
+
+
+def headline(effects: pd.DataFrame | None, params: Params, most: int = 4) -> str:
+    """Return the sentence above everything: which effects are told from noise, with their errors, in points."""
+    if effects is None:
+        return "There are no effects of categories to tell of here; see the claims, and what is missing."
+    p = effects[f"p_{params.influence.correction}"]
+    if p.isna().all():
+        return "No noise is measured in these runs, so no effect can be told from it; more seeds would measure it."
+    marked = effects[p < params.influence.alpha].sort_values("effect", key=abs, ascending=False)
+    told = (
+        f"Of {len(effects)} effects {len(marked) or 'none'} can be told from the noise between runs, corrected for all"
+    )
+    cells = "; ".join(_cell(row) for _, row in marked.head(most).iterrows())
+    more = f"; and {len(marked) - most} smaller ones" if len(marked) > most else ""
+    return f"{told}{': ' if cells else ''}{cells}{more}."
+
+
+def _cell(row: pd.Series) -> str:
+    """``long-short on Reranking +1.3 ± 0.3 points (second study +1.4 ± 0.4)``."""
+    what = category_name(row["factor"]) + BESIDE.get(row.get("public"), "")
+    text, again = f"{what} on {row['type']} {minus(row['effect'], 1)} ± {row['se']:.1f} points", row.get("second")
+    return text if pd.isna(again) else f"{text} (second study {minus(again, 1)} ± {row['second_se']:.1f})"
+
+
+def effect_table(effects: pd.DataFrame, params: Params) -> str:
+    """Return the effects in HTML, a row per type, a column per category: ``+1.30 ± 0.34*`` (marked)."""
+    marked = effects[f"p_{params.influence.correction}"] < params.influence.alpha
+    rows = zip(effects["effect"], effects["se"], marked, strict=True)
+    texts = [minus(e, 2) + (f" ± {se:.2f}" if se >= 0 else "") + "*" * bool(mark) for e, se, mark in rows]
+    where = effects["type"] + (effects["public"].map(BESIDE) if "public" in effects else "")
+    wide = effects.assign(text=texts, where=where).pivot(index="where", columns="factor", values="text")
+    wide = wide.reindex(index=where.unique(), columns=effects["factor"].unique()).rename(columns=category_name)
+    return wide.to_html(**HTML)
+
+
+def figures(params: Params) -> list[dict[str, Any]]:
+    """Return name, question, and picture and numbers (in base64) of every figure of the run that is there."""
+    found = []
+    for name, question in QUESTIONS.items():
+        stem = (params.data_figure_dir if name in DATA_FIGURES else params.figure_dir) / name
+        files = {kind: stem.with_suffix(f".{kind}") for kind in ("png", "csv")}
+        if all(path.is_file() for path in files.values()):
+            data = {kind: base64.b64encode(path.read_bytes()).decode() for kind, path in files.items()}
+            found.append({"name": name, "question": question, "first": name in FIRST} | data)
+    return found
+
+
+def not_done(jobs: list[status.Job]) -> list[str]:
+    """Return a sentence per state in which jobs are that are not done, naming them."""
+    states = {state: [f"{job.stage} {spoken(job.name)}" for job in jobs if job.state == state] for state in STATES}
+    return [f"{STATES[s]} ({len(names)} of {len(jobs)} jobs): {listed(names)}." for s, names in states.items() if names]
+
+
+def origin(params: Params, scores: pd.DataFrame | None) -> dict[str, str]:
+    """Return where the numbers come from: parameter file, digest of the table, and what the scores have recorded."""
+    found = {"parameter file": params.file, "folder": shown(params.run_dir)}
+    if scores is None:
+        return found
+    made = scores[scores["subset"] != BASE]
+    found |= {name: " or ".join(map(str, made[name].unique())) for name in ORIGIN if name in made}
+    return found | {"results.csv": digest_file(params.results_file)}
+
+
+def times(jobs: list[status.Job]) -> list[tuple[str, int, str, str]]:
+    """Return (stage, jobs measured, one job's mean time, time of all together) per stage that has finished jobs."""
+    told = {stage: status.measured(jobs, stage) for stage in dict.fromkeys(job.stage for job in jobs)}
+    return [
+        (stage, len(s), status.duration(sum(s) / len(s)), status.duration(sum(s))) for stage, s in told.items() if s
+    ]
+
+
+def _effects(params: Params) -> pd.DataFrame | None:
+    """The table of effects among the figures, on task types and on all sets together; None where there is none."""
+    path = next((p for name in ("influence", "alone") if (p := params.figure_dir / f"{name}.csv").is_file()), None)
+    if path is None:
+        return None
+    table = pd.read_csv(path, keep_default_na=False, na_values="")
+    table = table[table["level"] != "task"] if "level" in table else table
+    return table.assign(type=table["type"].fillna(OVERALL).replace(OVERALL, "all sets together"))
+
+
+def _notes(index: Path) -> list[str]:
+    """What INDEX.md says must be read beside the figures, and which could not be drawn."""
+    lines = index.read_text(encoding="utf-8").splitlines() if index.is_file() else []
+    undrawn = [line.split(" | ") for line in lines if " | not drawn: " in line]
+    return [line[2:] for line in lines if line.startswith("- ")] + [
+        f"Not drawn: {p[0][2:]} ({p[2][11:]})." for p in undrawn
+    ]
