@@ -7,6 +7,7 @@ written at any time: what is not there yet is said on the page.
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def content(params: Params) -> dict[str, Any]:
         "params": params,
         "sets": 0 if scores is None else scores["task"].nunique(),
         "headline": headline(effects, params),
-        "missing": lines + [line for line in notes if line.startswith("Not drawn")],
+        "missing": lines + older(params) + [line for line in notes if line.startswith("Not drawn")],
         "effects": "" if effects is None else effect_table(effects, params),
         "second": [] if second is None else [line[0].upper() + line[1:] for line in sentences(second)],
         "codes": "" if second is None else defined(second["factor"].unique()),
@@ -123,8 +124,20 @@ def figures(params: Params) -> list[dict[str, Any]]:
 
 def not_done(jobs: list[status.Job]) -> list[str]:
     """Return a sentence per state in which jobs are that are not done, naming them."""
-    states = {state: [f"{job.stage} {spoken(job.name)}" for job in jobs if job.state == state] for state in STATES}
-    return [f"{STATES[s]} ({len(names)} of {len(jobs)} jobs): {listed(names)}." for s, names in states.items() if names]
+    lines = []
+    for state, word in STATES.items():
+        names = [job.stage + f" {spoken(job.name)}" * (job.stage != job.name) for job in jobs if job.state == state]
+        lines += [f"{word} ({len(names)} of {len(jobs)} jobs): {listed(names)}."] if names else []
+    return lines
+
+
+def older(params: Params) -> list[str]:
+    """Return a sentence where the figures were drawn from another table of scores than the one that is there now."""
+    index, table = params.figure_dir / "INDEX.md", params.results_file
+    drawn = re.search(r"results\.csv (\w{16})", index.read_text(encoding="utf-8")) if index.is_file() else None
+    if drawn is None or not table.is_file() or drawn[1] == digest_file(table):
+        return []
+    return [f"The figures are of another table of scores ({drawn[1]}) than the one of this run ({digest_file(table)})."]
 
 
 def origin(params: Params, scores: pd.DataFrame | None) -> dict[str, str]:
