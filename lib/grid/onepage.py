@@ -16,21 +16,19 @@ import pandas as pd
 from lib.common.bundled import data_path, shown
 from lib.common.design import BASE, FACTORIAL
 from lib.common.files import digest_file, write_text
-from lib.common.numbers import minus
 from lib.figures import replication as two
-from lib.figures.base import category_name, defined
+from lib.figures.base import defined
 from lib.figures.catalogue import DATA_FIGURES, FIGURES
 from lib.figures.report import SECOND
+from lib.figures.told import HTML, effect_table, headline, read_effects
 from lib.grid import results, status
 from lib.grid.jobs import listed, spoken
 from lib.influence.replication import sentences
-from lib.influence.tables import OVERALL
 from lib.params.params import Params
 
 FIRST = ("influence", "alone", "crossed", "generators", "replication")  # in full view; the rest is folded
 QUESTIONS = {name: question for name, question, _ in FIGURES} | DATA_FIGURES
 QUESTIONS |= {"generators": "Does it matter who wrote the triplets?"}
-BESIDE = {1: " beside public data", 0: " without public data"}
 ORIGIN = "versions device code params_hash data_hash draws steps effective_batch world_size".split()
 STATES = {
     status.WAITING: "Not done yet",
@@ -38,7 +36,6 @@ STATES = {
     status.RUNNING: "At work",
     status.STALE: "Out of date",
 }
-HTML = {"border": 0, "na_rep": "", "classes": "wide", "index_names": False}
 
 
 def write(params: Params) -> Path:
@@ -53,7 +50,7 @@ def write(params: Params) -> Path:
 def content(params: Params) -> dict[str, Any]:
     """Return all that stands on the page, by the names that ``lib/data/report.html`` uses."""
     scores = results.read_scores(params.results_file) if params.results_file.is_file() else None
-    effects, claims = _effects(params), params.figure_dir / "claims.csv"
+    effects, claims = read_effects(params.figure_dir), params.figure_dir / "claims.csv"
     jobs, drawn, notes = status.jobs(params), figures(params), _notes(params.figure_dir / "INDEX.md")
     second = two.read(params.figure_dir / SECOND) if "replication" in [each["name"] for each in drawn] else None
     lacks = {"table of scores": scores is None, "figure": not drawn, "verdict on a claim": not claims.is_file()}
@@ -62,9 +59,9 @@ def content(params: Params) -> dict[str, Any]:
     return {
         "params": params,
         "sets": 0 if scores is None else scores["task"].nunique(),
-        "headline": headline(effects, params),
+        "headline": headline(effects, params.influence),
         "missing": lines + older(params) + [line for line in notes if line.startswith("Not drawn")],
-        "effects": "" if effects is None else effect_table(effects, params),
+        "effects": "" if effects is None else effect_table(effects, params.influence),
         "second": [] if second is None else [line[0].upper() + line[1:] for line in sentences(second)],
         "codes": "" if second is None else defined(second["factor"].unique()),
         "claims": pd.read_csv(claims, keep_default_na=False).to_dict("records") if claims.is_file() else [],
@@ -74,40 +71,6 @@ def content(params: Params) -> dict[str, Any]:
         "origin": origin(params, scores),
         "times": times(jobs),
     }
-
-
-def headline(effects: pd.DataFrame | None, params: Params, most: int = 4) -> str:
-    """Return the sentence above everything: which effects are told from noise, with their errors, in points."""
-    if effects is None:
-        return "There are no effects of categories to tell of here; see the claims, and what is missing."
-    p = effects[f"p_{params.influence.correction}"]
-    if p.isna().all():
-        return "No noise is measured in these runs, so no effect can be told from it; more seeds would measure it."
-    marked = effects[p < params.influence.alpha].sort_values("effect", key=abs, ascending=False)
-    told = (
-        f"Of {len(effects)} effects {len(marked) or 'none'} can be told from the noise between runs, corrected for all"
-    )
-    cells = "; ".join(_cell(row) for _, row in marked.head(most).iterrows())
-    more = f"; and {len(marked) - most} smaller ones" if len(marked) > most else ""
-    return f"{told}{': ' if cells else ''}{cells}{more}."
-
-
-def _cell(row: pd.Series) -> str:
-    """``long-short on Reranking +1.3 ± 0.3 points (second study +1.4 ± 0.4)``."""
-    what = category_name(row["factor"]) + BESIDE.get(row.get("public"), "")
-    text, again = f"{what} on {row['type']} {minus(row['effect'], 1)} ± {row['se']:.1f} points", row.get("second")
-    return text if pd.isna(again) else f"{text} (second study {minus(again, 1)} ± {row['second_se']:.1f})"
-
-
-def effect_table(effects: pd.DataFrame, params: Params) -> str:
-    """Return the effects in HTML, a row per type, a column per category: ``+1.30 ± 0.34*`` (marked)."""
-    marked = effects[f"p_{params.influence.correction}"] < params.influence.alpha
-    rows = zip(effects["effect"], effects["se"], marked, strict=True)
-    texts = [minus(e, 2) + (f" ± {se:.2f}" if se >= 0 else "") + "*" * bool(mark) for e, se, mark in rows]
-    where = effects["type"] + (effects["public"].map(BESIDE) if "public" in effects else "")
-    wide = effects.assign(text=texts, where=where).pivot(index="where", columns="factor", values="text")
-    wide = wide.reindex(index=where.unique(), columns=effects["factor"].unique()).rename(columns=category_name)
-    return wide.to_html(**HTML)
 
 
 def figures(params: Params) -> list[dict[str, Any]]:
@@ -156,16 +119,6 @@ def times(jobs: list[status.Job]) -> list[tuple[str, int, str, str]]:
     return [
         (stage, len(s), status.duration(sum(s) / len(s)), status.duration(sum(s))) for stage, s in told.items() if s
     ]
-
-
-def _effects(params: Params) -> pd.DataFrame | None:
-    """The table of effects among the figures, on task types and on all sets together; None where there is none."""
-    path = next((p for name in ("influence", "alone") if (p := params.figure_dir / f"{name}.csv").is_file()), None)
-    if path is None:
-        return None
-    table = pd.read_csv(path, keep_default_na=False, na_values="")
-    table = table[table["level"] != "task"] if "level" in table else table
-    return table.assign(type=table["type"].fillna(OVERALL).replace(OVERALL, "all sets together"))
 
 
 def _notes(index: Path) -> list[str]:

@@ -12,6 +12,7 @@ import pytest
 from lib.common.bundled import ROOT
 from lib.common.files import digest_file
 from lib.common.numbers import minus
+from lib.figures.base import category_name
 from lib.grid import onepage
 from lib.params.params import load
 
@@ -77,7 +78,7 @@ def test_its_numbers_are_those_of_the_tables(params):
     for row in effects.itertuples():
         kind = row.type.replace("All tasks", "all sets together")
         told = f"{minus(row.effect, 2)} ± {row.se:.2f}" + "*" * (row.p_bh < 0.05)
-        assert shown[kind, onepage.category_name(row.factor)] == told
+        assert shown[kind, category_name(row.factor)] == told
     top = effects[effects["p_bh"] < 0.05].sort_values("effect").iloc[-1]
     first = (
         f"long-short on {top.type} {minus(top.effect, 1)} ± {top.se:.1f} points (second study {minus(top.second, 1)}"
