@@ -90,7 +90,7 @@ check: $(READY)  ## say whether this machine can run the kit, and what to fix
 	@$(PY) -m lib check --profile $(PROFILE)
 
 lint: $(READY)  ## check the style of the code
-	$(PY) -m ruff check lib tests docs
+	$(PY) -m ruff check lib tests docs/book
 
 clean:  ## delete runs and caches (not the environment, not the figures)
 	rm -rf runs .snakemake .pytest_cache .ruff_cache .hypothesis

@@ -39,12 +39,13 @@ STATES = {
 
 
 def write(params: Params) -> Path:
-    """Write ``report.html`` beside the run's last file and return its path."""
+    """Write ``report.html`` beside the run's last file and return its path; the same page again is left as it is."""
     import jinja2
 
     form = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     text = form.from_string(data_path("report.html").read_text(encoding="utf-8")).render(content(params))
-    return write_text(params.influence_file.with_name("report.html"), text)
+    path = params.influence_file.with_name("report.html")
+    return path if path.is_file() and path.read_text(encoding="utf-8") == text else write_text(path, text)
 
 
 def content(params: Params) -> dict[str, Any]:

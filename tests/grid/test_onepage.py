@@ -55,7 +55,8 @@ def test_the_page_needs_nothing_else_and_changes_no_figure(params):
     text = page(params)
     assert Outside(text).found == [] and not re.search(r"url\(|@import", text)
     assert {path: digest_file(path) for path in params.figure_dir.iterdir()} == before
-    assert page(params) == text, "the same run, the same page"
+    place, time = params.study_dir / "report.html", (params.study_dir / "report.html").stat().st_mtime_ns
+    assert page(params) == text and place.stat().st_mtime_ns == time, "the same run, the same page: nothing to do"
 
 
 def test_its_numbers_are_those_of_the_tables(params):
@@ -102,6 +103,8 @@ def test_what_is_missing_is_said(params):
     for said in ("No table of scores yet.", "No verdict on a claim yet.", "No second study (make replicate) yet."):
         assert f"<li>{said}</li>" in text
     assert "There is no second study beside this one." in text and "No claim is judged yet." in text
+    (params.figure_dir / "influence.csv").write_text("not a table of effects")
+    assert "There are no effects of categories" in page(params)
     shutil.rmtree(params.figure_dir)
     assert "<li>No figure yet.</li>" in page(params) and "There are no effects of categories" in page(params)
 

@@ -68,7 +68,7 @@ def test_the_headline_is_what_the_two_studies_found():
 
 def test_the_base_model_is_where_the_page_says():
     page = (ROOT / "docs" / "own.md").read_text(encoding="utf-8")
-    lines, names = page.split("```python\n")[1].split("\n\n")[0], {}
+    lines, names = page.split("```python\n")[1].split("from transformers")[0], {}
     assert "base = " in lines
     exec(lines, names)
     assert (Path(names["base"]) / "config.json").is_file()
