@@ -9,7 +9,7 @@ PY      := $(VENV)/bin/python
 READY   := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce replicate compare dry-run generator bundle plan status test test-fast test-long test-vllm lab run figures publish check lint clean notebooks
+.PHONY: help reproduce replicate compare dry-run generator bundle plan status test test-fast test-long test-vllm lab run figures publish check lint clean notebooks report book
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -73,6 +73,16 @@ run: $(READY)  ## run one notebook with papermill: make run NOTEBOOK=03_train AR
 figures: $(READY)  ## draw every figure from a results table: make figures RESULTS=your.csv OUT=figures/yours
 	$(PY) -m lib figures --results $(or $(RESULTS),runs/$(PROFILE)/results.csv) --out $(or $(OUT),runs/figures/$(PROFILE))
 
+report: $(READY)  ## write the run on one page, for any browser: make report [PROFILE=classroom] [DESIGN=crossed]
+	@$(PY) -m lib report --profile $(PROFILE) $(if $(DESIGN),--design $(DESIGN))
+
+$(VENV)/.book: pyproject.toml $(READY)
+	$(PY) -m pip install --quiet --editable '.[book]'
+	@touch $@
+
+book: $(VENV)/.book  ## make the notebooks, figures, claims and pages a site: runs/book/index.html
+	$(PY) docs/book/build.py
+
 notebooks: $(READY)  ## execute the committed notebooks again, in place (after make reproduce)
 	$(PY) -m lib notebooks
 
@@ -83,7 +93,7 @@ check: $(READY)  ## say whether this machine can run the kit, and what to fix
 	@$(PY) -m lib check --profile $(PROFILE)
 
 lint: $(READY)  ## check the style of the code
-	$(PY) -m ruff check lib tests
+	$(PY) -m ruff check lib tests docs/book
 
 clean:  ## delete runs and caches (not the environment, not the figures)
 	rm -rf runs .snakemake .pytest_cache .ruff_cache .hypothesis

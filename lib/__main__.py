@@ -1,4 +1,4 @@
-"""The kit's few commands: ``python -m lib reproduce | replicate | plan | status | check | collect | figures | ...``."""
+"""The kit's few commands: ``python -m lib reproduce | replicate | report | plan | status | check | figures | ...``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lib.common.files import KitError
 def reproduce(given: Namespace) -> int:
     """Run the whole grid, print the table, the time and the figures, and name every failure."""
     from lib.common.bundled import shown
-    from lib.grid import results, status
+    from lib.grid import onepage, results, status
     from lib.grid.failures import failures, last_words
     from lib.grid.identity import stale
     from lib.grid.jobs import stage_files
@@ -39,6 +39,7 @@ def reproduce(given: Namespace) -> int:
     _say(status.time_table(params, time.perf_counter() - started, given.cores or os.cpu_count() or 1))
     _say(f"  {shown(figure)}" for figure in sorted(params.figure_dir.glob("*.png")))
     _say(reproduced_profile(params))
+    _say([f"The whole run on one page, for any browser: {shown(onepage.write(params))}"])
     return code
 
 
@@ -46,7 +47,16 @@ def replicate(given: Namespace) -> int:
     """Run the study again with fresh seeds and say, cell by cell, what came back."""
     from lib.grid.replicate import replicate
 
-    return _say(replicate(given.profile, given.overrides, given.cores, given.snakemake, given.cluster))
+    _say(replicate(given.profile, given.overrides, given.cores, given.snakemake, given.cluster))
+    return report(given)
+
+
+def report(given: Namespace) -> int:
+    """Write a run on one page that needs nothing but a browser, with what is there by now."""
+    from lib.common.bundled import shown
+    from lib.grid import onepage
+
+    return _say([shown(onepage.write(_load(given)))])
 
 
 def compare(given: Namespace) -> int:
@@ -157,15 +167,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lib", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     of: dict = {}
-    for function in (reproduce, replicate, compare, plan, status, check, collect, contrast, figures, notebooks, run,
-                     generator):  # fmt: skip
+    of_profile = (reproduce, replicate, report, compare, plan, status, check, collect, contrast, figures)
+    for function in (*of_profile, notebooks, run, generator):
         sub = of[function] = commands.add_parser(function.__name__, help=function.__doc__)
         sub.set_defaults(function=function, overrides="{}")
         if function not in (notebooks, generator):
             sub.add_argument("--overrides", default="{}", help="JSON object of parameters, dotted or nested")
         if function not in (notebooks, run, generator):
             sub.add_argument("--profile", default="classroom", help="a profile's name or a parameter file")
-        if function in (reproduce, plan, status):
+        if function in (reproduce, report, plan, status):
             sub.add_argument("--design", default="", choices=DESIGNS, help="another one than the profile's")
         if function in (reproduce, replicate, plan):
             sub.add_argument("--cores", type=int, default=0, help="processor cores to use (0: all)")

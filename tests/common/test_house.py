@@ -73,7 +73,9 @@ def test_files_are_short_and_documented(path):
 
 
 def test_the_names_that_people_build_on():
-    block = (ROOT / "README.md").read_text(encoding="utf-8").split("What other code may build on")[1].split("```")[1]
+    block = (
+        (ROOT / "docs" / "code.md").read_text(encoding="utf-8").split("What other code may build on")[1].split("```")[1]
+    )
     names = [node for node in ast.parse(block.removeprefix("python")).body if isinstance(node, ast.ImportFrom)]
     assert len(names) > 5
     for node in names:
@@ -81,7 +83,7 @@ def test_the_names_that_people_build_on():
         assert all(getattr(module, alias.name).__doc__ for alias in node.names)
 
 
-def test_the_readme_lists_the_rooms_in_their_order():
-    tree = (ROOT / "README.md").read_text(encoding="utf-8").split("lib/          one room")[1].split("```")[0]
+def test_the_page_of_the_code_lists_the_rooms_in_their_order():
+    tree = (ROOT / "docs" / "code.md").read_text(encoding="utf-8").split("lib/          one room")[1].split("```")[0]
     listed = [line.split()[0].rstrip("/") for line in tree.splitlines()[1:] if line.startswith("  ")]
     assert listed == [*(name for name in ORDER if name != "__main__"), "data"]

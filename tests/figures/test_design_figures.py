@@ -123,12 +123,12 @@ def test_the_notebook_finds_the_figures_of_the_last_run_before_the_committed_one
 
 
 def said_of(design):
-    """What the README says about a design that was run."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    """What the page of the designs says about one that was run."""
+    text = (ROOT / "docs" / "designs.md").read_text(encoding="utf-8")
     return " ".join(text.split(f"*{design.capitalize()}, measured")[1].split("\n\n")[0].split())
 
 
-def test_the_readmes_numbers_of_generators_are_those_of_the_committed_table():
+def test_the_pages_numbers_of_generators_are_those_of_the_committed_table():
     table = pd.read_csv(ROOT / "figures" / "classroom-generators" / "generators.csv", keep_default_na=False)
     rows = table[table["level"] == "overall"].set_index(["generator", "against"])
     words = said_of("generators")
@@ -142,7 +142,7 @@ def test_the_readmes_numbers_of_generators_are_those_of_the_committed_table():
     assert apart["says"] == "undecided" and float(apart["margin"]) == 1
 
 
-def test_the_readmes_numbers_of_crossed_are_those_of_the_committed_table():
+def test_the_pages_numbers_of_crossed_are_those_of_the_committed_table():
     table = pd.read_csv(ROOT / "figures" / "classroom-crossed" / "crossed.csv")
     pairs = table["term"].str.contains(":")
     overall = table[(table["type"] == OVERALL) & ~pairs]
@@ -154,7 +154,7 @@ def test_the_readmes_numbers_of_crossed_are_those_of_the_committed_table():
     assert f"Of {pairs.sum()} interactions" in words and f"{-sure.effect:.1f} ± {sure.se:.1f} less" in words
 
 
-def test_the_readmes_numbers_of_isolation_are_those_of_the_committed_table():
+def test_the_pages_numbers_of_isolation_are_those_of_the_committed_table():
     words = said_of("isolation")
     table = pd.read_csv(ROOT / "figures" / "classroom-isolation" / "alone.csv", keep_default_na=False)
     table = table[table["level"] != "task"].set_index(["public", "factor", "type"])

@@ -1,9 +1,10 @@
-"""Every command of the README starts as it stands there, in a shell that knows nothing of the environment."""
+"""What the README and the pages beside it say holds: commands start, links lead somewhere, numbers are the tables'."""
 
 import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,16 +14,64 @@ from lib.common.files import read_json
 from lib.generate import sources
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-_BLOCKS = "\n".join(re.findall(r"^```\n((?:(?:git|make|PIP_)[^\n]*\n)+)```", README, re.M))
-_INLINE = re.findall(
-    r"`([^`\n]*\b(?:make [a-z]|python |papermill )[^`\n]*)`", README.replace("test-\nvllm", "test-vllm")
-)
+PAGES = [ROOT / "README.md", *(path for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "tried.md")]
+TEXT = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
+_BLOCKS = "\n".join(re.findall(r"^```\n((?:(?:git|make|PIP_)[^\n]*\n)+)```", TEXT, re.M))
+_INLINE = re.findall(r"`([^`\n]*\b(?:make [a-z]|python |papermill )[^`\n]*)`", TEXT)
 COMMANDS = sorted({line.split("  #")[0].strip() for line in [*_BLOCKS.splitlines(), *_INLINE]} - {""})
 
 
 def test_the_readme_names_its_commands():
     assert len(COMMANDS) > 12 and any(command.startswith("make run") for command in COMMANDS)
-    assert README.index("git clone") < README.index("make reproduce  ")
+    assert README.index("git clone") < README.index("make reproduce  ") < README.index("## The notebooks")
+
+
+def test_the_first_screen_stays_short():
+    assert len(README.splitlines()) <= 170
+    assert all(f"(docs/{path.name})" in README for path in PAGES[1:]), "every page is found from the README"
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "docs" / "tried.md"], ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            name, _, place = target.partition("#")
+            found = page.parent / name if name else page
+            assert found.exists(), target
+            heads = re.findall(r"^#+ (.*)$", found.read_text(encoding="utf-8"), re.M) if place else []
+            slugs = [re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads]
+            assert not place or place in slugs, target
+
+
+def test_every_target_of_the_makefile_is_told():
+    rules = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    untold = [name for name in rules if not re.search(rf"`make {name}\b", TEXT)]
+    assert untold == ["help"]
+
+
+def test_the_headline_is_what_the_two_studies_found():
+    table = pd.read_csv(ROOT / "figures" / "classroom" / "replication.csv", keep_default_na=False, na_values="")
+    cells = table[table["level"] == "type"].set_index(["factor", "type"])
+    for text in (README, (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")):
+        words = " ".join(text.split())
+        for kind in ("Reranking", "Classification"):
+            cell = cells.loc[("ls", kind)]
+            first = rf"{kind.lower()} \(\+{cell['first']:.1f}( points)? ± {cell['first_se']:.1f}( points)?"
+            assert re.search(
+                rf"{first}, (the second time|then) \+{cell['second']:.1f} ± {cell['second_se']:.1f}", words
+            )
+        marked = table[table["marked_first"]]
+        assert f"Of {len(marked)} marked effects".lower() in words.lower()
+        told = f"{marked['same_sign'].sum()} came back with the same sign and {marked['returned'].sum()} at p < .05"
+        assert told in words
+
+
+def test_the_base_model_is_where_the_page_says():
+    page = (ROOT / "docs" / "own.md").read_text(encoding="utf-8")
+    lines, names = page.split("```python\n")[1].split("from transformers")[0], {}
+    assert "base = " in lines
+    exec(lines, names)
+    assert (Path(names["base"]) / "config.json").is_file()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -47,7 +96,7 @@ def test_make_run_says_which_notebooks_there_are():
 
 def test_the_small_generators_numbers_are_those_of_its_table():
     table = pd.read_csv(data_path("generators/smollm2-135m/yield.csv")).set_index(["prompts", "category"])
-    section = README.split("## A real generator on a laptop")[1].split("\n## ")[0]
+    section = (ROOT / "docs" / "generator.md").read_text(encoding="utf-8")
     for (prompts, category), row in table.iterrows():
         name = category.replace("_", "-")
         assert (

@@ -21,7 +21,7 @@ resolve() {  # python, what, input and options
 }
 
 for python in 3.11 3.12 3.13; do
-    resolve "$python" "make's set" pyproject.toml --extra dev --extra slurm --extra smollm
+    resolve "$python" "make's set" pyproject.toml --extra dev --extra slurm --extra smollm --extra book
     resolve "$python" "with vllm" pyproject.toml --extra dev --extra vllm
     resolve "$python" "environment.yml with vllm" "$folder/conda.in"
 done
