@@ -1,4 +1,4 @@
-"""Pictures of notebooks 01, 03 and 04: where answers went, a batch as a matrix, padding, the loss, each change."""
+"""Pictures of notebooks 01, 03 and 04: where answers went, a batch and its push, padding, the loss, two scorers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ import seaborn as sns
 from lib.common.design import CODES, LABELS
 from lib.common.numbers import POINTS
 from lib.embedder.packing import padding_table
-from lib.figures.base import GAIN, INK, LOSS, WIDTH, by_type, colour, diverging, style, type_name
+from lib.figures.base import GAIN, INK, LOSS, NEUTRAL, WIDTH, by_type, colour, diverging, style, type_name
 from lib.figures.marks import points, rows, stacked
 from lib.figures.matrix import frame, heatmap
+from lib.train import fixed
+
+PUSH_FORMATS = {"temperature": "{:g}"} | dict.fromkeys(("right answer", "nearest wrong one", "nearest three"), "{:.0%}")
+_KINDS = {"positive of another query": "#56B4E9", "another query's hard negative": NEUTRAL, "own hard negative": LOSS}
 
 
 def where_it_goes(counts: Mapping[str, Mapping], public: int):
@@ -145,6 +149,89 @@ def bars(table: pd.DataFrame):
         for first in np.flatnonzero(kinds != kinds.shift())[1:]:
             axis.axhline(first - 0.5, color="#BBBBBB", linewidth=0.7)
     return figure
+
+
+def push_table(batch: fixed.Vectors, temperatures: Sequence[float]) -> pd.DataFrame:
+    """Return how the push on wrong answers is shared out (see ``fixed.push``), with and without hard negatives."""
+    choices = {"all": batch.cosines, "positives only": batch.cosines[:, : len(batch.positives)]}
+    rows = [(name, tau, *fixed.push(cosines, tau)) for name, cosines in choices.items() for tau in temperatures]
+    return pd.DataFrame(rows, columns=["choices", *PUSH_FORMATS])
+
+
+def push_picture(batch: fixed.Vectors, held: fixed.Held, temperatures: Sequence[float]):
+    """Draw the gradient of the loss for every wrong answer of a fixed batch, p / temperature, against its cosine.
+
+    One panel per temperature; its title says what the queries' own hard negatives are of the choices and of the push.
+    Returns (figure, table: temperature, query, kind, cosine, push), a row per query and wrong answer.
+    """
+    count, hard = len(batch.queries), [i for i, triplet in enumerate(held.triplets) if triplet.negative]
+    owner = np.r_[np.arange(count), hard]
+    own = owner == np.arange(count)[:, None]
+    kind = np.where(np.arange(len(owner)) < count, 0, 1 + own)
+    wrong = ~np.eye(count, len(owner), dtype=bool)
+    query, names = np.nonzero(wrong)[0], np.array(list(_KINDS))[kind[wrong]]
+    flat = {"query": query, "kind": names, "cosine": batch.cosines[wrong].astype(float)}
+    parts = [pd.DataFrame({"temperature": t} | flat | {"push": _push(batch, t)[wrong]}) for t in temperatures]
+    with style():
+        figure, axes = plt.subplots(1, len(parts), figsize=(WIDTH + 1, 3.2), sharex=True, sharey=True)
+        for axis, tau, part in zip(np.atleast_1d(axes), temperatures, parts, strict=True):
+            look = {"palette": _KINDS, "hue_order": list(_KINDS), "s": 9, "linewidth": 0, "alpha": 0.7}
+            sns.scatterplot(part.sort_values("kind", key=lambda k: k.map(list(_KINDS).index)), x="cosine", y="push",
+                            hue="kind", ax=axis, legend=tau == temperatures[0], rasterized=True, **look)  # fmt: skip
+            ours = part["kind"] == "own hard negative"
+            share = part["push"][ours].sum() / part["push"].sum()
+            axis.set_title(f"temperature {tau:g}: own hard negatives are\n{ours.mean():.1%} of the wrong answers, "
+                           f"{share:.0%} of the push")  # fmt: skip
+            axis.set(
+                yscale="log",
+                xlabel="cosine of query and wrong answer",
+                ylabel="push per unit of cosine, p / temperature",
+            )
+        pushes = pd.concat(parts)["push"]
+        axis.set_ylim(max(1e-9, pushes.min() / 2), 2 * pushes.max())
+        if legend := np.atleast_1d(axes)[0].get_legend():
+            handles, labels = legend.legend_handles, [text.get_text() for text in legend.get_texts()]
+            legend.remove()
+            figure.legend(handles, labels, loc="outside lower center", ncols=3, markerscale=1.5)
+    return _done(figure), pd.concat(parts, ignore_index=True)
+
+
+def _push(batch: fixed.Vectors, temperature: float) -> np.ndarray:
+    return fixed.softmax(batch.cosines.astype(float), temperature) / temperature
+
+
+def two_scorers(learner, taught: tuple[pd.DataFrame, np.ndarray], asked: tuple[pd.DataFrame, np.ndarray], top: int = 6):
+    """Grade the same vectors by a fitted classifier and by the label of the nearest training text; draw one dispute.
+
+    ``taught`` and ``asked``: (rows with text and label, their unit vectors). The text drawn is that of which the
+    classifier is surest where it is right and the nearest text wrong (else the reverse, else any). Returns (2 x 2
+    table of shares, sentence, figure, table of the figure's bars).
+    """
+    (known, vectors), (test, new) = taught, asked
+    cosines, odds = new @ vectors.T, learner.predict_proba(new)
+    labels, truth = known["label"].to_numpy(), test["label"].to_numpy()
+    said, found = learner.classes_[odds.argmax(1)], labels[cosines.argmax(1)]
+    one, two = said == truth, found == truth
+    words = {True: "right", False: "wrong"}
+    shares = [(words[a], words[b], f"{np.mean((one == a) & (two == b)):.1%}") for a in words for b in words]
+    tally = pd.DataFrame(shares, columns=["classifier", "nearest text", "of the test texts"])
+    case = int(np.argmax(odds.max(1) + 2 * (one & ~two) + (two & ~one)))
+    best, near = np.argsort(-odds[case])[:top], np.argsort(-cosines[case], kind="stable")[:top]
+    parts = {
+        "classifier: probability": (learner.classes_[best].astype(str), odds[case, best]),
+        "search: cosine": ([f"{labels[i]}: {known['text'].iloc[i]}" for i in near], cosines[case, near]),
+    }
+    numbers = pd.concat([pd.DataFrame({"scorer": name, "what": names, "value": values.astype(float)})
+                         for name, (names, values) in parts.items()], ignore_index=True)  # fmt: skip
+    right = [learner.classes_[best] == truth[case], labels[near] == truth[case]]
+    with style():
+        figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 3.6), height_ratios=(1, 1))
+        for axis, (name, (names, values)), good in zip(axes, parts.items(), right, strict=True):
+            axis.barh(range(len(values)), values, 0.65, color=np.where(good, GAIN, "#D0D0D0"))
+            rows(axis, range(len(values)), [text if len(text) < 62 else text[:60] + " …" for text in names])
+            axis.set(xlabel=name + " (blue: the right label)", xlim=(0, 1))
+    sentence = f"{test['text'].iloc[case]!r} is {truth[case]};\nclassifier {said[case]}, nearest text {found[case]}"
+    return tally, sentence, _done(figure), numbers
 
 
 def _name(source: str) -> str:
