@@ -8,17 +8,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from scipy.stats import binomtest
 
 from lib.common.design import CODES, LABELS
 from lib.common.numbers import POINTS
 from lib.embedder.packing import padding_table
 from lib.figures.base import GAIN, INK, LOSS, NEUTRAL, WIDTH, by_type, colour, diverging, style, type_name
-from lib.figures.marks import points, rows, stacked
+from lib.figures.marks import mark, points, rows, stacked
 from lib.figures.matrix import frame, heatmap
 from lib.train import fixed
 
 PUSH_FORMATS = {"temperature": "{:g}"} | dict.fromkeys(("right answer", "nearest wrong one", "nearest three"), "{:.0%}")
-_KINDS = {"positive of another query": "#56B4E9", "another query's hard negative": NEUTRAL, "own hard negative": LOSS}
+_KINDS = {"other positive": "#56B4E9", "other hard negative": NEUTRAL, "own hard negative": LOSS}
 
 
 def where_it_goes(counts: Mapping[str, Mapping], public: int):
@@ -162,76 +163,77 @@ def push_picture(batch: fixed.Vectors, held: fixed.Held, temperatures: Sequence[
     """Draw the gradient of the loss for every wrong answer of a fixed batch, p / temperature, against its cosine.
 
     One panel per temperature; its title says what the queries' own hard negatives are of the choices and of the push.
-    Returns (figure, table: temperature, query, kind, cosine, push), a row per query and wrong answer.
+    Returns (figure, table: query, kind, cosine, and the push at each temperature; a row per query and wrong answer).
     """
     count, hard = len(batch.queries), [i for i, triplet in enumerate(held.triplets) if triplet.negative]
-    owner = np.r_[np.arange(count), hard]
-    own = owner == np.arange(count)[:, None]
-    kind = np.where(np.arange(len(owner)) < count, 0, 1 + own)
-    wrong = ~np.eye(count, len(owner), dtype=bool)
-    query, names = np.nonzero(wrong)[0], np.array(list(_KINDS))[kind[wrong]]
-    flat = {"query": query, "kind": names, "cosine": batch.cosines[wrong].astype(float)}
-    parts = [pd.DataFrame({"temperature": t} | flat | {"push": _push(batch, t)[wrong]}) for t in temperatures]
+    own = np.r_[np.arange(count), hard] == np.arange(count)[:, None]
+    wrong = ~np.eye(*own.shape, dtype=bool)
+    kind = np.where(np.arange(own.shape[1]) < count, 0, 1 + own)[wrong]
+    columns = {f"push at {t:g}": fixed.softmax(batch.cosines.astype(float), t)[wrong] / t for t in temperatures}
+    table = pd.DataFrame({"query": np.nonzero(wrong)[0], "kind": np.array(list(_KINDS))[kind]})
+    table = table.assign(cosine=batch.cosines[wrong].astype(float).round(4), **columns)
     with style():
-        figure, axes = plt.subplots(1, len(parts), figsize=(WIDTH + 1, 3.2), sharex=True, sharey=True)
-        for axis, tau, part in zip(np.atleast_1d(axes), temperatures, parts, strict=True):
-            look = {"palette": _KINDS, "hue_order": list(_KINDS), "s": 9, "linewidth": 0, "alpha": 0.7}
-            sns.scatterplot(part.sort_values("kind", key=lambda k: k.map(list(_KINDS).index)), x="cosine", y="push",
-                            hue="kind", ax=axis, legend=tau == temperatures[0], rasterized=True, **look)  # fmt: skip
-            ours = part["kind"] == "own hard negative"
-            share = part["push"][ours].sum() / part["push"].sum()
-            axis.set_title(f"temperature {tau:g}: own hard negatives are\n{ours.mean():.1%} of the wrong answers, "
-                           f"{share:.0%} of the push")  # fmt: skip
+        figure, axes = plt.subplots(1, len(columns), figsize=(WIDTH + 1, 3.2), sharey=True, squeeze=False)
+        shown, look = table.iloc[np.argsort(kind, kind="stable")], {"palette": _KINDS, "s": 9, "linewidth": 0}
+        for axis, tau, column in zip(axes[0], temperatures, columns, strict=True):
+            sns.scatterplot(shown, x="cosine", y=column, hue="kind", ax=axis, legend=False, rasterized=True, **look)
+            share = table[column][kind == 2].sum() / table[column].sum()
+            told = f"{(kind == 2).mean():.1%} of the wrong answers, {share:.0%} of the push"
+            axis.set_title(f"temperature {tau:g}: own hard negatives are\n{told}")
             axis.set(
                 yscale="log",
                 xlabel="cosine of query and wrong answer",
                 ylabel="push per unit of cosine, p / temperature",
             )
-        pushes = pd.concat(parts)["push"]
-        axis.set_ylim(max(1e-9, pushes.min() / 2), 2 * pushes.max())
-        if legend := np.atleast_1d(axes)[0].get_legend():
-            handles, labels = legend.legend_handles, [text.get_text() for text in legend.get_texts()]
-            legend.remove()
-            figure.legend(handles, labels, loc="outside lower center", ncols=3, markerscale=1.5)
-    return _done(figure), pd.concat(parts, ignore_index=True)
-
-
-def _push(batch: fixed.Vectors, temperature: float) -> np.ndarray:
-    return fixed.softmax(batch.cosines.astype(float), temperature) / temperature
+        pushes = table[list(columns)].to_numpy()
+        axes[0, 0].set_ylim(max(1e-9, pushes.min() / 2), 2 * pushes.max())
+        figure.legend(handles=[mark(*each) for each in _KINDS.items()], loc="outside lower center", ncols=3)
+    return _done(figure), table.assign(**{name: table[name].map("{:.4g}".format).astype(float) for name in columns})
 
 
 def two_scorers(learner, taught: tuple[pd.DataFrame, np.ndarray], asked: tuple[pd.DataFrame, np.ndarray], top: int = 6):
     """Grade the same vectors by a fitted classifier and by the label of the nearest training text; draw one dispute.
 
-    ``taught`` and ``asked``: (rows with text and label, their unit vectors). The text drawn is that of which the
-    classifier is surest where it is right and the nearest text wrong (else the reverse, else any). Returns (2 x 2
-    table of shares, sentence, figure, table of the figure's bars).
+    ``taught`` and ``asked``: (rows with text, label and label_text, their unit vectors). The text drawn is that of
+    which the classifier is surest where it is right and the nearest text wrong (else the reverse, else any). Returns
+    (2 x 2 table of texts, sentences, figure, table of the figure's bars).
     """
     (known, vectors), (test, new) = taught, asked
+    name = dict(zip(known["label"], known.get("label_text", known["label"].astype(str)), strict=True))
     cosines, odds = new @ vectors.T, learner.predict_proba(new)
     labels, truth = known["label"].to_numpy(), test["label"].to_numpy()
     said, found = learner.classes_[odds.argmax(1)], labels[cosines.argmax(1)]
     one, two = said == truth, found == truth
     words = {True: "right", False: "wrong"}
-    shares = [(words[a], words[b], f"{np.mean((one == a) & (two == b)):.1%}") for a in words for b in words]
-    tally = pd.DataFrame(shares, columns=["classifier", "nearest text", "of the test texts"])
+    counts = [(words[a], words[b], int(np.sum((one == a) & (two == b)))) for a in words for b in words]
     case = int(np.argmax(odds.max(1) + 2 * (one & ~two) + (two & ~one)))
     best, near = np.argsort(-odds[case])[:top], np.argsort(-cosines[case], kind="stable")[:top]
-    parts = {
-        "classifier: probability": (learner.classes_[best].astype(str), odds[case, best]),
-        "search: cosine": ([f"{labels[i]}: {known['text'].iloc[i]}" for i in near], cosines[case, near]),
+    sides = {
+        "classifier, probability of the label": ([name[each] for each in learner.classes_[best]], odds[case, best])
     }
-    numbers = pd.concat([pd.DataFrame({"scorer": name, "what": names, "value": values.astype(float)})
-                         for name, (names, values) in parts.items()], ignore_index=True)  # fmt: skip
+    texts = [f"{name[labels[i]]}: {known['text'].iloc[i]}" for i in near]
+    sides["search, cosine to the training text"] = (texts, cosines[case, near].astype(float))
     right = [learner.classes_[best] == truth[case], labels[near] == truth[case]]
+    parts = [pd.DataFrame({"scorer": side, "what": what, "value": value}) for side, (what, value) in sides.items()]
+    only = min(counts[1][2], counts[2][2]), counts[1][2] + counts[2][2]
+    chance = binomtest(*only).pvalue if only[1] else 1.0
+    told = (
+        f"{test['text'].iloc[case]!r} is {name[truth[case]]}; classifier {name[said[case]]}, search {name[found[case]]}"
+    )
+    told += f"\nthey differ in who is right on {only[1]} of {len(test)} texts (equally often each: p = {chance:.2f})"
+    tally = pd.DataFrame(counts, columns=["classifier", "nearest text", "texts"])
+    return tally, told, _two_sides(sides, right), pd.concat(parts, ignore_index=True)
+
+
+def _two_sides(sides: Mapping[str, tuple], right: Sequence[np.ndarray]):
+    """Bars of one scorer above those of the other; what has the right label is blue."""
     with style():
-        figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 3.6), height_ratios=(1, 1))
-        for axis, (name, (names, values)), good in zip(axes, parts.items(), right, strict=True):
+        figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 3.4), sharex=True)
+        for axis, (side, (names, values)), good in zip(axes, sides.items(), right, strict=True):
             axis.barh(range(len(values)), values, 0.65, color=np.where(good, GAIN, "#D0D0D0"))
-            rows(axis, range(len(values)), [text if len(text) < 62 else text[:60] + " …" for text in names])
-            axis.set(xlabel=name + " (blue: the right label)", xlim=(0, 1))
-    sentence = f"{test['text'].iloc[case]!r} is {truth[case]};\nclassifier {said[case]}, nearest text {found[case]}"
-    return tally, sentence, _done(figure), numbers
+            rows(axis, range(len(values)), [text if len(text) < 58 else text[:56] + " …" for text in names])
+            axis.set_title(f"{side} (blue: right)")
+    return _done(figure)
 
 
 def _name(source: str) -> str:

@@ -83,9 +83,16 @@ def _event(home: Path, key: str, tool: str, name: str, used: list[Path], given: 
         "@id": f"#{key}",
         "@type": "CreateAction",
         "name": name,
+        "description": f"{name}: notebook {tool} of the kit, executed with papermill.",
         "instrument": {"@id": f"#{tool}"},
-        "object": [_at(path, home) for path in used],
-        "result": [_at(path, home) for path in given],
+        **_of("object", used, home),
+        **_of("result", given, home),
         "endTime": made(given[-1]),
-        "actionStatus": {"@id": "http://schema.org/CompletedActionStatus"},
+        "actionStatus": "http://schema.org/CompletedActionStatus",
     }
+
+
+def _of(name: str, paths: list[Path], home: Path) -> dict[str, Any]:
+    """A property with one value, or a list of them; RO-Crate wants no list of one and no empty one."""
+    found = [_at(path, home) for path in paths]
+    return {name: found[0] if len(found) == 1 else found} if found else {}

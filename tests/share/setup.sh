@@ -5,6 +5,5 @@ set -eu
 cd "$(dirname "$0")/../.."
 [ -f .venv-cards/.ready ] && exit 0
 "${PYTHON:-python3}" -m venv .venv-cards
-.venv-cards/bin/python -m pip install --quiet mlcroissant==1.1.1 rocrate==0.16.0 roc-validator==0.8.1 cffconvert==2.0.0 \
-    check-jsonschema==0.37.4
+.venv-cards/bin/python -m pip install --quiet mlcroissant==1.1.1 rocrate==0.16.0 cffconvert==2.0.0
 touch .venv-cards/.ready

@@ -21,7 +21,7 @@ from lib.share.adapters import model_name
 
 RUNS = [("base", 0), ("none", 0), ("ss+ll", 0), ("ss+ll", 1)]
 SETS = {"MySTS": ("STS", "cosine_spearman"), "MyRetrieval": ("Retrieval", "ndcg_at_10")}
-VALIDATORS = ROOT / ".venv-cards" / "bin"
+VALIDATORS = ROOT / ".venv-cards"
 
 
 def plant(tmp_path):
@@ -134,7 +134,9 @@ def test_the_crate_names_everything_it_speaks_of(run):
     actions = [graph[one["@id"]] for one in root["mentions"]]
     assert len(actions) == 1 + 3 + 4 + 1
     for action in actions:
-        assert all(one["@id"] in graph for one in [action["instrument"], *action["object"], *action["result"]])
+        spoken = [action[name] for name in ("instrument", "object", "result") if name in action]
+        spoken = [one for each in spoken for one in (each if isinstance(each, list) else [each])]
+        assert len(spoken) > 1 and all(one["@id"] in graph for one in spoken)
     assert all((home / one["@id"]).is_file() for one in root["hasPart"])
     assert graph["#train-ss+ll/seed1"]["result"][0]["@id"] == "models/ss+ll/seed1/adapter_model.safetensors"
 
@@ -171,10 +173,10 @@ def flip(path):
 # ── the formats' own validators, and what the repository says about itself ───────────────────────────────
 def validate(*command):
     """Run one of the validators of ``tests/share/setup.sh``; skip where they are not installed."""
-    if not (VALIDATORS / command[0]).is_file():
+    if not (VALIDATORS / ".ready").is_file():
         pytest.skip("tests/share/setup.sh installs the formats' own validators")
     done = subprocess.run(
-        [VALIDATORS / command[0], *command[1:]], capture_output=True, text=True, cwd=ROOT, check=False
+        [VALIDATORS / "bin" / command[0], *command[1:]], capture_output=True, text=True, cwd=ROOT, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -189,11 +191,10 @@ assert len(rows) == 3 and rows[0]["short_short/positive"].decode() == "its answe
 
 
 def test_ro_crate_reads_the_crate(run):
-    text = "import sys; from rocrate.rocrate import ROCrate; c = ROCrate(sys.argv[1]); assert len(c.get_by_type('CreateAction')) == 9"
+    text = """import sys
+from rocrate.rocrate import ROCrate
+assert len(ROCrate(sys.argv[1]).get_by_type("CreateAction")) == 9"""
     validate("python", "-c", text, run[0].run_dir)
-    validate(
-        "rocrate-validator", "--no-interactive", "validate", "--no-paging", "-p", "process-run-crate", run[0].run_dir
-    )
 
 
 def test_the_citation_can_be_cited():
@@ -209,7 +210,6 @@ def test_github_runs_what_ci_runs():
     steps = [step for job in found["jobs"].values() for step in job["steps"]]
     assert set(found[True]) >= {"push", "pull_request"}  # YAML 1.1 reads `on` as true
     assert [step["run"] for step in steps if "run" in step] == [".ci/run"]
-    validate("check-jsonschema", "--builtin-schema", "vendor.github-workflows", path)
 
 
 def test_binder_has_the_pinned_environment():
