@@ -220,7 +220,7 @@ def two_scorers(learner, taught: tuple[pd.DataFrame, np.ndarray], asked: tuple[p
     told = (
         f"{test['text'].iloc[case]!r} is {name[truth[case]]}; classifier {name[said[case]]}, search {name[found[case]]}"
     )
-    told += f"\nthey differ in who is right on {only[1]} of {len(test)} texts (equally often each: p = {chance:.2f})"
+    told += f"\nthey differ in who is right on {only[1]} of {len(test)} texts (equally often each: p = {chance:.1g})"
     tally = pd.DataFrame(counts, columns=["classifier", "nearest text", "texts"])
     return tally, told, _two_sides(sides, right), pd.concat(parts, ignore_index=True)
 
