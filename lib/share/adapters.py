@@ -64,7 +64,7 @@ def metadata(params: Params, subset: str, seed: int, revision: str, config: dict
     own |= {"max_tokens": params.model.max_length, "use_instructions": "{instruction}" in params.model.query_template}
     own |= {"framework": ["PyTorch", "safetensors"], "release_date": None, "memory_usage_mb": None}
     if config is not None:
-        own |= {"license": licence(params), "citation": citation()}
+        own |= {"license": licence(params, params.data_dir), "citation": citation()}
     return ModelMeta.create_empty(known | own)
 
 
@@ -98,7 +98,7 @@ def write_card(params: Params, subset: str, seed: int, rows: pd.DataFrame) -> Pa
     about = {
         "base_model": base,
         "library_name": "peft",
-        "license": licence(params) or "other",
+        "license": licence(params, params.data_dir) or "other",
         "language": "en",
         "pipeline_tag": "feature-extraction",
         "tags": ["lora", "embeddings", "synthetic-data", "mteb"],

@@ -17,17 +17,18 @@ PAPER = "https://arxiv.org/abs/2509.06184"
 UNKNOWN = "unknown: the terms of the generator and of the public data"
 
 
-def licence(params: Params) -> str | None:
-    """Return the hub's name of the licence of a run's triplets and adapters; None where the kit cannot know it.
+def licence(params: Params, data: Path) -> str | None:
+    """Return the hub's name of the licence of a folder's triplets and what was trained on them; None where unknown.
 
     Bundled answers come under the kit's licence; what a model that was asked afresh wrote is under that model's terms.
     """
-    return "mit" if params.generation.backend == "replay" and params.public.source == "docstrings" else None
+    replayed = read_json(data / "generation.json")["backend"] == "replay"
+    return "mit" if replayed and params.public.source == "docstrings" else None
 
 
-def licence_url(params: Params) -> str:
+def licence_url(params: Params, data: Path) -> str:
     """Return the licence's address, or that it is unknown."""
-    return "https://spdx.org/licenses/MIT.html" if licence(params) == "mit" else UNKNOWN
+    return "https://spdx.org/licenses/MIT.html" if licence(params, data) == "mit" else UNKNOWN
 
 
 def citation() -> str:

@@ -38,7 +38,7 @@ def write(params: Params, runs: Sequence[tuple[str, int]]) -> Path:
         "name": f"Synfluence, the {params.profile} study",
         "description": "Embedders trained on subsets of categories of synthetic data, and their scores on small sets.",
         "datePublished": made(params.influence_file)[:10],
-        "license": licence_url(params),
+        "license": licence_url(params, params.data_dir),
         "author": {"@id": "#authors"},
         "isBasedOn": {"@id": PAPER},
         "hasPart": [{"@id": part["@id"]} for part in parts],

@@ -34,7 +34,7 @@ def croissant(params: Params, folder: Path, names: list[str]) -> dict[str, Any]:
         "name": f"synfluence-{params.profile}-triplets",
         "description": f"Triplets for contrastive training of text embedders, written by {writer(folder)}, in the "
         "categories of arXiv 2509.06184, and public pairs.",
-        "license": licence_url(params),
+        "license": licence_url(params, folder),
         "datePublished": made(folder / "manifest.json")[:10],
         "citeAs": citation(),
         "distribution": [_file(folder / name, name) for name in names],
@@ -68,7 +68,7 @@ def _card(params: Params, folder: Path, names: list[str]) -> str:
     total = sum(count for _, count in parts.values())
     asked = read_json(folder / "generation.json")["categories"].values()
     metadata = {
-        "license": licence(params) or "other",
+        "license": licence(params, folder) or "other",
         "pretty_name": f"Synfluence {params.profile} triplets",
         "language": ["en"],
         "task_categories": ["sentence-similarity", "feature-extraction"],

@@ -30,7 +30,10 @@ def plant(tmp_path):
     triplet = Triplet("Find it.", 'a "query"', "its answer, über alles", "no answer", "short_short", "English", "1")
     write_triplets(params.data_dir / "triplets" / "short_short.jsonl", [triplet] * 3)
     write_triplets(params.data_dir / "public.jsonl", [triplet])
-    write_json(params.data_dir / "generation.json", {"generator": "replay", "categories": {"short_short": COUNT}})
+    write_json(
+        params.data_dir / "generation.json",
+        {"generator": "replay", "backend": "replay", "categories": {"short_short": COUNT}},
+    )
     write_manifest(params.data_dir, params)
     rows = []
     for number, (subset, seed) in enumerate(RUNS):
@@ -139,6 +142,12 @@ def test_the_crate_names_everything_it_speaks_of(run):
         assert len(spoken) > 1 and all(one["@id"] in graph for one in spoken)
     assert all((home / one["@id"]).is_file() for one in root["hasPart"])
     assert graph["#train-ss+ll/seed1"]["result"][0]["@id"] == "models/ss+ll/seed1/adapter_model.safetensors"
+
+
+def test_other_parameters_and_designs_have_no_cards_of_their_own(tmp_path):
+    for changed in ({"study.design": "isolation"}, {"influence.alpha": 0.1}):
+        with pytest.raises(KitError, match="cards are of a profile's own study"):
+            next(cards.write_all(load("classroom", {"paths.runs": str(tmp_path), **changed})))
 
 
 @pytest.mark.parametrize(
