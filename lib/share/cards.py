@@ -18,8 +18,8 @@ def write_all(params: Params) -> Iterator[str]:
     """Write all cards of a run and yield a line on each kind. No file that the study wrote is touched.
 
     ``data/croissant.json`` and ``data/README.md`` (of each generator's data too); ``models/<run>/README.md``;
-    ``cards/mteb/results/``, as mteb's repository has them; ``ro-crate-metadata.json``. Raises KitError for a run that is not finished, or whose
-    adapters or results are not those that its records name.
+    ``cards/mteb/results/``, as mteb's repository has them; ``ro-crate-metadata.json``. Raises KitError
+    for a run that is not finished, or whose adapters or results are not those that its records name.
     """
     if params.study.design != FACTORIAL or params.run_dir != params.study_dir:
         raise KitError("cards are of a profile's own study, not of another design or other parameters; take those away")
