@@ -9,7 +9,8 @@ PY      := $(VENV)/bin/python
 READY   := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce replicate compare dry-run generator bundle plan status test test-fast test-long test-vllm lab run figures publish check lint clean notebooks report book
+.PHONY: help reproduce replicate compare dry-run generator bundle plan status test test-fast test-long test-vllm lab run figures cards \
+  exercises publish check lint clean notebooks report book
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -85,6 +86,12 @@ book: $(VENV)/.book  ## make the notebooks, figures, claims and pages a site: ru
 
 notebooks: $(READY)  ## execute the committed notebooks again, in place (after make reproduce)
 	$(PY) -m lib notebooks
+
+exercises: $(READY)  ## write the notebooks as exercises into runs/exercises, their ideas left to write
+	$(PY) -m lib exercises
+
+cards: $(READY)  ## write the cards of a finished run: mteb's results, models, data, RO-Crate: make cards [PROFILE=classroom]
+	$(PY) -m lib cards --profile $(PROFILE)
 
 publish: $(READY)  ## replace the committed figures by those of the last run: make publish [PROFILE=classroom] [DESIGN=crossed]
 	mkdir -p figures/$(FIGURES) && cp -R runs/figures/$(FIGURES)/. figures/$(FIGURES)/

@@ -9,7 +9,8 @@ One room per notebook, in the notebooks' order; a room imports only from those b
     train                     03: one adapter per subset of categories
     score                     04: one score per adapter and evaluation set
     influence, figures        05: what each category did to each task, in numbers and in pictures
-    tiny, grid                stand-ins for a dry run; all notebooks for all runs
+    tiny, share, grid         stand-ins for a dry run; cards of a run; all notebooks for all runs
+    lessons                   exercises made of the notebooks
 
 Every stage reads and writes plain files under ``runs/<profile>/`` and can be entered there.
 """

@@ -121,6 +121,20 @@ def notebooks(given: Namespace) -> int:
     return _say(refresh(load("classroom")))
 
 
+def exercises(given: Namespace) -> int:
+    """Write the notebooks as exercises, their ideas left to write; a copy that holds work is left as it is."""
+    from lib.lessons.copies import write_all
+
+    return _say(write_all(given.folder))
+
+
+def cards(given: Namespace) -> int:
+    """Write the cards of a finished run: mteb's results, model and data cards, Croissant, RO-Crate."""
+    from lib.share.cards import write_all
+
+    return _say(write_all(_load(given)))
+
+
 def run(given: Namespace) -> int:
     """Execute one notebook with papermill; its parameters follow as -p NAME VALUE, and an error is one sentence."""
     from lib.grid.notebooks import run_one
@@ -167,13 +181,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lib", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     of: dict = {}
-    of_profile = (reproduce, replicate, report, compare, plan, status, check, collect, contrast, figures)
-    for function in (*of_profile, notebooks, run, generator):
+    kit = (notebooks, exercises, generator)  # of the kit, not of a profile
+    of_profile = (reproduce, replicate, report, compare, plan, status, check, collect, contrast, figures, cards)
+    for function in (*of_profile, run, *kit):
         sub = of[function] = commands.add_parser(function.__name__, help=function.__doc__)
         sub.set_defaults(function=function, overrides="{}")
-        if function not in (notebooks, generator):
+        if function not in kit:
             sub.add_argument("--overrides", default="{}", help="JSON object of parameters, dotted or nested")
-        if function not in (notebooks, run, generator):
+        if function not in (*kit, run):
             sub.add_argument("--profile", default="classroom", help="a profile's name or a parameter file")
         if function in (reproduce, report, plan, status):
             sub.add_argument("--design", default="", choices=DESIGNS, help="another one than the profile's")
@@ -188,6 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     of[figures].add_argument("--results", required=True, help="a results.csv, ours or your own")
     of[figures].add_argument("--out", required=True, help="folder for the figures")
     of[generator].add_argument("--folder", type=Path, default=ROOT / "models" / "smollm2-135m-instruct")
+    of[exercises].add_argument("--folder", type=Path, default=ROOT / "runs" / "exercises")
     of[run].add_argument("notebook", help="its number or name: 03, or 03_train")
     of[run].add_argument("out", help="file for the executed notebook")
     of[run].add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter")

@@ -237,3 +237,8 @@ DATA_FIGURES = {
     "data_lengths": "Are the texts as long as was asked for?",
     "data_overlap": "How many words do query and positive, query and negative share?",
 }
+# drawn by notebooks 03 and 04 as they explain one run, the last that was explained
+LESSON_FIGURES = {
+    "lesson_push": ("How hard is a wrong answer pushed away, and what does a hard negative change?", "03_train"),
+    "lesson_scorers": ("Where do a classifier and a search disagree on the same vectors?", "04_score"),
+}

@@ -1,4 +1,4 @@
-"""Pictures of notebooks 01, 03 and 04: where answers went, a batch as a matrix, padding, the loss, each change."""
+"""Pictures of notebooks 01, 03 and 04: where answers went, a batch and its push, padding, the loss, two scorers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from scipy.stats import binomtest
 
 from lib.common.design import CODES, LABELS
 from lib.common.numbers import POINTS
 from lib.embedder.packing import padding_table
-from lib.figures.base import GAIN, INK, LOSS, WIDTH, by_type, colour, diverging, style, type_name
-from lib.figures.marks import points, rows, stacked
+from lib.figures.base import GAIN, INK, LOSS, NEUTRAL, WIDTH, by_type, colour, diverging, style, type_name
+from lib.figures.marks import mark, points, rows, stacked
 from lib.figures.matrix import frame, heatmap
+from lib.train import fixed
+
+PUSH_FORMATS = {"temperature": "{:g}"} | dict.fromkeys(("right answer", "nearest wrong one", "nearest three"), "{:.0%}")
+_KINDS = {"other positive": "#56B4E9", "other hard negative": NEUTRAL, "own hard negative": LOSS}
 
 
 def where_it_goes(counts: Mapping[str, Mapping], public: int):
@@ -145,6 +150,90 @@ def bars(table: pd.DataFrame):
         for first in np.flatnonzero(kinds != kinds.shift())[1:]:
             axis.axhline(first - 0.5, color="#BBBBBB", linewidth=0.7)
     return figure
+
+
+def push_table(batch: fixed.Vectors, temperatures: Sequence[float]) -> pd.DataFrame:
+    """Return how the push on wrong answers is shared out (see ``fixed.push``), with and without hard negatives."""
+    choices = {"all": batch.cosines, "positives only": batch.cosines[:, : len(batch.positives)]}
+    rows = [(name, tau, *fixed.push(cosines, tau)) for name, cosines in choices.items() for tau in temperatures]
+    return pd.DataFrame(rows, columns=["choices", *PUSH_FORMATS])
+
+
+def push_picture(batch: fixed.Vectors, held: fixed.Held, temperatures: Sequence[float]):
+    """Draw the gradient of the loss for every wrong answer of a fixed batch, p / temperature, against its cosine.
+
+    One panel per temperature; its title says what the queries' own hard negatives are of the choices and of the push.
+    Returns (figure, table: query, kind, cosine, and the push at each temperature; a row per query and wrong answer).
+    """
+    count, hard = len(batch.queries), [i for i, triplet in enumerate(held.triplets) if triplet.negative]
+    own = np.r_[np.arange(count), hard] == np.arange(count)[:, None]
+    wrong = ~np.eye(*own.shape, dtype=bool)
+    kind = np.where(np.arange(own.shape[1]) < count, 0, 1 + own)[wrong]
+    columns = {f"push at {t:g}": fixed.softmax(batch.cosines.astype(float), t)[wrong] / t for t in temperatures}
+    table = pd.DataFrame({"query": np.nonzero(wrong)[0], "kind": np.array(list(_KINDS))[kind]})
+    table = table.assign(cosine=batch.cosines[wrong].astype(float).round(4), **columns)
+    with style():
+        figure, axes = plt.subplots(1, len(columns), figsize=(WIDTH + 1, 3.2), sharey=True, squeeze=False)
+        shown, look = table.iloc[np.argsort(kind, kind="stable")], {"palette": _KINDS, "s": 9, "linewidth": 0}
+        for axis, tau, column in zip(axes[0], temperatures, columns, strict=True):
+            sns.scatterplot(shown, x="cosine", y=column, hue="kind", ax=axis, legend=False, rasterized=True, **look)
+            share = table[column][kind == 2].sum() / table[column].sum()
+            told = f"{(kind == 2).mean():.1%} of the wrong answers, {share:.0%} of the push"
+            axis.set_title(f"temperature {tau:g}: own hard negatives are\n{told}")
+            axis.set(
+                yscale="log",
+                xlabel="cosine of query and wrong answer",
+                ylabel="push per unit of cosine, p / temperature",
+            )
+        pushes = table[list(columns)].to_numpy()
+        axes[0, 0].set_ylim(max(1e-9, pushes.min() / 2), 2 * pushes.max())
+        figure.legend(handles=[mark(*each) for each in _KINDS.items()], loc="outside lower center", ncols=3)
+    return _done(figure), table.assign(**{name: table[name].map("{:.4g}".format).astype(float) for name in columns})
+
+
+def two_scorers(learner, taught: tuple[pd.DataFrame, np.ndarray], asked: tuple[pd.DataFrame, np.ndarray], top: int = 6):
+    """Grade the same vectors by a fitted classifier and by the label of the nearest training text; draw one dispute.
+
+    ``taught`` and ``asked``: (rows with text, label and label_text, their unit vectors). The text drawn is that of
+    which the classifier is surest where it is right and the nearest text wrong (else the reverse, else any). Returns
+    (2 x 2 table of texts, sentences, figure, table of the figure's bars).
+    """
+    (known, vectors), (test, new) = taught, asked
+    name = dict(zip(known["label"], known.get("label_text", known["label"].astype(str)), strict=True))
+    cosines, odds = new @ vectors.T, learner.predict_proba(new)
+    labels, truth = known["label"].to_numpy(), test["label"].to_numpy()
+    said, found = learner.classes_[odds.argmax(1)], labels[cosines.argmax(1)]
+    one, two = said == truth, found == truth
+    words = {True: "right", False: "wrong"}
+    counts = [(words[a], words[b], int(np.sum((one == a) & (two == b)))) for a in words for b in words]
+    case = int(np.argmax(odds.max(1) + 2 * (one & ~two) + (two & ~one)))
+    best, near = np.argsort(-odds[case])[:top], np.argsort(-cosines[case], kind="stable")[:top]
+    sides = {
+        "classifier, probability of the label": ([name[each] for each in learner.classes_[best]], odds[case, best])
+    }
+    texts = [f"{name[labels[i]]}: {known['text'].iloc[i]}" for i in near]
+    sides["search, cosine to the training text"] = (texts, cosines[case, near].astype(float))
+    right = [learner.classes_[best] == truth[case], labels[near] == truth[case]]
+    parts = [pd.DataFrame({"scorer": side, "what": what, "value": value}) for side, (what, value) in sides.items()]
+    only = min(counts[1][2], counts[2][2]), counts[1][2] + counts[2][2]
+    chance = binomtest(*only).pvalue if only[1] else 1.0
+    told = (
+        f"{test['text'].iloc[case]!r} is {name[truth[case]]}; classifier {name[said[case]]}, search {name[found[case]]}"
+    )
+    told += f"\nthey differ in who is right on {only[1]} of {len(test)} texts (equally often each: p = {chance:.1g})"
+    tally = pd.DataFrame(counts, columns=["classifier", "nearest text", "texts"])
+    return tally, told, _two_sides(sides, right), pd.concat(parts, ignore_index=True)
+
+
+def _two_sides(sides: Mapping[str, tuple], right: Sequence[np.ndarray]):
+    """Bars of one scorer above those of the other; what has the right label is blue."""
+    with style():
+        figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 3.4), sharex=True)
+        for axis, (side, (names, values)), good in zip(axes, sides.items(), right, strict=True):
+            axis.barh(range(len(values)), values, 0.65, color=np.where(good, GAIN, "#D0D0D0"))
+            rows(axis, range(len(values)), [text if len(text) < 58 else text[:56] + " …" for text in names])
+            axis.set_title(f"{side} (blue: right)")
+    return _done(figure)
 
 
 def _name(source: str) -> str:
