@@ -72,3 +72,25 @@ def test_the_ceiling_is_what_two_noisy_studies_of_one_truth_can_reach():
     strong, weak = both({"ss": 3.0, "ll": -3.0}), both({})
     assert ceilings(*strong)["task"] > 0.9
     assert ceilings(*weak)["task"] < 0.5 and ceilings(strong[0], weak[1])["task"] < ceilings(*strong)["task"]
+
+
+def test_two_profiles_are_drawn_beside_each_other_and_a_missing_one_is_named(tmp_path):
+    from lib.grid.replicate import compare_profiles
+
+    files = {}
+    for name, (seed, start) in {"encoder": (1, 0), "causal": (2, 1000)}.items():
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        study(seed, {"ss": 2.0, "ll": -2.0}, start).to_csv(folder / "results.csv", index=False)
+        files[name] = tmp_path / f"{name}.yaml"
+        paths = f"paths: {{runs: {tmp_path / 'runs'}, figures: {tmp_path / 'figures'}}}\n"
+        files[name].write_text(f"profile: {name}\n{paths}", encoding="utf-8")
+    said = compare_profiles(str(files["causal"]), str(files["encoder"]), {})
+    drawn = pd.read_csv(tmp_path / "figures" / "causal" / "models.csv", keep_default_na=False)
+    assert (tmp_path / "figures" / "causal" / "models.png").is_file()
+    cell = drawn[(drawn["type"] == "Retrieval") & (drawn["factor"] == "ss") & (drawn["level"] == "type")].iloc[0]
+    assert cell["first"] == pytest.approx(2, abs=0.5) and cell["second"] == pytest.approx(2, abs=0.5)
+    assert any("ss on Retrieval" in line for line in said)
+    (tmp_path / "runs" / "encoder" / "results.csv").unlink()
+    with pytest.raises(KitError, match="make reproduce PROFILE=encoder"):
+        compare_profiles(str(files["causal"]), str(files["encoder"]), {})
