@@ -1,7 +1,7 @@
 """Predictions: how well each did, against what it cost.
 
-The table is that of ``lib.predict.predict.predict``: one row per prediction with ``predictor, kind, seconds, lds, cells,
-rmse`` and their ``_low, _high``.
+The table is that of ``lib.predict.predict.predict``: one row per prediction with ``predictor, kind, seconds, lds,
+cells, rmse`` and their ``_low, _high``.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ def accuracy_against_cost(table: pd.DataFrame):
         raise KitError("no prediction with a cost; timing.csv beside the results says what trainings took")
     shown = shown.assign(at=_apart(shown["seconds"]))
     with style():
-        fig, axes = plt.subplots(1, len(PANELS), figsize=(WIDTH, 3.9))
+        fig, axes = plt.subplots(1, len(PANELS), figsize=(WIDTH, 3.9), sharex=True)
         for ax, (name, words) in zip(axes, PANELS.items(), strict=True):
             _panel(ax, shown, table[table["predictor"] == "noise-free"], name)
             ax.set_title(words, fontsize=7)
-        axes[1].set_xlabel("cost beside the base (seconds of one core; 10 is 10 or less)")
+        axes[1].set_xlabel("cost (seconds of one core; 10 stands for 10 or less)")
         used = dict.fromkeys(shown["predictor"].map(family))
         handles = [mark(words, shade, shape) for key, (words, shape, shade) in FAMILIES.items() if key in used]
         if (table["predictor"] == "noise-free").any():
@@ -87,5 +87,6 @@ def _panel(ax, shown: pd.DataFrame, free: pd.DataFrame, name: str) -> None:
         ax.axhline(0, color=INK, linewidth=0.6)
     else:
         ax.set_ylim(bottom=0)
-    ax.set_xscale("log")
+    ax.set(xscale="log", xlim=(7, 2 * shown["at"].max()))
+    ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.grid(axis="y")

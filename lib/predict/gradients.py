@@ -1,7 +1,7 @@
 """Gradients: does a step on a category's batches also go down the loss of an evaluation set?
 
-To first order a step along -P·g changes a set's loss by -<h, P·g>, with g the category's gradient, h the set's own and P
-what the optimizer makes of a gradient (TracIn: Pruthi et al. 2020; with AdamW's moments LESS: Xia et al. 2024; with the
+To first order a step along -P·g changes a set's loss by -<h, P·g>, with g the category's gradient, h the set's own and
+P what the optimizer makes of a gradient (TracIn: Pruthi et al. 2020; with AdamW's moments LESS: Xia et al. 2024; with a
 damped diagonal of Gauss and Newton's matrix an influence function: Koh and Liang 2017). Adding a category here takes
 batches from the public data, so its gradient counts against theirs. Exact dot products: an adapter is small.
 """
@@ -115,7 +115,7 @@ def source_gradients(slope: Slope, pools: dict, batches: int, params: Params, se
 
 
 def preconditioned(gradient: torch.Tensor, square: torch.Tensor, kind: str) -> torch.Tensor:
-    """Return what an optimizer makes of a gradient: ``dot`` nothing, ``adam`` g / sqrt(v), ``fisher`` g / (v + damping).
+    """Return what an optimizer makes of a gradient: ``dot`` nothing, ``adam`` g/sqrt(v), ``fisher`` g/(v + damping).
 
     v is the mean square of single batches' gradients; the damping is DAMPING times its mean.
     """
@@ -146,8 +146,8 @@ def alignments(slope: Slope, pools: dict, sides: Sequence[Sides], params: Params
 def aligned(params: Params, sides: Sequence[Sides], seed: int, batches: int, folder: Path) -> dict[str, dict]:
     """Return {place: {preconditioner: (categories, sets), "seconds": of the processor}} along none's trajectory.
 
-    Places: ``start``, the fresh adapter of ``none`` before its first step, and ``none``, the trained one; ``batches`` of
-    each source. What is found stays in ``folder``, place by place. Raises KitError where none was not trained.
+    Places: ``start``, the fresh adapter of ``none`` before its first step, and ``none``, the trained one; ``batches``
+    of each source. What is found stays in ``folder``, place by place. Raises KitError where none was not trained.
     """
     from lib.embedder.embedder import Embedder
 

@@ -75,7 +75,7 @@ def judge(predicted: np.ndarray, known: Truth, draws: int = DRAWS, seed: int = 0
 
     ``lds``: Spearman over the held-out subsets, mean over sets and seeds; a set whose subsets are all predicted alike
     counts 0. ``lds_size``: the same after the mean of each size of subsets is taken out: which categories, given how
-    many. ``cells``: correlation with the measured effects, category x set. ``rmse``: points, held-out subsets. Each with
+    many. ``cells``: correlation with measured effects, category x set. ``rmse``: points, held-out subsets. Each with
     ``_low, _high`` (95 %, bootstrap over sets: other sets of these kinds, the same models) and, but for ``rmse``,
     ``_p``: share of permutations (of subsets; for ``cells`` of categories and of sets) that do as well, one-sided.
     """
@@ -117,26 +117,31 @@ def _ranking(name: str, pairs: list, random, draws: int) -> dict[str, float]:
     ranks = [[_standard(rankdata(np.round(part, 9), axis=0)) for part in pair] for pair in pairs]
     per_set = np.mean([(a * b).sum(axis=0) for a, b in ranks], axis=0)
     products = sum(a @ b.T for a, b in ranks) / len(ranks) / per_set.size  # what each pair of subsets would add
-    n = np.arange(len(products))
-    drawn = [products[n, random.permutation(n)].sum() for _ in range(draws)]
+    drawn = products[np.arange(len(products)), _orders(random, draws, len(products))].sum(axis=1)
     return _with_bounds(name, per_set, lambda part: part.mean(axis=-1), random, draws) | _p(name, per_set.mean(), drawn)
 
 
 def _cells(pairs: list, random, draws: int) -> dict[str, float]:
-    """Correlation over the cells, mean over seeds: over all cells at once, and over resampled or permuted sets."""
+    """Correlation over the cells, mean over seeds; permuted are categories and, for all of them alike, sets."""
     k, sets = pairs[0][0].shape
-
-    def r(columns: np.ndarray, rows: np.ndarray | None = None) -> float:
-        other = columns if rows is None else np.arange(sets)
-        rows = np.arange(k) if rows is None else rows
-        both = [(a[rows][:, columns].reshape(-1, 1), b[:, other].reshape(-1, 1)) for a, b in pairs]
-        return float(np.mean([(_standard(a) * _standard(b)).sum() for a, b in both]))
-
-    value = r(np.arange(sets))
-    booted = [r(random.integers(0, sets, sets)) for _ in range(draws)]
-    drawn = [r(random.permutation(sets), random.permutation(k)) for _ in range(draws)]
+    again = random.integers(0, sets, (draws, sets))
+    rows, columns = _orders(random, draws, k)[:, :, None], _orders(random, draws, sets)[:, None, :]
+    value = float(np.mean([_r(a[None], b[None]) for a, b in pairs]))
+    booted = np.mean([_r(*(part[:, again].swapaxes(0, 1) for part in pair)) for pair in pairs], axis=0)
+    drawn = np.mean([_r(a[rows, columns], b[None]) for a, b in pairs], axis=0)
     low, high = np.quantile(booted, [0.025, 0.975])
-    return {"cells": value, "cells_low": low, "cells_high": high} | _p("cells", value, drawn)
+    return {"cells": value, "cells_low": float(low), "cells_high": float(high)} | _p("cells", value, drawn)
+
+
+def _r(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Correlations over the cells of tables (draws, categories, sets): (draws,); 0 where one is constant."""
+    a, b = (_standard(part.reshape(len(part), -1).T) for part in (a, b))
+    return (a * b).sum(axis=0)
+
+
+def _orders(random, draws: int, n: int) -> np.ndarray:
+    """Random orders of n things, (draws, n)."""
+    return random.permuted(np.tile(np.arange(n), (draws, 1)), axis=1)
 
 
 def _with_bounds(name: str, per_set: np.ndarray, value: Callable, random, draws: int) -> dict[str, float]:
@@ -146,5 +151,5 @@ def _with_bounds(name: str, per_set: np.ndarray, value: Callable, random, draws:
     return {name: float(value(per_set)), f"{name}_low": float(low), f"{name}_high": float(high)}
 
 
-def _p(name: str, value: float, drawn: list) -> dict[str, float]:
-    return {f"{name}_p": float((1 + np.sum(np.asarray(drawn) >= value - 1e-12)) / (1 + len(drawn)))}
+def _p(name: str, value: float, drawn: np.ndarray) -> dict[str, float]:
+    return {f"{name}_p": float((1 + np.sum(drawn >= value - 1e-12)) / (1 + len(drawn)))}

@@ -143,8 +143,8 @@ def predict(
 
     ``timing`` (subset, seed, seconds, score_seconds) prices the trainings. ``second``: a second study's effects
     (``figures/.../replication.csv``), of which ``cells_second`` is the correlation with them. ``lds_holm, cells_holm``:
-    p-values corrected for all predictors. The row "noise-free" is what a prediction without luck of its own would
-    reach: the square root of what two seeds agree in (errors over the square root of two).
+    p-values corrected for all predictors. The row "noise-free" (with two seeds) is about what a prediction
+    without luck of its own would reach: the square root of what the seeds agree in (errors over that of two).
     """
     rows, price = [], _price(timing)
     for one in predictions:
@@ -157,7 +157,7 @@ def predict(
     tested = table["kind"] == PREDICTOR
     for name in ("lds", "cells"):
         table[f"{name}_holm"] = adjust(table[f"{name}_p"].where(tested).to_numpy(), "holm")
-    return pd.concat([table, _noise_free(table)], ignore_index=True)
+    return pd.concat([table, _noise_free(table)], ignore_index=True) if len(known.seeds) == 2 else table
 
 
 def _price(timing: pd.DataFrame | None) -> tuple[float, float]:
@@ -186,7 +186,7 @@ def _second(scores: np.ndarray, known: Truth, second: pd.DataFrame | None) -> fl
 
 
 def _noise_free(table: pd.DataFrame) -> pd.DataFrame:
-    """What a prediction without luck would reach, from the agreement of the seeds; no row with one seed."""
+    """What a prediction without luck would reach, from the agreement of two seeds."""
     real = table[table["predictor"] == "all, as they are"]
     row = real.assign(predictor="noise-free", trainings=np.nan, seconds=np.nan)
     for name in ("lds", "lds_size", "cells"):

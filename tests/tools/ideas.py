@@ -208,7 +208,7 @@ def predict():
     note(axis, 70, 36, "Filled: five models that are trained,\nwithout categories and with one each.")
     note(axis, 70, 27, "Open: eleven that only mix what\nthe five hold one by one.")
     for y, words in zip(
-        (19.5, 15.5, 11.5, 7.5), ("add scores", "merge adapters", "compare gradients", "compare texts")
+        (19.5, 15.5, 11.5, 7.5), ("add scores", "merge adapters", "compare gradients", "compare texts"), strict=True
     ):
         axis.text(70, y, f"{words}", fontsize=8.8, va="center", weight="bold")
     axis.text(99, 13.5, "predicted scores\nagainst those of\nreal models", fontsize=8.8, va="center", ha="right")
