@@ -21,7 +21,7 @@ NAMES = ("left length", "right length", "shared bigrams", "instruction", "nearne
 PENALTIES = np.logspace(-1, 4, 16)
 
 
-def features(pools: dict[str, Sequence[Triplet]], sides: Sequence[Sides], encode, sample: int = 48) -> pd.DataFrame:
+def features(pools: dict[str, Sequence[Triplet]], sides: Sequence[Sides], encode, sample: int = 24) -> pd.DataFrame:
     """Return one row per category and set, in that order: ``category, task`` and NAMES.
 
     Lengths: |log ratio| of median words of queries (left) and positives (right). Shared bigrams: share of the set's

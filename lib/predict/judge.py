@@ -17,7 +17,7 @@ from scipy.stats import rankdata
 from lib.common.files import KitError
 from lib.influence.scores import Study
 
-DRAWS = 1999  # of a permutation test, and of a bootstrap
+DRAWS = 999  # of a permutation test, and of a bootstrap
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Notebook 06 from its parameters to its figure, on a stand-in study: untrained adapters, planted scores, three sets."""
+"""Notebook 06 on a stand-in study: untrained adapters, planted scores, three sets; and its picture."""
 
 import json
 import os
@@ -14,6 +14,7 @@ from lib.common.bundled import ROOT
 from lib.common.files import write_json
 from lib.common.triplets import Triplet, write_triplets
 from lib.embedder.embedder import Embedder
+from lib.figures import report
 from lib.figures.prediction import accuracy_against_cost
 from lib.params.params import load
 from lib.params.provenance import write_manifest
@@ -74,3 +75,11 @@ def test_the_picture_has_a_point_for_every_prediction_with_a_correlation():
     assert [len(lines) for lines in shown] == [2, 2, 3]
     x = [line.get_xdata()[0] for line in shown[0]]
     assert x[0] == 500 and x[1] > 500  # beside each other where they cost the same
+
+
+def test_the_index_of_figures_names_the_prediction_where_it_was_drawn(tmp_path):
+    study({"STS": 1, "Reranking": 1}).to_csv(tmp_path / "results.csv", index=False)
+    work = report.build(tmp_path / "results.csv")
+    assert "06_predict" not in report.index(work, tmp_path, {})
+    (tmp_path / "predict.svg").touch()
+    assert "[predict.csv](predict.csv) | notebooks/06_predict.ipynb" in report.index(work, tmp_path, {})
