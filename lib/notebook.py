@@ -25,6 +25,8 @@ _KINDS = {
     "results": str,
     "compare": list,
     "generator": str,
+    "merge": list,
+    "sample": int,
     "overrides": dict,
 }
 _OF_A_RUN = ("params_file", "subset", "seed", "explain", "overrides")
@@ -34,6 +36,7 @@ _NAMES = {
     "03_train": _OF_A_RUN,
     "04_score": _OF_A_RUN,
     "05_influence": ("params_file", "results", "overrides"),
+    "06_predict": ("params_file", "merge", "sample", "overrides"),
 }
 _ON_GPU = ("01_generate", "03_train", "04_score")
 

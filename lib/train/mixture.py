@@ -67,7 +67,7 @@ def plan(
         doses = _fixed_steps(subset, params, public)
     draw = seed if params.draws == "shared" else f"{'+'.join(sources)} {seed}"
     batches = [
-        batch for source, dose in doses.items() for batch in _draw(source, len(pools[source]), dose, batch_size, draw)
+        batch for source, dose in doses.items() for batch in draw(source, len(pools[source]), dose, batch_size, draw)
     ]
     _stream("order", "+".join(sources), seed).shuffle(batches)
     return batches
@@ -116,7 +116,7 @@ def _fixed_steps(subset: Sequence[str], params: MixtureParams, public: bool) -> 
     return {source: share + (place < rest) for place, source in enumerate(subset)}
 
 
-def _draw(source: str, size: int, dose: int, batch_size: int, seed: int | str) -> list[Batch]:
+def draw(source: str, size: int, dose: int, batch_size: int, seed: int | str) -> list[Batch]:
     """Return ``dose`` batches from a pool of ``size`` triplets; they depend on the source and ``seed`` only."""
     batches: list[Batch] = []
     epoch = 0

@@ -201,7 +201,21 @@ def influence():
     return figure
 
 
-def _lattice(axis, codes: tuple[str, ...], strong: str, shade: str) -> None:
+def predict():
+    """Notebook 06: the lattice again; five corners are known, eleven are to be predicted."""
+    figure, axis = canvas(42)
+    _lattice(axis, ("ss", "sl", "ls", "ll"), "", "", known=1)
+    note(axis, 70, 36, "Filled: five models that are trained,\nwithout categories and with one each.")
+    note(axis, 70, 27, "Open: eleven that only mix what\nthe five hold one by one.")
+    for y, words in zip(
+        (19.5, 15.5, 11.5, 7.5), ("add scores", "merge adapters", "compare gradients", "compare texts"), strict=True
+    ):
+        axis.text(70, y, f"{words}", fontsize=8.8, va="center", weight="bold")
+    axis.text(99, 13.5, "predicted scores\nagainst those of\nreal models", fontsize=8.8, va="center", ha="right")
+    return figure
+
+
+def _lattice(axis, codes: tuple[str, ...], strong: str, shade: str, known: int = -1) -> None:
 
     place = {}
     for size in range(len(codes) + 1):
@@ -220,7 +234,8 @@ def _lattice(axis, codes: tuple[str, ...], strong: str, shade: str) -> None:
     frame = {"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": "#888888", "linewidth": 0.8}
     for subset, (x, y) in place.items():
         name = "+".join(c for c in codes if c in subset) or "none"
-        axis.text(x, y, name, ha="center", va="center", fontsize=8.3, zorder=3, bbox=frame)
+        fill = {"facecolor": ORANGE[0], "edgecolor": ORANGE[1]} if len(subset) <= known else {}
+        axis.text(x, y, name, ha="center", va="center", fontsize=8.3, zorder=3, bbox=frame | fill)
 
 
 IDEAS = {
@@ -229,6 +244,7 @@ IDEAS = {
     "03_train": train,
     "04_score": score,
     "05_influence": influence,
+    "06_predict": predict,
 }
 
 

@@ -1,0 +1,181 @@
+"""Gradients: does a step on a category's batches also go down the loss of an evaluation set?
+
+To first order a step along -P·g changes a set's loss by -<h, P·g>, with g the category's gradient, h the set's own and
+P what the optimizer makes of a gradient (TracIn: Pruthi et al. 2020; with AdamW's moments LESS: Xia et al. 2024; with a
+damped diagonal of Gauss and Newton's matrix an influence function: Koh and Liang 2017). Adding a category here takes
+batches from the public data, so its gradient counts against theirs. Exact dot products: an adapter is small.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.functional import softplus
+
+from lib.common.files import digest, read_json, write_json
+from lib.params.params import Params, TrainingParams
+from lib.params.provenance import data_hash
+from lib.predict.sets import GRADES, LABELS, PAIRS, Sides
+from lib.train import memory, mixture
+from lib.train.gradcache import GradCache, StepTexts, batch_loss, step_texts
+from lib.train.trainer import set_modes
+
+PRECONDITIONERS = ("dot", "adam", "fisher")
+DAMPING = 0.1  # of the mean of the diagonal
+
+
+def rank_loss(cosines: torch.Tensor, grades: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Return CoSENT's loss: pairs (n,) of higher grade should have the higher cosine, mean over such two pairs."""
+    wrong = (cosines[None, :] - cosines[:, None]) / temperature  # [i, j]: j above i
+    higher = grades[:, None] > grades[None, :]
+    return softplus(wrong)[higher].mean() if higher.any() else cosines.sum() * 0
+
+
+def label_loss(vectors: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Return the supervised contrastive loss (Khosla et al. 2020) of unit vectors (n, d) and their labels (n,)."""
+    own = torch.eye(len(labels), dtype=torch.bool, device=vectors.device)
+    logits = (vectors @ vectors.T / temperature).masked_fill(own, -1e9)
+    same = (labels[:, None] == labels[None, :]) & ~own
+    log_p, count = logits.log_softmax(dim=1), same.sum(dim=1)
+    each = -(log_p.masked_fill(~same, 0.0).sum(dim=1)) / count.clamp(min=1)
+    return each[count > 0].mean() if (count > 0).any() else vectors.sum() * 0
+
+
+class Slope(GradCache):
+    """The training step without the step: the gradient of any loss on a batch's embeddings, as one flat vector."""
+
+    def __init__(self, embedder, params: TrainingParams):
+        budget, keep = memory.budgets(embedder, params)
+        super().__init__(embedder, params, budget, keep, memory.attention_of(embedder, params))
+        self.weights = [weight for weight in embedder.model.parameters() if weight.requires_grad]
+        self.loss: Callable = batch_loss
+
+    def _loss(self, texts: StepTexts, embeddings: torch.Tensor) -> torch.Tensor:
+        loss = self.loss(embeddings, texts, self.params)
+        loss.backward()
+        return loss.detach()
+
+    def of(self, texts: StepTexts, loss: Callable = batch_loss) -> torch.Tensor:
+        """Return d loss / d adapter, (weights,) float32; ``loss(embeddings, texts, params)``, by default training's."""
+        self.loss = loss
+        for weight in self.weights:
+            weight.grad = None
+        self.run(texts)
+        return torch.cat([(torch.zeros_like(w) if w.grad is None else w.grad).flatten().float() for w in self.weights])
+
+
+def set_objective(sides: Sides, embedder, params: TrainingParams) -> tuple[StepTexts, Callable]:
+    """Return a set's texts and its own loss: InfoNCE of pairs, the order of grades, or texts of one label together."""
+
+    def tokenize(texts):
+        return embedder.tokenize(texts, params.max_length)
+
+    left, right = ([embedder.text_of(text, how) for text in part]
+                   for part, how in zip((sides.left, sides.right), sides.instructions, strict=True))  # fmt: skip
+    wrong = [embedder.text_of(text, sides.instructions[1]) if text else "" for text in sides.wrong] or [""] * len(left)
+    texts = step_texts(left, right, wrong, tokenize)
+    if sides.kind == PAIRS:
+        return texts, batch_loss
+
+    def graded(embeddings, texts, params):
+        cosines = (embeddings[texts.query] * embeddings[texts.positive]).sum(dim=1)
+        return rank_loss(cosines, torch.tensor(sides.known, device=cosines.device), params.temperature)
+
+    def labelled(embeddings, texts, params):
+        names = {label: place for place, label in enumerate(dict.fromkeys(sides.known))}
+        labels = torch.tensor([names[label] for label in sides.known], device=embeddings.device)
+        return label_loss(embeddings[texts.query], labels, params.temperature)
+
+    return texts, {GRADES: graded, LABELS: labelled}[sides.kind]
+
+
+def source_gradients(slope: Slope, pools: dict, batches: int, params: Params, seed: int):
+    """Return the mean gradients (sources, weights) of categories and public data, and the mean square of a batch's."""
+    write, means, squares = slope.embedder.text_of, {}, 0.0
+    for source, pool in pools.items():
+        drawn = mixture.draw(source, len(pool), batches, params.training.batch_size, f"predict {seed}")
+        total = 0.0
+        for batch in drawn:
+            rows = [pool[row] for row in batch.rows]
+            texts = step_texts(
+                [write(t.query, t.instruction) for t in rows],
+                [write(t.positive, document=True) for t in rows],
+                [write(t.negative, document=True) if t.negative else "" for t in rows],
+                lambda texts: slope.embedder.tokenize(texts, params.training.max_length),
+            )
+            found = slope.of(texts)
+            total, squares = total + found, squares + found**2
+        means[source] = total / len(drawn)
+    return means, squares / (batches * len(pools))
+
+
+def preconditioned(gradient: torch.Tensor, square: torch.Tensor, kind: str) -> torch.Tensor:
+    """Return what an optimizer makes of a gradient: ``dot`` nothing, ``adam`` g/sqrt(v), ``fisher`` g/(v + damping).
+
+    v is the mean square of single batches' gradients; the damping is DAMPING times its mean.
+    """
+    if kind == "dot":
+        return gradient
+    return gradient / (square.sqrt() + 1e-8 if kind == "adam" else square + DAMPING * square.mean())
+
+
+def alignments(slope: Slope, pools: dict, sides: Sequence[Sides], params: Params, batches: int, seed: int) -> dict:
+    """Return {preconditioner: alignments (categories, sets)} at the weights that the embedder has now.
+
+    The alignment is <h / |h|, P(g - public's g)>: the units of sets' losses say nothing about those of their scores.
+    """
+    means, square = source_gradients(slope, pools, batches, params, seed)
+    replaced = means.pop(mixture.PUBLIC)
+    steps = {kind: torch.stack([preconditioned(g - replaced, square, kind) for g in means.values()])
+             for kind in PRECONDITIONERS}  # fmt: skip
+    columns = {kind: [] for kind in PRECONDITIONERS}
+    for one in sides:
+        texts, loss = set_objective(one, slope.embedder, params.training)
+        gradient = slope.of(texts, loss)
+        gradient = gradient / gradient.norm().clamp(min=1e-12)
+        for kind, step in steps.items():
+            columns[kind].append((step @ gradient).numpy())
+    return {kind: np.column_stack(found).astype(float) for kind, found in columns.items()}
+
+
+def aligned(params: Params, sides: Sequence[Sides], seed: int, batches: int, folder: Path) -> dict[str, dict]:
+    """Return {place: {preconditioner: (categories, sets), "seconds": of the processor}} along none's trajectory.
+
+    Places: ``start``, the fresh adapter of ``none`` before its first step, and ``none``, the trained one; ``batches``
+    of each source. What is found stays in ``folder``, place by place. Raises KitError where none was not trained.
+    """
+    from lib.embedder.embedder import Embedder
+
+    pools = mixture.read_pools(params.data_dir, params.study.categories)
+    start = mixture.start_seed((), params.mixture, seed)
+    stamp = digest([params.hash("model"), data_hash(params.data_dir), batches, [asdict(one) for one in sides]])
+    found = {}
+    for place, adapter in (("start", None), ("none", params.models_dir / "none" / f"seed{seed}")):
+        file = folder / f"seed{seed}" / f"gradients.{place}.json"
+        if not file.is_file() or read_json(file).get("made_of") != stamp:
+            began = time.process_time()
+            embedder = Embedder.from_params(params.model)
+            torch.manual_seed(start)
+            prepare(embedder, params, start, adapter)
+            made = alignments(Slope(embedder, params.training), pools, sides, params, batches, seed)
+            kept = {kind: rows.tolist() for kind, rows in made.items()}
+            write_json(file, {"made_of": stamp, "seconds": time.process_time() - began, **kept})
+        record = read_json(file)
+        found[place] = {kind: np.array(record[kind]) for kind in PRECONDITIONERS} | {"seconds": record["seconds"]}
+    return found
+
+
+def prepare(embedder, params: Params, start: int, folder: Path | None) -> None:
+    """Give the embedder a fresh adapter with a start seed, or the one in ``folder``, ready to take gradients."""
+    if folder is None:
+        embedder.attach_lora(start)
+    else:
+        embedder.load_adapter(folder)
+        for name, weight in embedder.model.named_parameters():
+            weight.requires_grad_("lora_" in name)
+    set_modes(embedder, params.training)

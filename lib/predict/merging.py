@@ -1,0 +1,133 @@
+"""Merging: the adapters of the five small trainings added up into models that nobody trained, scored as they are.
+
+An adapter is a change of weights, scaling · B·A per layer. Task arithmetic (Ilharco et al. 2023) adds such changes:
+none + s · (the sum of single - none). Summing the factors would not do, since B1·A1 + B2·A2 is not (B1 + B2)·(A1 + A2);
+laid side by side they are exact: [B1 B2]·[A1; A2], an adapter of rank 2r that plain peft loads.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from lib.common.files import KitError, digest, read_json, write_bytes, write_json
+from lib.embedder.adapters import CONFIG, WEIGHTS
+from lib.params.params import Params
+from lib.predict.judge import Truth, spearman
+
+SCALINGS = ("mean", "sum")  # s = 1/k with k categories, and s = 1
+
+
+def weights_of(size: int, scaling: str) -> list[float]:
+    """Return the weights of none and of each of ``size`` singles in none + s · (the sum of single - none)."""
+    if scaling not in SCALINGS:
+        raise KitError(f"scaling {scaling!r} is not known; say {' or '.join(SCALINGS)}")
+    s = 1.0 if scaling == "sum" else 1 / size
+    return [1 - s * size if scaling == "sum" else 0.0, *[s] * size]
+
+
+def merge(folders: Sequence[Path], weights: Sequence[float], out: Path) -> Path:
+    """Write the adapter whose change of weights is the weighted sum of the given ones' changes, exactly; return out.
+
+    Its rank is the sum of theirs (those with weight 0 are left out). Raises KitError for adapters that are missing, or
+    that do not adapt the same layers.
+    """
+    from safetensors.torch import load_file, save
+
+    used = [(Path(folder), weight) for folder, weight in zip(folders, weights, strict=True) if weight]
+    for folder, _ in used:
+        if not (folder / WEIGHTS).is_file():
+            raise KitError(f"{folder.parent.name} has no adapter to merge; train it with notebook 03 first")
+    configs, parts = [read_json(folder / CONFIG) for folder, _ in used], [load_file(f / WEIGHTS) for f, _ in used]
+    if any(part.keys() != parts[0].keys() for part in parts):
+        raise KitError("the adapters to merge are on different layers; train them with one parameter file")
+    factors = [
+        weight * config["lora_alpha"] / (config["r"] ** 0.5 if config.get("use_rslora") else config["r"])
+        for config, (_, weight) in zip(configs, used, strict=True)
+    ]
+    rank = sum(config["r"] for config in configs)
+    config = {**configs[0], "r": rank, "lora_alpha": rank, "use_rslora": False}
+    write_bytes(out / WEIGHTS, save(side_by_side(parts, factors)))
+    write_json(out / CONFIG, config)
+    return out
+
+
+def side_by_side(parts: Sequence[dict], factors: Sequence[float]) -> dict:
+    """Return the tensors of the sum of factor · B·A over ``parts``: A stacked in rows, factor · B in columns."""
+    import torch
+
+    def joined(name: str):
+        if ".lora_A." in name:
+            return torch.cat([part[name] for part in parts]).contiguous()
+        return torch.cat([f * part[name] for f, part in zip(factors, parts, strict=True)], dim=1).contiguous()
+
+    return {name: joined(name) for name in sorted(parts[0])}
+
+
+def merged_scores(params: Params, known: Truth, seed: int, folder: Path, scalings: Sequence[str] = SCALINGS) -> dict:
+    """Return {scaling: (scores (subsets, sets) in points, processor seconds)} of the merged models of one seed.
+
+    None and the singles are the real ones. What is scored stays in ``folder``, set by set: a run that was stopped goes
+    on where it was. About as many scorings as there are larger subsets, for each scaling.
+    """
+    from lib.embedder.embedder import Embedder
+
+    place = known.seeds.index(seed)
+    out = {scaling: [known.y[place].copy(), 0.0] for scaling in scalings}
+    embedder = None
+    for scaling, row in product(scalings, np.flatnonzero(known.held)):
+        chosen = [code for code, level in zip(known.codes, known.x[row], strict=True) if level]
+        folders = [params.models_dir / name / f"seed{seed}" for name in ("none", *chosen)]
+        file = folder / f"seed{seed}" / f"{known.subsets[row]}.{scaling}.json"
+        stamp = _stamp(params, folders, known.tasks)
+        if not file.is_file() or read_json(file).get("made_of") != stamp:
+            embedder = embedder or Embedder.from_params(params.model)
+            found = _scored(params, embedder, folders, weights_of(len(chosen), scaling), folder, known)
+            write_json(file, {"made_of": stamp, **found})
+        record = read_json(file)
+        out[scaling][0][row] = [100 * record["scores"][task] for task in known.tasks]
+        out[scaling][1] += record["seconds"]
+    return {scaling: (scores, seconds) for scaling, (scores, seconds) in out.items()}
+
+
+def _stamp(params: Params, folders: Sequence[Path], tasks: Sequence[str]) -> str:
+    """What decides the scores of a merged model: its adapters, how they are scored, and on what."""
+    adapters = [read_json(folder / "train.json").get("adapter_digest") for folder in folders]
+    return digest([adapters, params.hash("base"), list(tasks)])
+
+
+def _scored(params: Params, embedder, folders, weights, folder: Path, known: Truth) -> dict:
+    """Merge, load, and score on all sets of the study."""
+    from lib.score.score import score
+    from lib.score.suites import tasks
+
+    began = time.process_time()
+    with tempfile.TemporaryDirectory() as scratch:
+        embedder.load_adapter(merge(folders, weights, Path(scratch)))
+    wanted = [task for task in tasks(params.scoring.suite) if task.metadata.name in known.tasks]
+    table = score(embedder, wanted, folder, name="merged", params=params.scoring, progress=False)
+    if failed := table.attrs["failed"]:
+        name, reason = next(iter(failed.items()))
+        raise KitError(f"a merged model has no score on {name} ({reason}); mend that and run again, the rest is kept")
+    return {"scores": dict(zip(table["task"], table["score"], strict=True)), "seconds": time.process_time() - began}
+
+
+def chosen_on_other_half(options: dict[str, np.ndarray], known: Truth, place: int) -> tuple[np.ndarray, list[str]]:
+    """Return predictions (subsets, sets) whose scaling was chosen on other sets, and the choice of each half.
+
+    Sets are halved in turn, so that both halves have every type; on one half the scaling with the best mean rank
+    correlation with the models of the predictor's *own* seed is chosen, and used on the other half.
+    """
+    names, own = list(options), known.y[place][known.held]
+    halves = [np.arange(len(known.tasks)) % 2 == half for half in (0, 1)]
+    out, choices = np.empty_like(options[names[0]]), []
+    for chosen_on, used_on in (halves, halves[::-1]):
+        fit = [spearman(options[n][known.held][:, chosen_on], own[:, chosen_on]).mean() for n in names]
+        choices.append(names[int(np.argmax(fit))])
+        out[:, used_on] = options[choices[-1]][:, used_on]
+    return out, choices
