@@ -9,7 +9,7 @@ PY      := $(VENV)/bin/python
 READY   := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce replicate dry-run generator bundle plan status test test-fast test-long test-vllm lab run figures publish check lint clean notebooks
+.PHONY: help reproduce replicate dry-run generator bundle plan status test test-fast test-long test-vllm lab run figures improve publish check lint clean notebooks
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -69,6 +69,9 @@ run: $(READY)  ## run one notebook with papermill: make run NOTEBOOK=03_train AR
 
 figures: $(READY)  ## draw every figure from a results table: make figures RESULTS=your.csv OUT=figures/yours
 	$(PY) -m lib figures --results $(or $(RESULTS),runs/$(PROFILE)/results.csv) --out $(or $(OUT),runs/figures/$(PROFILE))
+
+improve: $(READY)  ## train what notebook 07 compares with fresh seeds (after make reproduce; it goes on where it was)
+	$(PY) -m lib improve --profile $(PROFILE)
 
 notebooks: $(READY)  ## execute the committed notebooks again, in place (after make reproduce)
 	$(PY) -m lib notebooks

@@ -24,6 +24,8 @@ _KINDS = {
     "explain": bool,
     "results": str,
     "compare": list,
+    "fresh": bool,
+    "splits": int,
     "generator": str,
     "overrides": dict,
 }
@@ -34,6 +36,7 @@ _NAMES = {
     "03_train": _OF_A_RUN,
     "04_score": _OF_A_RUN,
     "05_influence": ("params_file", "results", "overrides"),
+    "07_improve": ("params_file", "fresh", "splits", "overrides"),
 }
 _ON_GPU = ("01_generate", "03_train", "04_score")
 

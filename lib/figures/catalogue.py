@@ -230,6 +230,11 @@ FIGURES: tuple[tuple[str, str, Callable], ...] = (
     ("power", "What can this design show at all?", _power),
     ("published", "What did synthetic data do in the published scores? (Wang et al. 2024, Table 17)", _published),
 )
+# drawn by notebook 07 from tables of scores
+IMPROVE_FIGURES = {
+    "improve": "Is a mixture better than all of the data where it was not chosen?",
+    "winners_curse": "What does choosing pretend?",
+}
 # drawn by notebook 02 from the training data
 DATA_FIGURES = {
     "data_counts": "How many answers became examples, and where were the others lost? (Table 2)",

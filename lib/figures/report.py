@@ -19,7 +19,7 @@ from lib.common.numbers import minus
 from lib.figures import designs
 from lib.figures import replication as two
 from lib.figures.base import category_name, save
-from lib.figures.catalogue import DATA_FIGURES, Report
+from lib.figures.catalogue import DATA_FIGURES, IMPROVE_FIGURES, Report
 from lib.figures.designs import Contrast
 from lib.influence import tables
 from lib.influence.influence import Analysis, analyse, published
@@ -28,6 +28,7 @@ from lib.params.params import InfluenceParams, Params
 from lib.params.stages import decisive
 
 NOTEBOOK, DATA_NOTEBOOK = "notebooks/05_influence.ipynb", "notebooks/02_inspect.ipynb"
+IMPROVE_NOTEBOOK = "notebooks/07_improve.ipynb"
 PUBLISHED = "published"
 SECOND = "replication.csv"  # the table of the second study, committed beside the figures
 
@@ -132,6 +133,8 @@ def index(report: Report | Contrast, out: Path, missing: dict[str, str]) -> str:
     lines += ["| figure | answers | numbers | notebook | inputs |", "|---|---|---|---|---|"]
     rows = [(name, title, NOTEBOOK, stamp) for name, title, _ in report.figures]
     rows += [(*row, DATA_NOTEBOOK, data) for row in sorted(DATA_FIGURES.items()) if (out / f"{row[0]}.svg").is_file()]
+    later = sorted(IMPROVE_FIGURES.items())
+    rows += [(*row, IMPROVE_NOTEBOOK, stamp) for row in later if (out / f"{row[0]}.svg").is_file()]
     for name, title, notebook, inputs in rows:
         if name in missing:
             lines.append(f"| {name} | {title} | not drawn: {missing[name]} | {notebook} | {inputs} |")

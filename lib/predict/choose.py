@@ -29,7 +29,7 @@ from lib.predict import mixtures
 # Seeds take turns in choosing and judging. Among k equal candidates the gains of two turns then correlate by
 # m^2 / 2(k - 1), with m the mean of the largest of k normal numbers: at most 0.18. So much is added to the variance.
 TURNS = 1.2
-KEYS = ["strategy", "against"]
+GUESS = ["se_runs", "low_runs", "high_runs", "se", "low", "high", "p", "df"]
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,8 @@ def weights(s: Scored, how: str, splits: int = 50, sets: str = "other", runs: st
     """Return what a strategy would have used, (candidates, seeds, sets), over random splits and all seeds.
 
     In each split it is chosen on one half of the sets and on all seeds but one, and used on the ``other`` half and the
-    other seed (``same``: where it was chosen, to see what that pretends); then halves are swapped, and each seed has its
-    turn. With one seed, choice and judgement share the runs.
+    other seed (``same``: where it was chosen, to see what that pretends); then halves swap, and each seed has its turn.
+    With one seed, choice and judgement share the runs.
     """
     count, w = s.y.shape[1], np.zeros_like(s.y)
     half = np.array([halves(s.types, split) for split in range(splits)])
@@ -172,33 +172,26 @@ def weights(s: Scored, how: str, splits: int = 50, sets: str = "other", runs: st
     return w / w.sum(axis=(0, 1))
 
 
-def gain(s: Scored, g: np.ndarray, kind: str = "", turns: float = 1.0, alpha: float = 0.05) -> dict[str, float]:
+def gain(s: Scored, g: np.ndarray, kind: str = "", turns: float = 1.0, alpha: float = 0.05) -> dict:
     """Return the gain in points of the difference ``g`` of two arrays of weights, on the sets of a type ("" for all).
 
-    ``gain, se_runs, low_runs, high_runs`` (would these sets gain again?); ``se, low, high, p, df`` (crossed: would
-    others of their kind? NaN for one set); ``worst`` (lowest gain of a set) with ``worst_set`` and ``worst_null``, what
-    it would be in the mean if nothing did anything. ``turns`` multiplies the variance over runs.
+    ``sets, gain, se_runs, low_runs, high_runs`` (would these sets gain again?); ``se, low, high, p, df`` (crossed: would
+    others of their kind? NaN for one set); ``worst_set``, its gain ``worst``, and ``worst_null``, what that would be in
+    the mean if nothing did anything. ``turns`` multiplies the variance over runs.
     """
     at = np.flatnonzero([kind in ("", one) for one in s.types])
     g, n = g[:, :, at], len(at)
     d, cov = (g * s.y[:, :, at]).sum(axis=(0, 1)), turns * np.tensordot(g, g, ((0, 1), (0, 1))) * s.cov[np.ix_(at, at)]
-    mean, runs = d.mean(), cov.sum() / n**2
-    half = margin(np.sqrt(runs), s.df, alpha)
-    row = {"sets": n, "gain": mean, "se_runs": np.sqrt(runs), "low_runs": mean - half, "high_runs": mean + half}
-    row |= dict.fromkeys(("se", "low", "high", "p", "df"), np.nan)
+    mean, runs, each = d.mean(), cov.sum() / n**2, np.trace(cov) / n
+    half, crossed = margin(np.sqrt(runs), s.df, alpha), [np.nan] * 5
     if n > 1 and runs > 0:
-        parts = runs, d.var(ddof=1) / n, (np.trace(cov) / n - runs) / (n - 1)
+        parts = runs, d.var(ddof=1) / n, (each - runs) / (n - 1)
         both = Variances(d[None], *(np.array([part]) for part in parts), s.df, n - 1)
-        far = both.bar(alpha)[0] * both.se()[0]
-        row |= {"se": both.se()[0], "low": mean - far, "high": mean + far, "p": both.p()[0]}
-        row["df"] = float(stdtridf(1 - alpha / 2, both.bar(alpha)[0]))
-    spread = np.sqrt(np.trace(cov) / n)
+        se, bar = both.se()[0], both.bar(alpha)[0]
+        crossed = [se, mean - bar * se, mean + bar * se, both.p()[0], float(stdtridf(1 - alpha / 2, bar))]
+    row = {"sets": n, "gain": mean} | dict(zip(GUESS, [np.sqrt(runs), mean - half, mean + half, *crossed], strict=True))
     least = np.random.default_rng(0).normal(size=(1000, n)).min(axis=1).mean()
-    return row | {
-        "worst": d.min(),
-        "worst_set": s.tasks[d.argmin()] if n == len(s.tasks) else "",
-        "worst_null": spread * least,
-    }
+    return row | {"worst_set": s.tasks[at[d.argmin()]], "worst": d.min(), "worst_null": np.sqrt(each) * least}
 
 
 def _table(s: Scored, used: Mapping[str, tuple[np.ndarray, float]], alpha: float) -> pd.DataFrame:
@@ -211,11 +204,10 @@ def _table(s: Scored, used: Mapping[str, tuple[np.ndarray, float]], alpha: float
         if how != other
     ]
     table = pd.DataFrame(rows)
-    table["detectable"] = [
-        se * detectable_ratio(df, alpha) if df else df for se, df in zip(table["se"], table["df"].fillna(0))
-    ]
-    table["detectable_runs"] = table["se_runs"] * detectable_ratio(s.df, alpha)
-    return table
+    table.loc[table["strategy"] == "oracle", GUESS] = np.nan
+    ratio = {df: detectable_ratio(df, alpha) for df in table["df"].dropna().unique()}
+    table["detectable"] = table["se"] * table["df"].map(ratio)
+    return table.assign(detectable_runs=table["se_runs"] * detectable_ratio(s.df, alpha))
 
 
 def compare(s: Scored, splits: int = 50, alpha: float = 0.05) -> pd.DataFrame:
@@ -224,14 +216,10 @@ def compare(s: Scored, splits: int = 50, alpha: float = 0.05) -> pd.DataFrame:
     ``detectable`` gains would be found with probability 0.8. The oracle, the subset that is best in hindsight, has no
     interval: it was chosen by what it is measured with.
     """
-    none, full = s.corners
-    used = {"none": (s.only(s.names[none]), 1.0), "all": (s.only(s.names[full]), 1.0)}
-    used |= {how: (weights(s, how, splits), TURNS) for how in s.strategies}
-    table = _table(s, used | {"oracle": (s.only(s.names[s.y[: s.menu].mean(axis=(1, 2)).argmax()]), 1.0)}, alpha)
-    table.loc[table["strategy"] == "oracle", table.filter(regex="^(se|low|high|detect)(_|a|$)|^p$|^df$").columns] = (
-        np.nan
-    )
-    return table
+    best = s.y[: s.menu].mean(axis=(1, 2)).argmax()
+    fixed = zip(("none", "all", "oracle"), (*s.corners, best), strict=True)
+    used = {name: (s.only(s.names[place]), 1.0) for name, place in fixed}
+    return _table(s, used | {how: (weights(s, how, splits), TURNS) for how in s.strategies}, alpha)
 
 
 def curse(s: Scored, splits: int = 50, alpha: float = 0.05) -> pd.DataFrame:
@@ -240,12 +228,12 @@ def curse(s: Scored, splits: int = 50, alpha: float = 0.05) -> pd.DataFrame:
     ``judged_sets, judged_runs``: same or other. Only "other, other" is a gain; "same, same" is that and luck.
     """
     full, places = s.only(s.names[s.corners[1]]), ("same", "other")
-    cells = [(how, a, b) for how in s.strategies for a in places for b in places[: 1 + (s.y.shape[1] > 1)]]
+    cells = [(how, a, b) for how in s.strategies for a in places for b in places[: s.y.shape[1]]]
     rows = [gain(s, weights(s, how, splits, a, b) - full, "", TURNS, alpha) for how, a, b in cells]
     return pd.DataFrame(cells, columns=["strategy", "judged_sets", "judged_runs"]).join(pd.DataFrame(rows))
 
 
-def chosen_mixtures(s: Scored, params: Params) -> dict[str, tuple[dict[str, int], dict[str, int]]]:
+def chosen_mixtures(s: Scored, params: Params) -> dict[str, tuple[dict[str, int], ...]]:
     """Return {strategy: (steps per source as chosen on one half of the sets, on the other)}: split 0, all seeds.
 
     ``all, none, uniform`` are not chosen; ``doses`` follow the main effects; ``subset`` is the best measured one.
@@ -253,13 +241,14 @@ def chosen_mixtures(s: Scored, params: Params) -> dict[str, tuple[dict[str, int]
     names, recipe, most = params.study.categories, params.mixture, mixtures.most_steps(params)
     full, half = mixtures.of_subset(names, recipe), halves(s.types)
     fixed = {"all": full, "none": mixtures.of_subset((), recipe), "uniform": mixtures.uniform(names, recipe)}
-    found: dict[str, list] = {"doses": [], "subset": []}
+    found: dict[str, tuple[dict[str, int], ...]] = {name: (mixture, mixture) for name, mixture in fixed.items()}
     for seen in (half, ~half):
         score = s.y[: s.menu, :, seen].mean(axis=(1, 2))
         effect = np.linalg.lstsq(np.column_stack([np.ones(s.menu), s.x[: s.menu]]), score)[0][1:]
-        found["doses"].append(mixtures.doses(dict(zip(names, effect, strict=True)), full, most))
-        found["subset"].append(mixtures.of_subset(parse_subset(s.names[score.argmax()]), recipe))
-    return {name: (mixture, mixture) for name, mixture in fixed.items()} | {k: tuple(v) for k, v in found.items()}
+        by_dose = mixtures.doses(dict(zip(names, effect, strict=True)), full, most)
+        best = mixtures.of_subset(parse_subset(s.names[score.argmax()]), recipe)
+        found |= {name: (*found.get(name, ()), one) for name, one in (("doses", by_dose), ("subset", best))}
+    return found
 
 
 def compare_fresh(s: Scored, chosen: Mapping[str, tuple], params: Params, alpha: float = 0.05) -> pd.DataFrame:
