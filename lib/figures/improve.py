@@ -44,12 +44,9 @@ def improve(table: pd.DataFrame):
     """
     whole = table[table["type"] == ""]
     order = [judge for judge in JUDGES if (whole["judge"] == judge).any()]
-    lines = (
-        whole[["judge", "strategy"]]
-        .drop_duplicates()
-        .sort_values("judge", key=lambda j: j.map(order.index), kind="stable")
-    )
-    place = {key: at + 1.2 * order.index(key[0]) for at, key in enumerate(lines.itertuples(index=False, name=None))}
+    known = whole[["judge", "strategy"]].drop_duplicates().itertuples(index=False, name=None)
+    lines = sorted(known, key=lambda key: (order.index(key[0]), list(NAMES).index(key[1])))
+    place = {key: at + 1.2 * order.index(key[0]) for at, key in enumerate(lines)}
     at = np.array([place[row.judge, row.strategy] for row in whole.itertuples()])
     with style():
         fig, axes = plt.subplots(1, 3, figsize=(WIDTH, 0.21 * max(at) + 1.5), sharey=True, width_ratios=(1, 1, 0.8))
