@@ -103,7 +103,7 @@ def improve(given: Namespace) -> int:
     params = _load(given)
     if not params.results_file.is_file():
         raise KitError(f"mixtures are chosen by a study, and {params.profile} has none yet; run `make reproduce` first")
-    pairs = choose.chosen_mixtures(choose.scored(params.results_file, params.influence.exclude), params).values()
+    pairs = mixtures.chosen(choose.scored(params.results_file, params.influence.exclude), params).values()
     wanted = {mixtures.name_of(one, params.mixture): one for pair in pairs for one in pair}
     mixtures.merges(params, print)
     return _say([mixtures.fresh(params, wanted, given.seeds, print)])

@@ -39,8 +39,8 @@ def improve(table: pd.DataFrame):
 
     Each was chosen on one half of the sets (and, in the study's runs, on the other seed) and is judged on the other.
 
-    `table`: rows of `choose.compare` (and `compare_fresh`) with a column `judge`, study or fresh. Drawn are the rows of
-    all sets. Returns (figure, table).
+    `table`: rows of `choose.compare` (and `mixtures.judged`) with a column `judge`, study or fresh. Drawn are those
+    of all sets. Returns (figure, table).
     """
     whole = table[table["type"] == ""]
     order = [judge for judge in JUDGES if (whole["judge"] == judge).any()]

@@ -1,9 +1,7 @@
 """Choose a mixture by one part of the evidence and judge it by another, so that its gain is no luck of the choice.
 
-What a strategy would have used where is an array of weights over candidates and seeds, a column per set; its score on a
-set is the weighted sum. Given the choice a gain is linear in the scores, so the variance over runs of its mean is w'Cw,
-with C the covariance of the sets within a run; with the spread over sets it makes the crossed error of
-``lib.influence.across``.
+What a strategy would have used where is an array of weights like the scores, which it multiplies. Given the choice, a
+gain is linear in the scores, and its variance over runs w'Cw, with C the covariance of the sets within a run.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtridf
 
-from lib.common.design import parse_subset
 from lib.common.files import KitError
 from lib.influence.across import Variances
 from lib.influence.influence import without_excluded
@@ -23,8 +20,6 @@ from lib.influence.outcomes import complete
 from lib.influence.power import detectable_ratio
 from lib.influence.regression import margin
 from lib.influence.scores import read, study
-from lib.params.params import Params
-from lib.predict import mixtures
 
 # Seeds take turns in choosing and judging. Among k equal candidates the gains of two turns then correlate by
 # m^2 / 2(k - 1), with m the mean of the largest of k normal numbers: at most 0.18. So much is added to the variance.
@@ -61,15 +56,14 @@ class Scored:
 
     @property
     def strategies(self) -> list[str]:
-        """What ``choose`` knows and these candidates allow."""
+        """What ``choose`` can do with these candidates."""
         return ["predicted", "measured", "routed"] + ["merged"] * (len(self.names) > self.menu)
 
 
 def scored(scores, exclude: Sequence[str] = (), merged: pd.DataFrame | None = None) -> Scored:
     """Return the ``Scored`` of a study's results (path or table), with rows of ``merged`` adapters of the same seeds.
 
-    Sets that not every run has are left out. The seeds of a subset are its repetitions, whatever their numbers, as many
-    as every subset has. Raises KitError for tables that cannot be used.
+    Sets that not every run has are left out, and seeds beyond what every subset has. Raises KitError as ``study`` does.
     """
     data = study(without_excluded(read(scores), exclude)[0])
     whole, names = complete(data.y), tuple(dict.fromkeys(data.runs["subset"]))
@@ -81,13 +75,13 @@ def scored(scores, exclude: Sequence[str] = (), merged: pd.DataFrame | None = No
         return found
     other = arranged(merged, found.tasks)
     if other.y.shape[1] != y.shape[1]:
-        raise KitError(f"{other.y.shape[1]} seeds are merged and the study has {y.shape[1]}; run `make improve` again")
+        raise KitError(f"{other.y.shape[1]} seeds are merged, and the study has {y.shape[1]}; run `make improve` again")
     x = np.vstack([x, np.ones((len(other.names), x.shape[1]))])
     return replace(found, names=names + other.names, x=x, y=np.concatenate([y, other.y]))
 
 
 def arranged(table: pd.DataFrame, tasks: Sequence[str] = ()) -> Scored:
-    """Return the ``Scored`` of rows ``subset, seed, task, type, score`` of any mixtures, the sets as in ``tasks``.
+    """Return the ``Scored`` of rows ``subset, seed, task, type, score``, sets as in ``tasks``, of any mixtures.
 
     Only seeds that every mixture has count. Raises KitError where there is none.
     """
@@ -103,10 +97,9 @@ def arranged(table: pd.DataFrame, tasks: Sequence[str] = ()) -> Scored:
 
 
 def error(y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return the covariance of the sets within a run, (sets, sets), and its degrees of freedom.
+    """Return the covariance (sets, sets) of what candidate and seed leave of ``y``, and its degrees of freedom.
 
-    From what candidate and seed leave of ``y`` (candidates, seeds, sets); with one seed from what the main effects of
-    ``x`` leave, interactions included.
+    With one seed it is of what the main effects of ``x`` leave, interactions included.
     """
     candidates, seeds, sets = y.shape
     if seeds > 1:
@@ -175,9 +168,9 @@ def weights(s: Scored, how: str, splits: int = 50, sets: str = "other", runs: st
 def gain(s: Scored, g: np.ndarray, kind: str = "", turns: float = 1.0, alpha: float = 0.05) -> dict:
     """Return the gain in points of the difference ``g`` of two arrays of weights, on the sets of a type ("" for all).
 
-    ``sets, gain, se_runs, low_runs, high_runs`` (would these sets gain again?); ``se, low, high, p, df`` (crossed: would
-    others of their kind? NaN for one set); ``worst_set``, its gain ``worst``, and ``worst_null``, what that would be in
-    the mean if nothing did anything. ``turns`` multiplies the variance over runs.
+    ``sets, gain, se_runs, low_runs, high_runs`` (would these sets gain again?); ``se, low, high, p, df`` (crossed:
+    would others of their kind? NaN for one set); ``worst_set``, its gain ``worst``, and ``worst_null``, its mean if
+    nothing did anything. ``turns`` multiplies the variance over runs.
     """
     at = np.flatnonzero([kind in ("", one) for one in s.types])
     g, n = g[:, :, at], len(at)
@@ -194,8 +187,8 @@ def gain(s: Scored, g: np.ndarray, kind: str = "", turns: float = 1.0, alpha: fl
     return row | {"worst_set": s.tasks[at[d.argmin()]], "worst": d.min(), "worst_null": np.sqrt(each) * least}
 
 
-def _table(s: Scored, used: Mapping[str, tuple[np.ndarray, float]], alpha: float) -> pd.DataFrame:
-    """``gain`` of every strategy {name: (weights, turns)} over all and over none, for all sets and by type."""
+def gains_table(s: Scored, used: Mapping[str, tuple[np.ndarray, float]], alpha: float) -> pd.DataFrame:
+    """Return ``gain`` of {strategy: (weights, turns)} over all and over none, for all sets (type "") and by type."""
     rows = [
         {"strategy": how, "against": other, "type": kind, **gain(s, w - used[other][0], kind, turns, alpha)}
         for other in ("all", "none")
@@ -211,15 +204,15 @@ def _table(s: Scored, used: Mapping[str, tuple[np.ndarray, float]], alpha: float
 
 
 def compare(s: Scored, splits: int = 50, alpha: float = 0.05) -> pd.DataFrame:
-    """Return ``gain`` of every strategy over all and over none, for all sets (type "") and by type; a row each.
+    """Return ``gains_table`` of every strategy that needs no fresh run.
 
-    ``detectable`` gains would be found with probability 0.8. The oracle, the subset that is best in hindsight, has no
-    interval: it was chosen by what it is measured with.
+    ``detectable`` gains would be found with probability 0.8. The oracle, best in hindsight, has no interval: it was
+    chosen by what it is measured with.
     """
     best = s.y[: s.menu].mean(axis=(1, 2)).argmax()
     fixed = zip(("none", "all", "oracle"), (*s.corners, best), strict=True)
     used = {name: (s.only(s.names[place]), 1.0) for name, place in fixed}
-    return _table(s, used | {how: (weights(s, how, splits), TURNS) for how in s.strategies}, alpha)
+    return gains_table(s, used | {how: (weights(s, how, splits), TURNS) for how in s.strategies}, alpha)
 
 
 def curse(s: Scored, splits: int = 50, alpha: float = 0.05) -> pd.DataFrame:
@@ -231,30 +224,3 @@ def curse(s: Scored, splits: int = 50, alpha: float = 0.05) -> pd.DataFrame:
     cells = [(how, a, b) for how in s.strategies for a in places for b in places[: s.y.shape[1]]]
     rows = [gain(s, weights(s, how, splits, a, b) - full, "", TURNS, alpha) for how, a, b in cells]
     return pd.DataFrame(cells, columns=["strategy", "judged_sets", "judged_runs"]).join(pd.DataFrame(rows))
-
-
-def chosen_mixtures(s: Scored, params: Params) -> dict[str, tuple[dict[str, int], ...]]:
-    """Return {strategy: (steps per source as chosen on one half of the sets, on the other)}: split 0, all seeds.
-
-    ``all, none, uniform`` are not chosen; ``doses`` follow the main effects; ``subset`` is the best measured one.
-    """
-    names, recipe, most = params.study.categories, params.mixture, mixtures.most_steps(params)
-    full, half = mixtures.of_subset(names, recipe), halves(s.types)
-    fixed = {"all": full, "none": mixtures.of_subset((), recipe), "uniform": mixtures.uniform(names, recipe)}
-    found: dict[str, tuple[dict[str, int], ...]] = {name: (mixture, mixture) for name, mixture in fixed.items()}
-    for seen in (half, ~half):
-        score = s.y[: s.menu, :, seen].mean(axis=(1, 2))
-        effect = np.linalg.lstsq(np.column_stack([np.ones(s.menu), s.x[: s.menu]]), score)[0][1:]
-        by_dose = mixtures.doses(dict(zip(names, effect, strict=True)), full, most)
-        best = mixtures.of_subset(parse_subset(s.names[score.argmax()]), recipe)
-        found |= {name: (*found.get(name, ()), one) for name, one in (("doses", by_dose), ("subset", best))}
-    return found
-
-
-def compare_fresh(s: Scored, chosen: Mapping[str, tuple], params: Params, alpha: float = 0.05) -> pd.DataFrame:
-    """Return ``compare``'s table of ``chosen_mixtures`` in fresh runs, each on the half that it was not chosen on."""
-    half, used = halves(s.types), {}
-    for how, pair in chosen.items():
-        first, second = (s.only(mixtures.name_of(mixture, params.mixture)) for mixture in pair)
-        used[how] = (np.where(half, second, first), 1.0)
-    return _table(s, used, alpha)

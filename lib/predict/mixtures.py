@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from lib.common.bundled import ROOT
-from lib.common.design import CODES, subset_name
+from lib.common.design import CODES, parse_subset, subset_name
 from lib.common.files import KitError, write_text
 from lib.params.params import MixtureParams, Params
 from lib.params.provenance import provenance
+from lib.predict import choose
 from lib.train.mixture import PUBLIC, plan, read_pools, start_seed
 
 FRESH, MERGED = "fresh.csv", "merged.csv"
@@ -28,12 +30,6 @@ def of_subset(subset: Sequence[str], params: MixtureParams) -> dict[str, int]:
         raise KitError(f"a dose is a number of steps, and mixture.budget is {params.budget}; set it to fixed_steps")
     found = dict.fromkeys(subset, params.steps_per_category)
     return found | {PUBLIC: params.steps - sum(found.values())}
-
-
-def uniform(categories: Sequence[str], params: MixtureParams) -> dict[str, int]:
-    """Return equal shares of the steps for public data and every category; what is left over is public."""
-    share = params.steps // (len(categories) + 1)
-    return dict.fromkeys(categories, share) | {PUBLIC: params.steps - share * len(categories)}
 
 
 def doses(influence: Mapping[str, float], full: Mapping[str, int], most: Mapping[str, int]) -> dict[str, int]:
@@ -64,6 +60,42 @@ def name_of(mixture: Mapping[str, int], params: MixtureParams) -> str:
     if dict(mixture) == of_subset(subset, params):
         return subset_name(subset)
     return "+".join(f"{CODES[one]}{mixture[one]}" for one in CODES if one in mixture)
+
+
+def chosen(s: choose.Scored, params: Params) -> dict[str, tuple[dict[str, int], ...]]:
+    """Return {strategy: (steps per source as chosen on one half of the sets, on the other)}: split 0, all seeds.
+
+    ``all``, ``none`` and ``uniform`` (equal shares of the steps, what is left over is public) are not chosen; ``doses``
+    follow the main effects; ``subset`` is the best measured one.
+    """
+    names, recipe, most = params.study.categories, params.mixture, most_steps(params)
+    full, half = of_subset(names, recipe), choose.halves(s.types)
+    even = recipe.model_copy(update={"steps_per_category": recipe.steps // (len(names) + 1)})
+    fixed = {"all": full, "none": of_subset((), recipe), "uniform": of_subset(names, even)}
+    found: dict[str, tuple[dict[str, int], ...]] = {name: (mixture, mixture) for name, mixture in fixed.items()}
+    for seen in (half, ~half):
+        score = s.y[: s.menu, :, seen].mean(axis=(1, 2))
+        effect = np.linalg.lstsq(np.column_stack([np.ones(s.menu), s.x[: s.menu]]), score)[0][1:]
+        by_dose = doses(dict(zip(names, effect, strict=True)), full, most)
+        best = of_subset(parse_subset(s.names[score.argmax()]), recipe)
+        found |= {name: (*found.get(name, ()), one) for name, one in (("doses", by_dose), ("subset", best))}
+    return found
+
+
+def judged(s: choose.Scored, pairs: Mapping[str, tuple], params: Params, alpha: float = 0.05) -> pd.DataFrame:
+    """Return ``choose.gains_table`` of ``chosen`` in fresh runs, each on the half that it was not chosen on.
+
+    A mixture that is that of all by another name is left out. Raises KitError for less than two fresh seeds.
+    """
+    if s.y.shape[1] < 2:
+        raise KitError("one fresh seed has no error; run `make improve` to its end")
+    half, used = choose.halves(s.types), {}
+    for how, pair in pairs.items():
+        if how != "all" and pair == pairs["all"]:
+            continue
+        first, second = (s.only(name_of(mixture, params.mixture)) for mixture in pair)
+        used[how] = (np.where(half, second, first), 1.0)
+    return choose.gains_table(s, used, alpha)
 
 
 def place(params: Params) -> Path:
@@ -126,10 +158,9 @@ def _score(params: Params, embedder, name: str, seed: int, tasks) -> pd.DataFram
 
 
 def merge(params: Params, folders: Mapping[str | Path, float], out: Path):
-    """Return an embedder whose adapter is the weighted sum of adapters {folder: weight}; it is written to ``out``.
+    """Return an embedder whose adapter, written to ``out``, does the weighted sum of adapters {folder: weight}.
 
-    Task arithmetic on what adapters do, the products B A, and not on their factors: peft lays the factors side by side,
-    and the adapter of rank r1 + r2 + ... has exactly the weighted sum of the products.
+    Task arithmetic on the products B A and not on their factors: peft lays these side by side, which is exact.
     """
     from lib.embedder.embedder import ADAPTER, Embedder
 

@@ -6,7 +6,7 @@ import pytest
 
 from lib.common.files import KitError
 from lib.params.params import MixtureParams, ModelParams, load
-from lib.predict import mixtures
+from lib.predict import choose, mixtures
 from lib.train.mixture import PUBLIC
 
 STEPS = MixtureParams(budget="fixed_steps", steps=40, steps_per_category=8)
@@ -44,7 +44,7 @@ def test_doses_fill_the_steps_and_are_nearest_to_proportional(seed):
 
 
 def test_mixtures_have_names_and_those_of_the_study_keep_theirs():
-    assert mixtures.of_subset(NAMES, STEPS) == FULL == mixtures.uniform(NAMES, STEPS)
+    assert mixtures.of_subset(NAMES, STEPS) == FULL
     assert mixtures.name_of(FULL, STEPS) == "ss+sl+ls+ll" and mixtures.name_of({PUBLIC: 40}, STEPS) == "none"
     assert mixtures.name_of({"short_short": 10, "long_short": 16, PUBLIC: 14}, STEPS) == "ss10+ls16"
     with pytest.raises(KitError, match="set it to fixed_steps"):
@@ -71,6 +71,35 @@ def test_fresh_runs_go_on_where_they_were_and_use_no_seed_of_the_study(tmp_path,
     assert mixtures.found(params, mixtures.MERGED) is None
     with pytest.raises(KitError, match="seed 1 is one of the study's"):
         mixtures.fresh(params, wanted, [10, 1], lambda _: None)
+
+
+def test_fresh_runs_are_judged_on_the_half_that_a_mixture_was_not_chosen_on():
+    random, types = np.random.default_rng(0), ("STS",) * 8 + ("Retrieval",) * 8
+    half = choose.halves(types)
+    first, second = {"short_short": 9, PUBLIC: 31}, {"long_long": 9, PUBLIC: 31}
+    pairs = {
+        "all": (FULL, FULL),
+        "none": ({PUBLIC: 40}, {PUBLIC: 40}),
+        "uniform": (FULL, FULL),
+        "doses": (first, second),
+    }
+    better = {"ss9": ~half, "ll9": half}  # by two points, each only where it was not chosen
+    rows = [
+        (name, seed, f"set{i:02}", kind, 0.6 + 0.02 * better.get(name, 0 * half)[i] + 0.002 * random.normal())
+        for name in ("ss+sl+ls+ll", "none", "ss9", "ll9")
+        for seed in (10, 11, 12)
+        for i, kind in enumerate(types)
+    ]
+    table = pd.DataFrame(rows, columns=["subset", "seed", "task", "type", "score"])
+    params = load("classroom")
+    found = mixtures.judged(choose.arranged(table), pairs, params)
+    whole = found[found["type"] == ""].set_index(["strategy", "against"])
+    assert whole.loc[("doses", "all"), "low"] < 2 < whole.loc[("doses", "all"), "high"]
+    assert "uniform" not in found["strategy"].tolist() and abs(whole.loc[("none", "all"), "gain"]) < 0.3
+    with pytest.raises(KitError, match="one fresh seed has no error"):
+        mixtures.judged(choose.arranged(table[table["seed"] == 10]), pairs, params)
+    with pytest.raises(KitError, match="there are no scores of ll9"):
+        mixtures.judged(choose.arranged(table[table["subset"] != "ll9"]), pairs, params)
 
 
 @pytest.mark.slow
