@@ -51,6 +51,7 @@ def test_mixtures_have_names_and_those_of_the_study_keep_theirs():
         mixtures.of_subset(NAMES, MixtureParams(budget="fixed_epochs"))
 
 
+@pytest.mark.slow  # the first import of mteb
 def test_fresh_runs_go_on_where_they_were_and_use_no_seed_of_the_study(tmp_path, monkeypatch):
     params, done = load("classroom", {"paths.runs": str(tmp_path), "profile": "mine"}), []
 
