@@ -9,7 +9,7 @@ PY      := $(VENV)/bin/python
 READY   := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce replicate compare dry-run generator bundle plan status test test-fast test-long test-vllm lab run figures cards \
+.PHONY: help reproduce replicate compare dry-run generator bundle plan status test test-fast test-long test-vllm lab run figures improve cards \
   exercises publish check lint clean notebooks report book
 
 help:  ## show the targets
@@ -83,6 +83,9 @@ $(VENV)/.book: pyproject.toml $(READY)
 
 book: $(VENV)/.book  ## make the notebooks, figures, claims and pages a site: runs/book/index.html
 	$(PY) docs/book/build.py
+
+improve: $(READY)  ## train what notebook 07 compares with fresh seeds (after make reproduce; it goes on where it was)
+	$(PY) -m lib improve --profile $(PROFILE)
 
 notebooks: $(READY)  ## execute the committed notebooks again, in place (after make reproduce)
 	$(PY) -m lib notebooks

@@ -9,7 +9,7 @@ One room per notebook, in the notebooks' order; a room imports only from those b
     train                     03: one adapter per subset of categories
     score                     04: one score per adapter and evaluation set
     influence, figures        05: what each category did to each task, in numbers and in pictures
-    predict                   06: what every subset will score, from few trainings or none
+    predict                   06 to 08: influence without retraining, why, and better mixtures
     tiny, share, grid         stand-ins for a dry run; cards of a run; all notebooks for all runs
     lessons                   exercises made of the notebooks
 

@@ -113,6 +113,19 @@ def figures(given: Namespace) -> int:
     return _say(report.write_all(Path(given.results), Path(given.out), _load(given).influence, say=print))
 
 
+def improve(given: Namespace) -> int:
+    """Train and score with fresh seeds what notebook 07 compares, and merge the single adapters; it can be stopped."""
+    from lib.predict import choose, mixtures
+
+    params = _load(given)
+    if not params.results_file.is_file():
+        raise KitError(f"mixtures are chosen by a study, and {params.profile} has none yet; run `make reproduce` first")
+    pairs = mixtures.chosen(choose.scored(params.results_file, params.influence.exclude), params).values()
+    wanted = {mixtures.name_of(one, params.mixture): one for pair in pairs for one in pair}
+    mixtures.merges(params, print)
+    return _say([mixtures.fresh(params, wanted, given.seeds, print)])
+
+
 def notebooks(given: Namespace) -> int:
     """Execute the committed notebooks again, in place, on a finished run."""
     from lib.grid.notebooks import refresh
@@ -182,7 +195,20 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     of: dict = {}
     kit = (notebooks, exercises, generator)  # of the kit, not of a profile
-    of_profile = (reproduce, replicate, report, compare, plan, status, check, collect, contrast, figures, cards)
+    of_profile = (
+        reproduce,
+        replicate,
+        report,
+        compare,
+        plan,
+        status,
+        check,
+        collect,
+        contrast,
+        figures,
+        cards,
+        improve,
+    )
     for function in (*of_profile, run, *kit):
         sub = of[function] = commands.add_parser(function.__name__, help=function.__doc__)
         sub.set_defaults(function=function, overrides="{}")
@@ -202,6 +228,7 @@ def _parser() -> argparse.ArgumentParser:
     of[collect].add_argument("--allow-missing", action="store_true", help="write the table although runs are missing")
     of[figures].add_argument("--results", required=True, help="a results.csv, ours or your own")
     of[figures].add_argument("--out", required=True, help="folder for the figures")
+    of[improve].add_argument("--seeds", type=int, nargs="+", default=[10, 11, 12, 13], help="seeds of no run before")
     of[generator].add_argument("--folder", type=Path, default=ROOT / "models" / "smollm2-135m-instruct")
     of[exercises].add_argument("--folder", type=Path, default=ROOT / "runs" / "exercises")
     of[run].add_argument("notebook", help="its number or name: 03, or 03_train")

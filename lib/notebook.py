@@ -24,6 +24,8 @@ _KINDS = {
     "explain": bool,
     "results": str,
     "compare": list,
+    "fresh": bool,
+    "splits": int,
     "generator": str,
     "merge": list,
     "sample": int,
@@ -37,6 +39,7 @@ _NAMES = {
     "04_score": _OF_A_RUN,
     "05_influence": ("params_file", "results", "overrides"),
     "06_predict": ("params_file", "merge", "sample", "overrides"),
+    "07_improve": ("params_file", "fresh", "splits", "overrides"),
 }
 _ON_GPU = ("01_generate", "03_train", "04_score")
 

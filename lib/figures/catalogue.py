@@ -230,12 +230,14 @@ FIGURES: tuple[tuple[str, str, Callable], ...] = (
     ("power", "What can this design show at all?", _power),
     ("published", "What did synthetic data do in the published scores? (Wang et al. 2024, Table 17)", _published),
 )
-# drawn by other notebooks from these results
+# drawn by notebooks 06 to 08 from tables of scores
 OWN_FIGURES = {
     "predict": (
         "How much of this could have been predicted from fewer trainings, or from none?",
         "notebooks/06_predict.ipynb",
-    )
+    ),
+    "improve": ("Is a mixture better than all of the data where it was not chosen?", "notebooks/07_improve.ipynb"),
+    "winners_curse": ("What does choosing pretend?", "notebooks/07_improve.ipynb"),
 }
 # drawn by notebook 02 from the training data
 DATA_FIGURES = {

@@ -1,1 +1,1 @@
-"""06: what every subset would score on every set, predicted from few trainings or none, and how good that is."""
+"""Notebooks 06 to 08: influence without retraining, why a category helps or harms, and better mixtures."""

@@ -36,6 +36,7 @@ def plan(
     batch_size: int,
     seed: int,
     public: bool = True,
+    doses: Mapping[str, int] | None = None,
 ) -> list[Batch]:
     """Return the batches of a run, in order.
 
@@ -45,6 +46,8 @@ def plan(
     incomplete last batch dropped. ``public=False`` leaves the public data out (the public-off cells of the crossed
     design). With ``params.draws`` "own" every run draws its own batches; with "shared" all subsets of a seed see the
     same batches of a category, so that a lucky draw is in half of the models at once and looks like an effect.
+    ``doses`` gives the batches of every source itself, in place of the budget; the doses of the budget give the same
+    batches as without.
 
     Raises KitError for a pool that is missing or smaller than one batch, and for a budget that cannot be met.
     """
@@ -61,7 +64,9 @@ def plan(
                 f"{source} has {len(pools[source])} triplets, fewer than one batch of {batch_size}; generate more, "
                 "lower training.batch_size, or leave it out of the subset"
             )
-    if params.budget == "fixed_epochs":
+    if doses is not None:
+        doses = _given(doses, sources)
+    elif params.budget == "fixed_epochs":
         doses = {source: params.epochs * (len(pools[source]) // batch_size) for source in sources}
     else:
         doses = _fixed_steps(subset, params, public)
@@ -114,6 +119,15 @@ def _fixed_steps(subset: Sequence[str], params: MixtureParams, public: bool) -> 
         return doses | {PUBLIC: params.steps - taken}
     share, rest = divmod(params.steps, len(subset))  # no public data to fill up with: the categories share the steps
     return {source: share + (place < rest) for place, source in enumerate(subset)}
+
+
+def _given(doses: Mapping[str, int], sources: Sequence[str]) -> dict[str, int]:
+    if sorted(doses) != sorted(sources) or any(dose < 1 for dose in doses.values()):
+        raise KitError(
+            f"doses are given for {', '.join(doses) or 'nothing'}, and the run has {', '.join(sources)}; give each of "
+            "these at least one batch, and leave a category without batches out of the subset"
+        )
+    return {source: int(doses[source]) for source in sources}
 
 
 def draw(source: str, size: int, dose: int, batch_size: int, seed: int | str) -> list[Batch]:

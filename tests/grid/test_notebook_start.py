@@ -15,6 +15,7 @@ CELLS = {
     "04_score": "params_file = 'classroom'\nsubset = 'ss'\nseed = 0\nexplain = True\noverrides = {}",
     "05_influence": "params_file = 'classroom'\nresults = ''\noverrides = {}",
     "06_predict": "params_file = 'classroom'\nmerge = []\nsample = 16\noverrides = {}",
+    "07_improve": "params_file = 'classroom'\nfresh = False\nsplits = 2\noverrides = {}",
 }
 
 

@@ -35,6 +35,18 @@ def test_fixed_steps(subset):
         assert len(set(batch.rows)) == 16 and max(batch.rows) < len(POOLS[batch.source])
 
 
+def test_doses_of_a_mixture_of_its_own():
+    subset = ("short_short", "short_long")
+    usual = plan(POOLS, subset, STEPS, 16, seed=3)
+    assert plan(POOLS, subset, STEPS, 16, seed=3, doses={PUBLIC: 8, "short_long": 2, "short_short": 2}) == usual
+    own = plan(POOLS, subset, STEPS, 16, seed=3, doses={"short_short": 5, "short_long": 1, PUBLIC: 3})
+    assert steps_per_source(own) == {PUBLIC: 3, "short_long": 1, "short_short": 5}
+    assert set(own) & set(usual) >= {batch for batch in usual if batch.source == "short_short"}, "other draws"
+    for wrong in ({"short_short": 5, PUBLIC: 3}, {"short_short": 5, "short_long": 0, PUBLIC: 3}):
+        with pytest.raises(KitError, match="leave a category without batches out of the subset"):
+            plan(POOLS, subset, STEPS, 16, seed=3, doses=wrong)
+
+
 def test_shared_draws_give_the_same_triplets_of_a_category_to_every_subset():
     def rows(subset, source):
         return sorted(b.rows for b in plan(POOLS, subset, SHARED, 16, seed=3) if b.source == source)

@@ -1,0 +1,226 @@
+"""Choose a mixture by one part of the evidence and judge it by another, so that its gain is no luck of the choice.
+
+What a strategy would have used where is an array of weights like the scores, which it multiplies. Given the choice, a
+gain is linear in the scores, and its variance over runs w'Cw, with C the covariance of the sets within a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtridf
+
+from lib.common.files import KitError
+from lib.influence.across import Variances
+from lib.influence.influence import without_excluded
+from lib.influence.outcomes import complete
+from lib.influence.power import detectable_ratio
+from lib.influence.regression import margin
+from lib.influence.scores import read, study
+
+# Seeds take turns in choosing and judging. Among k equal candidates the gains of two turns then correlate by
+# m^2 / 2(k - 1), with m the mean of the largest of k normal numbers: at most 0.18. So much is added to the variance.
+TURNS = 1.2
+GUESS = ["se_runs", "low_runs", "high_runs", "se", "low", "high", "p", "df"]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of candidates, with the error of a run."""
+
+    names: tuple[str, ...]
+    x: np.ndarray  # (candidates, categories) 0/1
+    tasks: tuple[str, ...]
+    types: tuple[str, ...]
+    y: np.ndarray  # (candidates, seeds, sets) in points
+    cov: np.ndarray  # (sets, sets) covariance of the scores within a run
+    df: int  # its degrees of freedom
+    menu: int  # the first so many candidates are the subsets of the study, the others merged adapters
+
+    def only(self, name: str) -> np.ndarray:
+        """Return the weights of one candidate, its seeds alike, (candidates, seeds, sets). KitError if unknown."""
+        if name not in self.names:
+            raise KitError(f"there are no scores of {name}, only of {', '.join(self.names)}; run `make improve`")
+        return np.zeros_like(self.y) + (np.array(self.names) == name)[:, None, None] / self.y.shape[1]
+
+    @property
+    def corners(self) -> tuple[int, int]:
+        """The places of the subset of no category and of that of all. Raises KitError where one was not run."""
+        size = self.x[: self.menu].sum(axis=1)
+        if size.min() > 0 or size.max() < self.x.shape[1]:
+            raise KitError("a gain is over none or over all; score the runs of these two subsets first")
+        return int(size.argmin()), int(size.argmax())
+
+    @property
+    def strategies(self) -> list[str]:
+        """What ``choose`` can do with these candidates."""
+        return ["predicted", "measured", "routed"] + ["merged"] * (len(self.names) > self.menu)
+
+
+def scored(scores, exclude: Sequence[str] = (), merged: pd.DataFrame | None = None) -> Scored:
+    """Return the ``Scored`` of a study's results (path or table), with rows of ``merged`` adapters of the same seeds.
+
+    Sets that not every run has are left out, and seeds beyond what every subset has. Raises KitError as ``study`` does.
+    """
+    data = study(without_excluded(read(scores), exclude)[0])
+    whole, names = complete(data.y), tuple(dict.fromkeys(data.runs["subset"]))
+    rows = [np.flatnonzero(data.runs["subset"] == name) for name in names]
+    y = 100 * np.array([data.y[np.ix_(own[: min(map(len, rows))], whole)] for own in rows])
+    x, tasks, types = data.x[[own[0] for own in rows]], np.array(data.tasks)[whole], np.array(data.types)[whole]
+    found = Scored(names, x, tuple(tasks), tuple(types), y, *error(y, x), len(names))
+    if merged is None:
+        return found
+    other = arranged(merged, found.tasks)
+    if other.y.shape[1] != y.shape[1]:
+        raise KitError(f"{other.y.shape[1]} seeds are merged, and the study has {y.shape[1]}; run `make improve` again")
+    x = np.vstack([x, np.ones((len(other.names), x.shape[1]))])
+    return replace(found, names=names + other.names, x=x, y=np.concatenate([y, other.y]))
+
+
+def arranged(table: pd.DataFrame, tasks: Sequence[str] = ()) -> Scored:
+    """Return the ``Scored`` of rows ``subset, seed, task, type, score``, sets as in ``tasks``, of any mixtures.
+
+    Only seeds that every mixture has count. Raises KitError where there is none.
+    """
+    wide = 100 * table.pivot(index=["subset", "seed"], columns="task", values="score")
+    wide = wide.reindex(columns=list(tasks or wide.columns)).dropna()
+    names = tuple(dict.fromkeys(table["subset"]))
+    seeds = [seed for seed in sorted(set(table["seed"])) if all((name, seed) in wide.index for name in names)]
+    if not seeds:
+        raise KitError("no seed has every mixture's scores on every set; run `make improve` to its end")
+    y = np.array([[wide.loc[(name, seed)] for seed in seeds] for name in names])
+    types, x = table.drop_duplicates("task").set_index("task")["type"][wide.columns], np.zeros((len(names), 0))
+    return Scored(names, x, tuple(wide.columns), tuple(types), y, *error(y, x), len(names))
+
+
+def error(y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return the covariance (sets, sets) of what candidate and seed leave of ``y``, and its degrees of freedom.
+
+    With one seed it is of what the main effects of ``x`` leave, interactions included.
+    """
+    candidates, seeds, sets = y.shape
+    if seeds > 1:
+        rest, df = y - y.mean(axis=1, keepdims=True), (candidates - 1) * (seeds - 1)
+        rest = rest - rest.mean(axis=0)
+    else:
+        design = np.column_stack([np.ones(candidates), x])
+        rest, df = y[:, 0] - design @ np.linalg.lstsq(design, y[:, 0])[0], candidates - np.linalg.matrix_rank(design)
+    rest = rest.reshape(-1, sets)
+    return (rest.T @ rest / df if df else np.full((sets, sets), np.nan)), int(df)
+
+
+def halves(types: Sequence[str], seed: int = 0) -> np.ndarray:
+    """Return a random half of the sets as a mask (sets,): half of every type, odd ones to either side in turn."""
+    random, kinds = np.random.default_rng(seed), np.array(types)
+    half, extra = np.zeros(len(kinds), bool), int(random.integers(2))
+    for kind in sorted(set(types)):
+        own = random.permutation(np.flatnonzero(kinds == kind))
+        half[own[: (len(own) + extra) // 2]] = True
+        extra = (extra + len(own)) % 2
+    return half
+
+
+def choose(s: Scored, how: str, mean: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Return the candidate that a strategy takes on each set, having seen ``mean`` (candidates, sets) on some sets.
+
+    ``seen`` are masks (choices, sets), and so is what is returned. ``predicted``: the subset whose score, added up from
+    none and the single categories, is highest. ``measured``: the subset with the highest mean. ``routed``: that for
+    each type by itself (over all sets where it saw none of the type). ``merged``: the best of the merged adapters.
+    """
+    score = mean @ seen.T / seen.sum(axis=1)  # (candidates, choices)
+    subsets, merged = score[: s.menu], score[s.menu :]
+    if how == "merged":
+        return np.repeat(s.menu + merged.argmax(axis=0)[:, None], seen.shape[1], axis=1)
+    if how == "predicted":
+        none, x = s.corners[0], s.x[: s.menu]
+        single = [np.flatnonzero((x == row).all(axis=1))[0] for row in np.eye(x.shape[1])]
+        subsets = subsets[none] + x @ (subsets[single] - subsets[none])
+    picks = np.repeat(subsets.argmax(axis=0)[:, None], seen.shape[1], axis=1)
+    for kind in set(s.types) if how == "routed" else ():
+        own = np.array(s.types) == kind
+        best = (mean[: s.menu, own] @ seen[:, own].T).argmax(axis=0)
+        picks[:, own] = np.where(seen[:, own].any(axis=1, keepdims=True), best[:, None], picks[:, own])
+    return picks
+
+
+def weights(s: Scored, how: str, splits: int = 50, sets: str = "other", runs: str = "other") -> np.ndarray:
+    """Return what a strategy would have used, (candidates, seeds, sets), over random splits and all seeds.
+
+    In each split it is chosen on one half of the sets and on all seeds but one, and used on the ``other`` half and the
+    other seed (``same``: where it was chosen, to see what that pretends); then halves swap, and each seed has its turn.
+    With one seed, choice and judgement share the runs.
+    """
+    count, w = s.y.shape[1], np.zeros_like(s.y)
+    half = np.array([halves(s.types, split) for split in range(splits)])
+    seen = np.vstack([half, ~half])
+    choice, at = np.nonzero(~seen if sets == "other" else seen)
+    for seed in range(count):
+        others = [k for k in range(count) if k != seed] or [seed]
+        picks = choose(s, how, s.y[:, others].mean(axis=1), seen)[choice, at]
+        for row in [seed] if runs == "other" else others:
+            np.add.at(w, (picks, row, at), 1.0)
+    return w / w.sum(axis=(0, 1))
+
+
+def gain(s: Scored, g: np.ndarray, kind: str = "", turns: float = 1.0, alpha: float = 0.05) -> dict:
+    """Return the gain in points of the difference ``g`` of two arrays of weights, on the sets of a type ("" for all).
+
+    ``sets, gain, se_runs, low_runs, high_runs`` (would these sets gain again?); ``se, low, high, p, df`` (crossed:
+    would others of their kind? NaN for one set); ``worst_set``, its gain ``worst``, and ``worst_null``, its mean if
+    nothing did anything. ``turns`` multiplies the variance over runs.
+    """
+    at = np.flatnonzero([kind in ("", one) for one in s.types])
+    g, n = g[:, :, at], len(at)
+    d, cov = (g * s.y[:, :, at]).sum(axis=(0, 1)), turns * np.tensordot(g, g, ((0, 1), (0, 1))) * s.cov[np.ix_(at, at)]
+    mean, runs, each = d.mean(), cov.sum() / n**2, np.trace(cov) / n
+    half, crossed = margin(np.sqrt(runs), s.df, alpha), [np.nan] * 5
+    if n > 1 and runs > 0:
+        parts = runs, d.var(ddof=1) / n, (each - runs) / (n - 1)
+        both = Variances(d[None], *(np.array([part]) for part in parts), s.df, n - 1)
+        se, bar = both.se()[0], both.bar(alpha)[0]
+        crossed = [se, mean - bar * se, mean + bar * se, both.p()[0], float(stdtridf(1 - alpha / 2, bar))]
+    row = {"sets": n, "gain": mean} | dict(zip(GUESS, [np.sqrt(runs), mean - half, mean + half, *crossed], strict=True))
+    least = np.random.default_rng(0).normal(size=(1000, n)).min(axis=1).mean()
+    return row | {"worst_set": s.tasks[at[d.argmin()]], "worst": d.min(), "worst_null": np.sqrt(each) * least}
+
+
+def gains_table(s: Scored, used: Mapping[str, tuple[np.ndarray, float]], alpha: float) -> pd.DataFrame:
+    """Return ``gain`` of {strategy: (weights, turns)} over all and over none, for all sets (type "") and by type."""
+    rows = [
+        {"strategy": how, "against": other, "type": kind, **gain(s, w - used[other][0], kind, turns, alpha)}
+        for other in ("all", "none")
+        for how, (w, turns) in used.items()
+        for kind in ("", *dict.fromkeys(s.types))
+        if how != other
+    ]
+    table = pd.DataFrame(rows)
+    table.loc[table["strategy"] == "oracle", GUESS] = np.nan
+    ratio = {df: detectable_ratio(df, alpha) for df in table["df"].dropna().unique()}
+    table["detectable"] = table["se"] * table["df"].map(ratio)
+    return table.assign(detectable_runs=table["se_runs"] * detectable_ratio(s.df, alpha))
+
+
+def compare(s: Scored, splits: int = 50, alpha: float = 0.05) -> pd.DataFrame:
+    """Return ``gains_table`` of every strategy that needs no fresh run.
+
+    ``detectable`` gains would be found with probability 0.8. The oracle, best in hindsight, has no interval: it was
+    chosen by what it is measured with.
+    """
+    best = s.y[: s.menu].mean(axis=(1, 2)).argmax()
+    fixed = zip(("none", "all", "oracle"), (*s.corners, best), strict=True)
+    used = {name: (s.only(s.names[place]), 1.0) for name, place in fixed}
+    return gains_table(s, used | {how: (weights(s, how, splits), TURNS) for how in s.strategies}, alpha)
+
+
+def curse(s: Scored, splits: int = 50, alpha: float = 0.05) -> pd.DataFrame:
+    """Return the gain over all of every strategy, judged where it was chosen and elsewhere; a row each.
+
+    ``judged_sets, judged_runs``: same or other. Only "other, other" is a gain; "same, same" is that and luck.
+    """
+    full, places = s.only(s.names[s.corners[1]]), ("same", "other")
+    cells = [(how, a, b) for how in s.strategies for a in places for b in places[: s.y.shape[1]]]
+    rows = [gain(s, weights(s, how, splits, a, b) - full, "", TURNS, alpha) for how, a, b in cells]
+    return pd.DataFrame(cells, columns=["strategy", "judged_sets", "judged_runs"]).join(pd.DataFrame(rows))
