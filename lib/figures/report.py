@@ -28,7 +28,6 @@ from lib.params.params import InfluenceParams, Params
 from lib.params.stages import decisive
 
 NOTEBOOK, DATA_NOTEBOOK = "notebooks/05_influence.ipynb", "notebooks/02_inspect.ipynb"
-IMPROVE_NOTEBOOK = "notebooks/07_improve.ipynb"
 PUBLISHED = "published"
 SECOND = "replication.csv"  # the table of the second study, committed beside the figures
 
