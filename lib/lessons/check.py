@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -13,15 +12,6 @@ import yaml
 
 from lib.common.bundled import data_path
 from lib.common.files import KitError
-
-
-@dataclass(frozen=True)
-class Exercise:
-    """An exercise: the right function, cases {what it is: arguments}, and mistakes {name in the hints: function}."""
-
-    reference: Callable
-    cases: Mapping[str, tuple]
-    mistakes: Mapping[str, Callable]
 
 
 def check(name: str, answer: Callable) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -16,7 +18,16 @@ import torch
 from lib.generate.overlap import overlap, words
 from lib.generate.parsing import Parsed, parse_response
 from lib.kernels.reference import infonce
-from lib.lessons.check import Exercise
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """An exercise: the right function, cases {what it is: arguments}, and mistakes {name in the hints: function}."""
+
+    reference: Callable
+    cases: Mapping[str, tuple]
+    mistakes: Mapping[str, Callable]
+
 
 # ── 01: one rule of the parser ───────────────────────────────────────────────────────────────────────────
 KEYS = ("input", "positive_document")
