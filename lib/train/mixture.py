@@ -70,9 +70,9 @@ def plan(
         doses = {source: params.epochs * (len(pools[source]) // batch_size) for source in sources}
     else:
         doses = _fixed_steps(subset, params, public)
-    draw = seed if params.draws == "shared" else f"{'+'.join(sources)} {seed}"
+    stream = seed if params.draws == "shared" else f"{'+'.join(sources)} {seed}"
     batches = [
-        batch for source, dose in doses.items() for batch in draw(source, len(pools[source]), dose, batch_size, draw)
+        batch for source, dose in doses.items() for batch in draw(source, len(pools[source]), dose, batch_size, stream)
     ]
     _stream("order", "+".join(sources), seed).shuffle(batches)
     return batches
