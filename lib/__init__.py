@@ -9,6 +9,7 @@ One room per notebook, in the notebooks' order; a room imports only from those b
     train                     03: one adapter per subset of categories
     score                     04: one score per adapter and evaluation set
     influence, figures        05: what each category did to each task, in numbers and in pictures
+    predict                   08: why a category helps or harms a set
     tiny, grid                stand-ins for a dry run; all notebooks for all runs
 
 Every stage reads and writes plain files under ``runs/<profile>/`` and can be entered there.

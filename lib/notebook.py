@@ -25,6 +25,7 @@ _KINDS = {
     "results": str,
     "compare": list,
     "generator": str,
+    "sample": int,
     "overrides": dict,
 }
 _OF_A_RUN = ("params_file", "subset", "seed", "explain", "overrides")
@@ -34,8 +35,9 @@ _NAMES = {
     "03_train": _OF_A_RUN,
     "04_score": _OF_A_RUN,
     "05_influence": ("params_file", "results", "overrides"),
+    "08_why": ("params_file", "sample", "overrides"),
 }
-_ON_GPU = ("01_generate", "03_train", "04_score")
+_ON_GPU = ("01_generate", "03_train", "04_score", "08_why")
 
 
 def start(notebook: dict[str, Any], stage: str) -> Params:

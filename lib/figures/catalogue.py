@@ -230,6 +230,11 @@ FIGURES: tuple[tuple[str, str, Callable], ...] = (
     ("power", "What can this design show at all?", _power),
     ("published", "What did synthetic data do in the published scores? (Wang et al. 2024, Table 17)", _published),
 )
+# drawn by other notebooks from these results
+OWN_FIGURES = {
+    "why": ("What explains why a category helps one set and harms another?", "notebooks/08_why.ipynb"),
+    "why_cells": ("How do the explanations go with the effects, cell by cell?", "notebooks/08_why.ipynb"),
+}
 # drawn by notebook 02 from the training data
 DATA_FIGURES = {
     "data_counts": "How many answers became examples, and where were the others lost? (Table 2)",

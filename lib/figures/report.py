@@ -19,7 +19,7 @@ from lib.common.numbers import minus
 from lib.figures import designs
 from lib.figures import replication as two
 from lib.figures.base import category_name, save
-from lib.figures.catalogue import DATA_FIGURES, Report
+from lib.figures.catalogue import DATA_FIGURES, OWN_FIGURES, Report
 from lib.figures.designs import Contrast
 from lib.influence import tables
 from lib.influence.influence import Analysis, analyse, published
@@ -132,6 +132,7 @@ def index(report: Report | Contrast, out: Path, missing: dict[str, str]) -> str:
     lines += ["| figure | answers | numbers | notebook | inputs |", "|---|---|---|---|---|"]
     rows = [(name, title, NOTEBOOK, stamp) for name, title, _ in report.figures]
     rows += [(*row, DATA_NOTEBOOK, data) for row in sorted(DATA_FIGURES.items()) if (out / f"{row[0]}.svg").is_file()]
+    rows += [(n, *about, stamp) for n, about in sorted(OWN_FIGURES.items()) if (out / f"{n}.svg").is_file()]
     for name, title, notebook, inputs in rows:
         if name in missing:
             lines.append(f"| {name} | {title} | not drawn: {missing[name]} | {notebook} | {inputs} |")

@@ -1,15 +1,12 @@
-"""Why does a category help or harm a set? Explanations measured on trained models, and judged on sets left out.
+"""Why does a category help or harm a set? What its texts do in the models with and without the category.
 
-A cell is a category and a set; what is to be explained is the category's main effect on the set, and how it differs
-from the category's effect on other sets: every fit has the categories' means, and only what an explanation adds to
-them counts. It is fitted without a set (or a type) and asked for that set. The null is that the sets' effects belong to
-other sets: whole sets are exchanged, so that what the four cells of a set have in common is no evidence.
+For every category and set the model trained with that category alone is compared with the one trained with none, on
+the same texts (``lib.predict.geometry``). ``lib.predict.explain`` judges what comes of it; ``case`` shows the texts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,19 +16,17 @@ from lib.common.design import CODES
 from lib.common.files import KitError
 from lib.common.triplets import read_triplets
 from lib.generate.overlap import words
-from lib.influence.errors import main_effects
-from lib.influence.outcomes import outcomes
-from lib.influence.regression import adjust
 from lib.influence.scores import Study
 from lib.params.params import Params
 from lib.predict import geometry
+from lib.predict.explain import RULER, Truth, left_out, rows_of, wide
 from lib.predict.geometry import Sample
 from lib.score import hub, suites
 from lib.score.encoder import Instructions
 from lib.score.score import merged
 from lib.score.scorefile import adapter_folder
 
-NONE, RULER = "none", "score"
+NONE = "none"
 EXPLANATIONS = {
     "vocabulary": "share of the set's words that the category's triplets have too",
     "lengths": "how unlike in length (log words) its pairs are to the category's queries and positives",
@@ -43,17 +38,8 @@ EXPLANATIONS = {
     "agreement": "whether the texts moved where their pairs want them",
     "spill-over": "whether they moved as the category's own texts did",
 }
-BEFOREHAND = ("vocabulary", "lengths")  # these need no training
+LONGEST = 140  # characters of a text that is shown
 MOST = 2000  # triplets of a category that are read for words and lengths
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What is to be explained: effects (sets, factors) in points, each beside the seeds whose adapters explain it."""
-
-    name: str
-    parts: tuple[tuple[tuple[int, ...], np.ndarray], ...]
-    ceiling: float  # what a perfect explanation would reach: the reliability of the effects within categories
 
 
 # ── what is measured ─────────────────────────────────────────────────────────────────────────────────────────
@@ -123,14 +109,19 @@ def cells(study: Study, sets: Sequence[Sample], own: Mapping[str, Sample], found
                 after = found[code, seed]
                 moved, was = after[one.name], before[one.name]
                 rows.append(
-                    {"task": one.name, "type": one.type, "factor": code, "seed": seed,
-                     "vocabulary": len(vocabulary & known[code]) / max(len(vocabulary), 1),
-                     "lengths": float(np.linalg.norm(_shape(one) - _shape(its))),
-                     **{name: value - here[name] for name, value in _state(one, moved).items()},
-                     "drift": 1 - geometry.cka(was, moved),
-                     "agreement": geometry.agreement(was, moved, one.pairs),
-                     "spill-over": geometry.spill(moved - was, after[code] - before[code]),
-                     RULER: scores[code, seed][at] - scores[NONE, seed][at]}  # fmt: skip
+                    {
+                        "task": one.name,
+                        "type": one.type,
+                        "factor": code,
+                        "seed": seed,
+                        "vocabulary": len(vocabulary & known[code]) / max(len(vocabulary), 1),
+                        "lengths": float(np.linalg.norm(_shape(one) - _shape(its))),
+                        **{name: value - here[name] for name, value in _state(one, moved).items()},
+                        "drift": 1 - geometry.cka(was, moved),
+                        "agreement": geometry.agreement(was, moved, one.pairs),
+                        "spill-over": geometry.spill(moved - was, after[code] - before[code]),
+                        RULER: scores[code, seed][at] - scores[NONE, seed][at],
+                    }  # fmt: skip
                 )
     return pd.DataFrame(rows)
 
@@ -149,110 +140,55 @@ def _shape(one: Sample) -> np.ndarray:
     return np.log(one.words)[one.pairs].mean(axis=0)
 
 
-# ── how it is judged ─────────────────────────────────────────────────────────────────────────────────────────
-def truths(study: Study, tasks: Sequence[str], seeds: Sequence[int], second: pd.DataFrame | None = None) -> list[Truth]:
-    """Return the effects to be explained: of all runs, of runs with other seeds than the adapters, of a second study.
+# ── cases in full ────────────────────────────────────────────────────────────────────────────────────────────
+def extremes(table: pd.DataFrame, effects: pd.DataFrame, fact: Truth, name: str, factors: Sequence[str]):
+    """Return three cells to look at: the surest help, the surest harm, and the one that ``name`` gets most wrong.
 
-    The last two share no run with what explains them. ``second``: rows of ``lib.influence.replication`` (or None).
+    One row each: ``shown`` (why), the columns of ``lib.influence.effects``, and what ``name`` ``predicted`` of the set
+    when it was left out (points; NaN for the only set of a type). Surest: the largest and the smallest t (effect, where
+    there are no errors).
     """
-    at, y = [study.tasks.index(task) for task in tasks], outcomes(study).y
-    whole = main_effects(study, y)
-    found = [Truth("these runs", ((tuple(seeds), whole.effect.T[at]),), _own_reliability(whole, at))]
-    ran = study.runs["seed"].to_numpy()
-    apart = {seed: main_effects(study.only(ran != seed), y[ran != seed]).effect.T[at] for seed in seeds if set(ran) - {seed}}
-    if len(apart) > 1:
-        one, two = list(apart.values())[:2]
-        half = max(_within(one, two), 0.0)
-        found[0] = Truth("these runs", found[0].parts, 2 * half / (1 + half))
-        found.append(Truth("other seeds", tuple(((seed,), effect) for seed, effect in apart.items()), half))
-    if second is not None:
-        wide = second[second["level"] == "task"].pivot(index="task", columns="factor", values="second")
-        again = wide.reindex(index=list(tasks), columns=list(study.factors)).to_numpy(float)
-        r = max(_within(found[0].parts[0][1], again), 0.0)
-        found[0] = Truth("these runs", found[0].parts, r)
-        found.append(Truth("second study", ((tuple(seeds), again),), r))
-    return found
+    types = table.drop_duplicates("task")["type"]
+    seeds, y = fact.parts[0]
+    (y, strata), (x, _) = (rows_of("sets", part, list(types)) for part in (y, wide(table, name, seeds, factors)))
+    kept = table["task"].unique()[(types.groupby(types).transform("size") > 1).to_numpy()]
+    index = pd.MultiIndex.from_product([kept, factors], names=["task", "factor"])
+    off = pd.Series(left_out(x, strata, len(factors)) @ y.ravel(), index, name="off")
+    rows = effects[(effects["level"] == "task") & effects["task"].isin(table["task"])].set_index(["task", "factor"])
+    rows = rows.join(off)
+    size = rows["t"] if rows["t"].notna().any() else rows["effect"]
+    sure = [size.idxmax(), size.idxmin()]
+    chosen = [*sure, rows["off"].drop(sure).abs().idxmax()]
+    words = ["surest help", "surest harm", f"{name} errs most"]
+    return rows.loc[chosen].assign(shown=words, predicted=lambda r: r["effect"] - r["off"]).reset_index()
 
 
-def _within(one: np.ndarray, two: np.ndarray) -> float:
-    """Correlation over cells (sets, factors), the categories' means taken out."""
-    return float(np.corrcoef((one - one.mean(axis=0)).ravel(), (two - two.mean(axis=0)).ravel())[0, 1])
+def case(one: Sample, before: Sequence[np.ndarray], after: Sequence[np.ndarray], sign: float) -> pd.DataFrame:
+    """Return two texts of a set that are to find another one, and what is nearest to them without and with a category.
 
-
-def _own_reliability(found, at) -> float:
-    effect, se = found.effect[:, at], found.se[:, at]
-    return float(max(0.0, 1 - (se**2).mean() / effect.var(axis=1, ddof=1).mean()))
-
-
-def wide(table: pd.DataFrame, name: str, seeds: Sequence[int], tasks, factors) -> np.ndarray:
-    """Return a column of ``cells`` as (sets, factors), the mean over seeds."""
-    part = table[table["seed"].isin(seeds)].groupby(["task", "factor"])[name].mean().unstack()
-    return part.reindex(index=list(tasks), columns=list(factors)).to_numpy(float)
-
-
-def rows_of(level: str, table: np.ndarray, types: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return (rows, factors) and each row's stratum, of types with two sets or more: their sets, or their means.
-
-    ``table``: (sets, factors). At level "sets" a stratum is a type; at "types" all rows are one.
+    Cosines are means over the seeds. By rule: the text whose right one gained (``sign`` > 0; else lost) most on all
+    others that could be found, and the median text. Columns: text, right, cosine, place (before and after, as text),
+    nearest without, nearest with.
     """
-    kind, count = np.unique(types, return_inverse=True, return_counts=True)[1:]
-    kept = [i for i in range(len(count)) if count[i] > 1]
-    if level == "sets":
-        rows = np.isin(kind, kept)
-        return table[rows], kind[rows]
-    return np.array([table[kind == i].mean(axis=0) for i in kept]), np.zeros(len(kept), int)
-
-
-def left_out(x: np.ndarray | None, strata: np.ndarray, factors: int) -> np.ndarray:
-    """Return the matrix (n, n) that turns effects (rows x factors, flat) into errors of predicting rows left out.
-
-    The model is a mean per stratum and factor, and one slope for ``x`` (rows, factors; None: means alone). The cells of
-    a row are predicted by the fit without that row.
-    """
-    rows = len(strata)
-    design = np.kron(strata[:, None] == np.unique(strata), np.eye(factors))
-    if x is not None:
-        x = _centred(x, strata).ravel()
-        design = np.column_stack([design, x / max(float(x.std()), 1e-12)])
-    rest = np.eye(rows * factors) - design @ np.linalg.pinv(design)
-    own = rest.reshape(rows, factors, rows, factors)[np.arange(rows), :, np.arange(rows)]
-    return (np.linalg.pinv(own) @ rest.reshape(rows, factors, -1)).reshape(rest.shape)
-
-
-def judge(
-    explanations: Mapping[str, Sequence[np.ndarray]], effects: Sequence[np.ndarray], strata, draws: int = 4999, seed=0
-) -> pd.DataFrame:
-    """Return one row per explanation: ``r2`` on rows left out, its null, and p for "no better than by chance".
-
-    ``explanations``: {name: one (rows, factors) array beside each of ``effects``}; r2 is 1 - squared error / that of the
-    means (below 0: worse than these), averaged over the pairs. ``null``: its 95th percentile where the rows of a stratum
-    have exchanged their effects; ``p_holm``: over all explanations but the RULER. ``slope``: points per standard
-    deviation, over all rows.
-    """
-    strata, (count, factors), rng = np.asarray(strata), effects[0].shape, np.random.default_rng(seed)
-    keys = rng.random((draws, count)) + strata  # sorted within strata: a random order of each stratum's rows
-    home = np.argsort(strata, kind="stable")
-    orders = np.empty((draws + 1, count), int)
-    orders[:, home] = np.vstack([home, np.argsort(keys, axis=1)])
-    shuffled = [effect[orders].reshape(len(orders), -1).T for effect in effects]
-    means = [((left_out(None, strata, factors) @ y) ** 2).sum(axis=0) for y in shuffled]
+    was, now = (np.mean([v @ v.T for v in models], axis=0) for models in (before, after))
     rows = []
-    for name, xs in explanations.items():
-        left = [((left_out(x, strata, factors) @ y) ** 2).sum(axis=0) for x, y in zip(xs, shuffled, strict=True)]
-        r2 = np.mean([1 - a / b for a, b in zip(left, means, strict=True)], axis=0)
-        slope = np.mean([_slope(_centred(x, strata), _centred(y, strata)) for x, y in zip(xs, effects, strict=True)])
-        p = float((r2 >= r2[0] - 1e-12).mean())
-        rows.append({"explanation": name, "r2": r2[0], "null": np.quantile(r2[1:], 0.95), "p": p, "slope": slope})
-    table = pd.DataFrame(rows)
-    own = table["explanation"] != RULER
-    return table.assign(p_holm=pd.Series(adjust(table.loc[own, "p"], "holm"), table.index[own]))
+    for at in np.unique(one.pairs[:, 0]):
+        others = one.documents[one.documents != at]
+        right = one.pairs[one.pairs[:, 0] == at, 1]
+        right = right[np.argmax(was[at, right])]
+        gain = (now - was)[at, right] - (now - was)[at, others].mean()
+        rows.append((sign * gain, at, right, others))
+    rows.sort(key=lambda row: -row[0])
+    return pd.DataFrame([_told(one, was, now, *row[1:]) for row in (rows[0], rows[len(rows) // 2])])
 
 
-def _centred(table: np.ndarray, strata: np.ndarray) -> np.ndarray:
-    """A table (rows, factors) without the means of each stratum and factor."""
-    which = strata[:, None] == np.unique(strata)
-    return table - which @ (which.T @ table / which.sum(axis=0)[:, None])
-
-
-def _slope(x: np.ndarray, y: np.ndarray) -> float:
-    return float((x * y).sum() / max(x.std(), 1e-12) / x.size)
+def _told(one: Sample, was: np.ndarray, now: np.ndarray, at: int, right: int, others: np.ndarray) -> dict[str, str]:
+    place = [1 + int((cosines[at, others] > cosines[at, right]).sum()) for cosines in (was, now)]
+    nearest = [one.texts[others[np.argmax(cosines[at, others])]] for cosines in (was, now)]
+    found = {
+        "text": one.texts[at],
+        "right": one.texts[right],
+        "cosine": f"{was[at, right]:.2f} to {now[at, right]:.2f}",
+    }
+    found |= {"place": f"{place[0]} to {place[1]}", "nearest without": nearest[0], "nearest with": nearest[1]}
+    return {name: text if len(text) <= LONGEST else f"{text[:LONGEST]} ..." for name, text in found.items()}
