@@ -65,7 +65,7 @@ def _reliability(level: str, one: np.ndarray, two: np.ndarray, types: Sequence[s
     (one, strata), (two, _) = rows_of(level, one, types), rows_of(level, two, types)
     if len(strata) < FEWEST:
         return np.nan
-    return max(0.0, float(np.corrcoef(_centred(one, strata).ravel(), _centred(two, strata).ravel())[0, 1]))
+    return max(0.0, float(np.corrcoef(centred(one, strata).ravel(), centred(two, strata).ravel())[0, 1]))
 
 
 def wide(table: pd.DataFrame, name: str, seeds: Sequence[int], factors) -> np.ndarray:
@@ -96,7 +96,7 @@ def left_out(x: np.ndarray | None, strata: np.ndarray, factors: int) -> np.ndarr
     rows = len(strata)
     design = np.kron(strata[:, None] == np.unique(strata), np.eye(factors))
     if x is not None:
-        x = _centred(x, strata).ravel()
+        x = centred(x, strata).ravel()
         design = np.column_stack([design, x / max(float(x.std()), 1e-12)])
     rest = np.eye(rows * factors) - design @ np.linalg.pinv(design)
     own = rest.reshape(rows, factors, rows, factors)[np.arange(rows), :, np.arange(rows)]
@@ -124,7 +124,7 @@ def judge(
     for name, xs in explanations.items():
         left = [((left_out(x, strata, factors) @ y) ** 2).sum(axis=0) for x, y in zip(xs, shuffled, strict=True)]
         r2 = np.mean([1 - a / b for a, b in zip(left, means, strict=True)], axis=0)
-        slope = np.mean([_slope(_centred(x, strata), _centred(y, strata)) for x, y in zip(xs, effects, strict=True)])
+        slope = np.mean([_slope(centred(x, strata), centred(y, strata)) for x, y in zip(xs, effects, strict=True)])
         p = float((r2 >= r2[0] - 1e-12).mean())
         rows.append({"explanation": name, "r2": r2[0], "p": p, "slope": slope})
         rows[-1] |= dict(zip(("null_low", "null"), np.quantile(r2[1:], (0.05, 0.95)), strict=True))
@@ -133,8 +133,8 @@ def judge(
     return table.assign(p_holm=pd.Series(adjust(table.loc[own, "p"], "holm"), table.index[own]))
 
 
-def _centred(table: np.ndarray, strata: np.ndarray) -> np.ndarray:
-    """A table (rows, factors) without the means of each stratum and factor."""
+def centred(table: np.ndarray, strata: np.ndarray) -> np.ndarray:
+    """Return a table (rows, factors) without the means of each stratum and factor."""
     which = strata[:, None] == np.unique(strata)
     return table - which @ (which.T @ table / which.sum(axis=0)[:, None])
 
@@ -171,10 +171,11 @@ def judge_all(table: pd.DataFrame, facts: Sequence[Truth], factors: Sequence[str
 def verdicts(judged: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     """Return one row per level and explanation, the best first: mean ``r2``, its least, and whether it ``explains``.
 
-    It does where it is beyond chance (p_holm < alpha) for every truth at hand.
+    It does where it is beyond chance (p_holm < alpha) for every truth at hand; ``beyond`` counts those ``of`` how many.
     """
     own = judged[judged["explanation"] != RULER].assign(beyond=judged["p_holm"] < alpha)
     wanted = {"r2": ("r2", "mean"), "least": ("r2", "min"), "beyond": ("beyond", "sum"), "of": ("beyond", "size")}
-    table = own.groupby(["level", "explanation"], sort=False).agg(**wanted, slope=("slope", "mean")).reset_index()
+    wanted |= {"slope": ("slope", "mean"), "repeats": ("repeats", "mean")}
+    table = own.groupby(["level", "explanation"], sort=False).agg(**wanted).reset_index()
     table = table.assign(explains=table["beyond"] == table["of"])
     return table.sort_values(["level", "explains", "r2"], ascending=[True, False, False], ignore_index=True)
