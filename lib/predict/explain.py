@@ -4,7 +4,7 @@ A cell is a category and a set; what is to be explained is the category's main e
 fit has the mean of each category on each type, at level "types" the mean of each category over types, and only what an
 explanation adds to these counts. It is fitted without a set (a type) and asked for that one. The null is that sets have
 exchanged their effects: whole sets, as the cells of a set have luck in common, and within their type, as sets of
-a type have more than that in common (exchanged across types, noise would explain something in half of all studies).
+a type have more than that in common (exchanged across types, noise would explain something in up to half of all studies).
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def truths(study: Study, tasks: Sequence[str], seeds: Sequence[int], second: pd.
     """Return the effects to be explained, a list of Truth: of all runs, of other seeds' runs, of a second study.
 
     The last two share no run with what explains them. ``second``: rows of ``lib.influence.replication`` (or None).
+    Raises KitError where the runs do not determine every effect.
     """
     at, y, ran = [study.tasks.index(task) for task in tasks], outcomes(study).y, study.runs["seed"].to_numpy()
     types = [study.types[i] for i in at]
@@ -54,6 +55,8 @@ def truths(study: Study, tasks: Sequence[str], seeds: Sequence[int], second: pd.
         table = second[second["level"] == "task"].pivot(index="task", columns="factor", values="second")
         again = table.reindex(index=list(tasks), columns=list(study.factors)).to_numpy(float)
         both = {level: _reliability(level, whole, again, types) for level in LEVELS}
+    if not np.isfinite([whole, *apart.values()]).all():
+        raise KitError("these runs do not determine every category's effect; finish the study with `make reproduce`")
     found = [Truth("these runs", (((*seeds,), whole),), both)]
     if len(apart) > 1:
         found.append(Truth("other seeds", tuple(((seed,), effect) for seed, effect in apart.items()), half))

@@ -14,7 +14,7 @@ CELLS = {
     "03_train": "params_file = 'classroom'\nsubset = 'ss'\nseed = 0\nexplain = True\noverrides = {}",
     "04_score": "params_file = 'classroom'\nsubset = 'ss'\nseed = 0\nexplain = True\noverrides = {}",
     "05_influence": "params_file = 'classroom'\nresults = ''\noverrides = {}",
-    "08_why": "params_file = 'classroom'\nsample = 128\noverrides = {}",
+    "08_why": "params_file = 'classroom'\nsample = 64\noverrides = {}",
 }
 
 
