@@ -163,7 +163,7 @@ def judge_all(table: pd.DataFrame, facts: Sequence[Truth], factors: Sequence[str
                 continue
             xs = {n: [wide(table, n, own, factors) for own in used] for n in names}
             own = judge({n: [rows_of(level, x, types)[0] for x in v] for n, v in xs.items()}, rows, strata[0], draws)
-            twice = [(wide(table, name, [seed], factors) for seed in seeds) for name in own["explanation"]]
+            twice = [[wide(table, name, [seed], factors) for seed in seeds] for name in own["explanation"]]
             repeats = [_reliability(level, *two, types) if len(seeds) > 1 else np.nan for two in twice]
             found.append(own.assign(level=level, truth=truth.name, ceiling=truth.ceiling[level], repeats=repeats))
     if not found:
