@@ -34,12 +34,13 @@ def explained(judged: pd.DataFrame, ruler: str = "score"):
                 _truth(ax, judged[(judged["level"] == level) & (judged["truth"] == truth)], order, at, len(truths))
             ax.axvline(0, color=INK, linewidth=0.7)
             ax.set_title(WORDS[level])
-            right = judged.loc[judged["level"] == level, ["r2", "ceiling", "null"]].max().max()
-            ax.set(xlim=(LOWEST - 0.04, right + 0.06), xlabel="R² on what was left out")
+            shown = judged.loc[judged["level"] == level, ["r2", "ceiling", "null", "null_low"]].clip(lower=LOWEST)
+            ax.set(xlim=(shown.min().min() - 0.04, shown.max().max() + 0.06), xlabel="R² on what was left out")
+            ax.tick_params(axis="y", length=0)
         names = [name if name != ruler else "(the change of score itself)" for name in order]
         rows(axes[0, 0], range(len(order)), names)
         axes[0, -1].grid(axis="x")
-        key = [mark(f"effects of {truth}", LOOKS[truth][1], LOOKS[truth][0]) for truth in truths]
+        key = [mark(f"effects: {truth}", LOOKS[truth][1], LOOKS[truth][0]) for truth in truths]
         key += [line("chance (9 in 10)", 4, colour="#DDDDDD"), line("ceiling: reliability", 1, ":")]
         key += [mark("not beyond chance", filled=False)]
         fig.legend(handles=key, loc="outside upper center", ncols=3, fontsize=6.8)
@@ -53,7 +54,7 @@ def _truth(ax, part: pd.DataFrame, order: list[str], at: int, count: int) -> Non
     marker, shade = LOOKS[part["truth"].iloc[0]]
     low, high = (part[name].clip(lower=LOWEST) for name in ("null_low", "null"))
     ax.hlines(y, low, high, color="#DDDDDD", linewidth=4.2, zorder=1)
-    sure = (part["p_holm"] < 0.05).to_numpy()
+    sure = (part["p_holm"].fillna(part["p"]) < 0.05).to_numpy()  # the ruler is one, not one of many
     points(ax, part["r2"].clip(lower=LOWEST), y, shade, sure, s=17, marker=marker, linewidth=0.9, zorder=3)
     if np.isfinite(part["ceiling"].iloc[0]):
         ax.axvline(part["ceiling"].iloc[0], color=shade, linewidth=0.9, linestyle=":")
@@ -80,6 +81,7 @@ def cells(table: pd.DataFrame, names: list[str]):
             ax.axhline(0, color=NEUTRAL, linewidth=0.5)
             ax.set_title(name)
             ax.tick_params(labelsize=6.5)
+            ax.locator_params(axis="x", nbins=4)
         for ax in list(axes.flat)[len(names) :]:
             ax.set_axis_off()
         fig.supylabel("effect of the category on the set (points)", fontsize=8)

@@ -3,8 +3,8 @@
 A cell is a category and a set; what is to be explained is the category's main effect on the set. At level "sets" every
 fit has the mean of each category on each type, at level "types" the mean of each category over types, and only what an
 explanation adds to these counts. It is fitted without a set (a type) and asked for that one. The null is that sets have
-exchanged their effects: whole sets, as the cells of a set have luck in common, and within their type, as sets of
-a type have more than that in common (exchanged across types, noise would explain something in up to half of all studies).
+exchanged their effects: whole sets, as the cells of a set have luck in common, and within their type, as sets of a type
+have more than that in common (exchanged across types, noise would explain something in up to half of all studies).
 """
 
 from __future__ import annotations
