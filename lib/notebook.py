@@ -40,8 +40,9 @@ _NAMES = {
     "05_influence": ("params_file", "results", "overrides"),
     "06_predict": ("params_file", "merge", "sample", "overrides"),
     "07_improve": ("params_file", "fresh", "splits", "overrides"),
+    "08_why": ("params_file", "sample", "overrides"),
 }
-_ON_GPU = ("01_generate", "03_train", "04_score")
+_ON_GPU = ("01_generate", "03_train", "04_score", "08_why")
 
 
 def start(notebook: dict[str, Any], stage: str) -> Params:

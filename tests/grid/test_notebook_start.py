@@ -16,6 +16,7 @@ CELLS = {
     "05_influence": "params_file = 'classroom'\nresults = ''\noverrides = {}",
     "06_predict": "params_file = 'classroom'\nmerge = []\nsample = 16\noverrides = {}",
     "07_improve": "params_file = 'classroom'\nfresh = False\nsplits = 2\noverrides = {}",
+    "08_why": "params_file = 'classroom'\nsample = 64\noverrides = {}",
 }
 
 
