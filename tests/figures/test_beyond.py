@@ -1,0 +1,52 @@
+"""docs/beyond.md says what the tables of notebooks 06 to 08 say."""
+
+import pandas as pd
+import pytest
+
+from lib.common.bundled import ROOT
+from lib.common.numbers import minus
+
+TEXT = " ".join((ROOT / "docs" / "beyond.md").read_text(encoding="utf-8").split())
+
+
+def table(name):
+    return pd.read_csv(ROOT / "figures" / "classroom" / f"{name}.csv")
+
+
+@pytest.mark.parametrize("predictor", ["gradients, start, adam", "additive", "half of the trainings", "all, regressed"])
+def test_predictions(predictor):
+    row = table("predict").set_index("predictor").loc[predictor]
+    low, high = (f"{row[name]:.2f}".replace("-", "−") for name in ("lds_low", "lds_high"))
+    cells = (
+        f"| {row['trainings']:.0f} | {row['seconds']:.0f} | {row['lds']:.2f} ({low} to {high}) | {row['cells']:.2f} "
+    )
+    assert f"{cells}| {row['rmse']:.1f} |" in TEXT
+
+
+def test_ceiling_and_the_guess_that_nothing_changes():
+    rows = table("predict").set_index("predictor")
+    most = rows.loc["noise-free"]
+    assert f"about | | | {most['lds']:.2f} | {most['cells']:.2f} | {most['rmse']:.1f} |" in TEXT
+    assert f"nothing changes ({rows.loc['nothing changes', 'rmse']:.1f})" in TEXT
+    assert rows.loc["additive", "rmse"] > rows.loc["nothing changes", "rmse"]
+
+
+@pytest.mark.parametrize("strategy", ["none", "predicted", "measured", "routed"])
+def test_choices(strategy):
+    rows = table("improve")
+    row = rows[(rows["strategy"] == strategy) & (rows["against"] == "all") & (rows["judge"] == "study")].iloc[0]
+    assert row["sets"] == 31 and f"| {minus(row['gain'], 1)} ({_plain(row['low'])} to {_plain(row['high'])}) |" in TEXT
+    if strategy != "none":
+        assert row["low"] < 0 < row["high"], "the page says that no choice beats all"
+        curse = table("winners_curse").query("judged_sets == 'same' and judged_runs == 'same'").set_index("strategy")
+        assert f"{_plain(row['high'])}) | {minus(curse.loc[strategy, 'gain'], 1)} |" in TEXT
+
+
+def _plain(value):
+    return f"{value:.1f}".replace("-", "−")
+
+
+def test_nothing_explains():
+    rows = table("why").query("level == 'sets' and truth == 'these runs' and explanation != 'score'")
+    assert len(rows) == 9 and rows["p_holm"].min() > 0.05
+    assert f"the best R² is {rows['r2'].max():.2f}" in TEXT and f"would allow {rows['ceiling'].iloc[0]:.2f}" in TEXT
