@@ -238,6 +238,7 @@ OWN_FIGURES = {
     ),
     "improve": ("Is a mixture better than all of the data where it was not chosen?", "notebooks/07_improve.ipynb"),
     "winners_curse": ("What does choosing pretend?", "notebooks/07_improve.ipynb"),
+    "models": ("On which influences do two kinds of model agree?", "`make compare`"),
     "why": ("What explains why a category helps one set and harms another?", "notebooks/08_why.ipynb"),
     "why_cells": ("How do the explanations go with the effects, cell by cell?", "notebooks/08_why.ipynb"),
 }

@@ -70,8 +70,9 @@ def agreement(table: pd.DataFrame) -> dict[str, float]:
 def replication(table: pd.DataFrame, names: tuple[str, str] = ("the first study", "the second study"), ceilings=None):
     """One study against another, for types and for sets: a point on the line came back at its full size.
 
-    Bars: about 95 % (two standard errors) of either study. `names` stand on the axes; `ceilings` (level: correlation
-    that two studies of their reliabilities can have) in the titles. Returns (figure, table).
+    Bars: about 95 % (two standard errors) of either study. `names` stand on the axes. `ceilings` (level: correlation
+    that two studies of their reliabilities can have) are for studies of two models, whose effects need not be of one
+    size: each axis has its own scale then, and no line of what came back. Returns (figure, table).
     """
     table = read(table)
     panels = {"type": "means of task types", "task": "single evaluation sets"}
@@ -83,7 +84,7 @@ def replication(table: pd.DataFrame, names: tuple[str, str] = ("the first study"
         size = (WIDTH, 4.5) if len(panels) == 2 else (4.6, 5.2)
         fig, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False)
         for ax, (level, words) in zip(axes[0], panels.items(), strict=True):
-            _panel(ax, table[table["level"] == level], shades, words, (ceilings or {}).get(level, np.nan))
+            _panel(ax, table[table["level"] == level], shades, words, ceilings and ceilings.get(level, np.nan))
             ax.set_xlabel(f"effect in {names[0]} (points)")
         axes[0, 0].set_ylabel(f"the same effect in {names[1]} (points)")
         handles = [mark(category_name(code), shade, markersize=5) for code, shade in shades.items()]
@@ -92,22 +93,23 @@ def replication(table: pd.DataFrame, names: tuple[str, str] = ("the first study"
             mark("marked, not found again", filled=False, markersize=5.5),
             mark("not marked", alpha=0.5, markersize=3),
             line("perfect agreement", 0.9, ":"),
-            line("what came back (least squares)", 1.1),
+            *([] if ceilings else [line("what came back (least squares)", 1.1)]),
             line("bars: ± 2 standard errors", 0.6),
         ]
         fig.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=6.5, handletextpad=0.5)
     return fig, table
 
 
-def _panel(ax, own: pd.DataFrame, shades: dict[str, str], words: str, ceiling: float) -> None:
-    size = own[["first", "second"]].abs().to_numpy()
+def _panel(ax, own: pd.DataFrame, shades: dict[str, str], words: str, ceiling: float | None) -> None:
+    size = own[["first", "second"]].abs()
     bars = size + 2 * own[["first_se", "second_se"]].fillna(0).to_numpy()
-    limit = 1.06 * min(bars.max(), 1.6 * size.max())
+    limits = 1.06 * np.minimum(bars.max(), 1.6 * size.max()) if ceiling is not None else None
+    limit = 1.06 * min(bars.to_numpy().max(), 1.6 * size.to_numpy().max()) if limits is None else limits.max()
     ax.axhline(0, color=INK, linewidth=0.6)
     ax.axvline(0, color=INK, linewidth=0.6)
     ax.plot([-limit, limit], [-limit, limit], color=INK, linewidth=0.8, linestyle=":")
     told = agreement(own)
-    if np.isfinite(told["slope"]):
+    if ceiling is None and np.isfinite(told["slope"]):
         end = limit * told["slope"]
         ax.plot([-limit, limit], [-end, end], color=INK, linewidth=1.1)
     for strong, rows in own.groupby("marked_first"):
@@ -117,16 +119,17 @@ def _panel(ax, own: pd.DataFrame, shades: dict[str, str], words: str, ceiling: f
         ax.errorbar(rows["first"], rows["second"], *far, fmt="none", ecolor=colours, zorder=2, **bars)
         look = {"s": 30, "edge": INK, "linewidth": 1} if strong else {"s": 9, "alpha": 0.55, "linewidth": 0}
         points(ax, rows["first"], rows["second"], colours, rows["returned"] | (not strong), zorder=3 + strong, **look)
-    ax.set(xlim=(-limit, limit), ylim=(-limit, limit), ylabel="")
+    wide, high = (limit, limit) if limits is None else limits
+    ax.set(xlim=(-wide, wide), ylim=(-high, high), ylabel="")
     ax.set_box_aspect(1)
     ax.grid()
     ax.set_title(f"{words} ({told['n']})\n{sentence(told, ceiling)}", fontsize=7)
 
 
-def sentence(told: dict[str, float], ceiling: float = np.nan) -> str:
-    """What a panel says in words: correlation (and the ceiling it could reach, if known), shrinkage, marks."""
+def sentence(told: dict[str, float], ceiling: float | None = None) -> str:
+    """What a panel says in words: correlation, and what came back of one point or what it could be at most; marks."""
     marks = f"{told['marked']} marked: same sign {told['marked_same_sign']}, found again {told['returned']}"
     if not np.isfinite(told["r"]):
         return marks
-    most = f" of at most {ceiling:.2f}" if np.isfinite(ceiling) else ""
-    return f"correlation {minus(told['r'], 2)}{most}; 1 point came back as {minus(told['slope'], 2)}\n{marks}"
+    more = f"; 1 point came back as {minus(told['slope'], 2)}" if ceiling is None else f" of at most {ceiling:.2f}"
+    return f"correlation {minus(told['r'], 2)}{more}\n{marks}"

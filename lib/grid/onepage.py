@@ -18,7 +18,7 @@ from lib.common.design import BASE, FACTORIAL
 from lib.common.files import digest_file, write_text
 from lib.figures import replication as two
 from lib.figures.base import defined
-from lib.figures.catalogue import DATA_FIGURES, FIGURES
+from lib.figures.catalogue import DATA_FIGURES, FIGURES, LESSON_FIGURES, OWN_FIGURES
 from lib.figures.report import SECOND
 from lib.figures.told import HTML, effect_table, headline, read_effects
 from lib.grid import results, status
@@ -27,7 +27,8 @@ from lib.influence.replication import sentences
 from lib.params.params import Params
 
 FIRST = ("influence", "alone", "crossed", "generators", "replication")  # in full view; the rest is folded
-QUESTIONS = {name: question for name, question, _ in FIGURES} | DATA_FIGURES
+OF_NOTEBOOKS = {name: question for name, (question, _) in (OWN_FIGURES | LESSON_FIGURES).items()}
+QUESTIONS = {name: question for name, question, _ in FIGURES} | DATA_FIGURES | OF_NOTEBOOKS
 QUESTIONS |= {"generators": "Does it matter who wrote the triplets?"}
 ORIGIN = "versions device code params_hash data_hash draws steps effective_batch world_size".split()
 STATES = {

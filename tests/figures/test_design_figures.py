@@ -167,3 +167,27 @@ def test_the_pages_numbers_of_isolation_are_those_of_the_committed_table():
         assert told.format(abs(float(table.loc[key, "effect"])), float(table.loc[key, "se"])) in words, key
     beside = table.loc[1]
     assert set(beside[beside["p_bh"].astype(float) < 0.05].index) == {("ls", "Classification"), ("ls", "")}
+
+
+def test_the_page_says_what_the_decoder_did():
+    from lib.common.bundled import ROOT
+    from lib.figures.replication import agreement, read
+
+    text = " ".join((ROOT / "docs" / "designs.md").read_text(encoding="utf-8").split())
+    folder = ROOT / "figures" / "decoder"
+    cells = read(folder / "models.csv")
+    told = {level: agreement(part) for level, part in cells.groupby("level")}
+    assert (
+        f"over {told['task']['n']} effects of category × set the correlation is {minus(told['task']['r'], 2)}," in text
+    )
+    assert f"(types: {minus(told['type']['r'], 2)} of " in text
+    assert told["task"]["marked"] == 9 and told["task"]["marked_same_sign"] == 5 and told["task"]["returned"] == 0
+    claims = pd.read_csv(folder / "claims.csv").set_index("id")
+    assert (
+        claims["verdict"].value_counts()["in one study"] == 1
+        and "+3.67 points" in claims.loc["average_gain", "numbers"]
+    )
+    effects = pd.read_csv(folder / "influence.csv")
+    assert not (effects["p_bh"] < 0.05).any(), "the page says that no effect is sure"
+    scores = pd.read_csv(folder / "main_results.csv")
+    assert len(scores)
