@@ -96,7 +96,8 @@ def _key() -> list:
 def winners_curse(table: pd.DataFrame, strategies: Sequence[str] = ()):
     """The same choices judged in four ways: where they were made, on other sets, on other runs, on both others.
 
-    `table` is that of `choose.curse`. Only the filled point is a gain. Returns (figure, table).
+    `table` is that of `choose.curse`. Only the filled circle is a gain; a study
+    of one seed has none. Returns (figure, table).
     """
     names = list(strategies) or list(dict.fromkeys(table["strategy"]))
     looks = {
@@ -105,6 +106,8 @@ def winners_curse(table: pd.DataFrame, strategies: Sequence[str] = ()):
         ("same", "other"): (NEUTRAL, "^", "the same sets, other runs"),
         ("other", "other"): (GAIN, "o", "other sets, other runs: the gain"),
     }
+    there = set(zip(table["judged_sets"], table["judged_runs"], strict=True))  # a single seed has no other runs
+    looks = {where: look for where, look in looks.items() if where in there}
     with style():
         fig, ax = plt.subplots(figsize=(WIDTH, 0.42 * len(names) + 1.25))
         for (sets, runs), (shade, marker, _) in looks.items():
