@@ -50,3 +50,11 @@ def test_nothing_explains():
     rows = table("why").query("level == 'sets' and truth == 'these runs' and explanation != 'score'")
     assert len(rows) == 9 and rows["p_holm"].min() > 0.05
     assert f"the best R² is {rows['r2'].max():.2f}" in TEXT and f"would allow {rows['ceiling'].iloc[0]:.2f}" in TEXT
+
+
+def test_on_the_decoder_nothing_is_told_from_chance():
+    found = pd.read_csv(ROOT / "figures" / "decoder" / "predict.csv")
+    tested = found[found["kind"] == "predictor"]
+    assert len(tested) and (tested[["lds_holm", "cells_holm"]] > 0.05).all(axis=None)
+    chosen = pd.read_csv(ROOT / "figures" / "decoder" / "improve.csv").query("type != type and strategy != 'oracle'")
+    assert len(chosen) and ((chosen["low"] < 0) & (chosen["high"] > 0)).all()
