@@ -31,7 +31,7 @@ def test_ceiling_and_the_guess_that_nothing_changes():
     assert rows.loc["additive", "rmse"] > rows.loc["nothing changes", "rmse"]
 
 
-@pytest.mark.parametrize("strategy", ["none", "predicted", "measured", "routed"])
+@pytest.mark.parametrize("strategy", ["none", "predicted", "measured", "routed", "merged"])
 def test_choices(strategy):
     rows = table("improve")
     row = rows[(rows["strategy"] == strategy) & (rows["against"] == "all") & (rows["judge"] == "study")].iloc[0]
@@ -40,6 +40,16 @@ def test_choices(strategy):
         assert row["low"] < 0 < row["high"], "the page says that no choice beats all"
         curse = table("winners_curse").query("judged_sets == 'same' and judged_runs == 'same'").set_index("strategy")
         assert f"{_plain(row['high'])}) | {minus(curse.loc[strategy, 'gain'], 1)} |" in TEXT
+
+
+@pytest.mark.parametrize("strategy", ["none", "subset", "doses"])
+def test_fresh_runs(strategy):
+    rows = table("improve").query("type != type and judge == 'fresh'").set_index(["strategy", "against"])
+    over_all, over_none = rows.loc[(strategy, "all")], rows.loc[("all" if strategy == "none" else strategy, "none")]
+    assert f"| {minus(over_all['gain'], 1)} ({_plain(over_all['low'])} to {_plain(over_all['high'])}) |" in TEXT
+    assert f"| {minus(over_none['gain'], 1)} ({_plain(over_none['low'])} to {_plain(over_none['high'])}) |" in TEXT
+    assert over_none["low"] > 0 and (strategy == "none" or over_all["low"] < 0 < over_all["high"])
+    assert over_all["detectable_runs"] < 0.75, "the page says that 0.7 points would have been found"
 
 
 def _plain(value):
