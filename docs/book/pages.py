@@ -13,7 +13,9 @@ from lib.params.params import Params, load
 
 STUDIES = {"classroom": "The study", "classroom-isolation": "Each category by itself"}
 STUDIES |= {"classroom-crossed": "With and without public data", "classroom-generators": "Who wrote the triplets"}
-READ = "commands glossary statistics designs beyond profiles generator own teaching formats code speed faults tried".split()
+STUDIES |= {"decoder": "On a decoder"}
+READ = "commands glossary statistics designs beyond profiles generator own teaching formats code speed faults tried"
+READ = READ.split()
 # how a cell of a notebook names the figure that it shows
 _SHOWN = re.compile(r'\bshow\("(\w+)"\)|\bdesign\("(\w+)", "(\w+)"\)|"(data_\w+)"')
 _ROW = re.compile(r"\| \[(\w+)\]\(\S+\) \(\[svg\]\(\S+\)\) \| (.*?) \| \[\S+\]\(\S+\) \| notebooks/(\w+)\.ipynb \|.*")
