@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 
-from lib.common.files import KitError, digest, read_json, write_bytes, write_json
-from lib.embedder.adapters import CONFIG, WEIGHTS
+from lib.common.files import KitError, digest, read_json, write_json
+from lib.embedder.adapters import WEIGHTS
 from lib.params.params import Params
 from lib.predict.judge import Truth, spearman
 
@@ -31,42 +31,25 @@ def weights_of(size: int, scaling: str) -> list[float]:
     return [1 - s * size if scaling == "sum" else 0.0, *[s] * size]
 
 
-def merge(folders: Sequence[Path], weights: Sequence[float], out: Path) -> Path:
-    """Write the adapter whose change of weights is the weighted sum of the given ones' changes, exactly; return out.
+def merge(params: Params, folders: Mapping[str | Path, float], out: Path):
+    """Return an embedder whose adapter, written to ``out``, does the weighted sum of adapters {folder: weight}.
 
-    Its rank is the sum of theirs (those with weight 0 are left out). Raises KitError for adapters that are missing, or
-    that do not adapt the same layers.
+    peft lays the products' factors side by side, so the rank is the sum of theirs (those of weight 0 are left out).
+    Raises KitError for an adapter that is missing.
     """
-    from safetensors.torch import load_file, save
+    from lib.embedder.embedder import ADAPTER, Embedder
 
-    used = [(Path(folder), weight) for folder, weight in zip(folders, weights, strict=True) if weight]
-    for folder, _ in used:
+    used = {Path(folder): weight for folder, weight in folders.items() if weight}
+    for folder in used:
         if not (folder / WEIGHTS).is_file():
             raise KitError(f"{folder.parent.name} has no adapter to merge; train it with notebook 03 first")
-    configs, parts = [read_json(folder / CONFIG) for folder, _ in used], [load_file(f / WEIGHTS) for f, _ in used]
-    if any(part.keys() != parts[0].keys() for part in parts):
-        raise KitError("the adapters to merge are on different layers; train them with one parameter file")
-    factors = [
-        weight * config["lora_alpha"] / (config["r"] ** 0.5 if config.get("use_rslora") else config["r"])
-        for config, (_, weight) in zip(configs, used, strict=True)
-    ]
-    rank = sum(config["r"] for config in configs)
-    config = {**configs[0], "r": rank, "lora_alpha": rank, "use_rslora": False}
-    write_bytes(out / WEIGHTS, save(side_by_side(parts, factors)))
-    write_json(out / CONFIG, config)
-    return out
-
-
-def side_by_side(parts: Sequence[dict], factors: Sequence[float]) -> dict:
-    """Return the tensors of the sum of factor · B·A over ``parts``: A stacked in rows, factor · B in columns."""
-    import torch
-
-    def joined(name: str):
-        if ".lora_A." in name:
-            return torch.cat([part[name] for part in parts]).contiguous()
-        return torch.cat([f * part[name] for f, part in zip(factors, parts, strict=True)], dim=1).contiguous()
-
-    return {name: joined(name) for name in sorted(parts[0])}
+    model = Embedder.from_params(params.model, adapter=next(iter(used))).model
+    names = [ADAPTER, *(f"part{place}" for place in range(1, len(used)))]
+    for name, folder in list(zip(names, used, strict=True))[1:]:
+        model.load_adapter(str(folder), adapter_name=name)
+    model.add_weighted_adapter(names, list(used.values()), out.name, combination_type="cat")
+    model.save_pretrained(str(out.parent), selected_adapters=[out.name], save_embedding_layers=False)
+    return Embedder.from_params(params.model, adapter=out)
 
 
 def merged_scores(params: Params, known: Truth, seed: int, folder: Path, scalings: Sequence[str] = SCALINGS) -> dict:
@@ -75,19 +58,16 @@ def merged_scores(params: Params, known: Truth, seed: int, folder: Path, scaling
     None and the singles are the real ones. What is scored stays in ``folder``, set by set: a run that was stopped goes
     on where it was. About as many scorings as there are larger subsets, for each scaling.
     """
-    from lib.embedder.embedder import Embedder
-
     place = known.seeds.index(seed)
     out = {scaling: [known.y[place].copy(), 0.0] for scaling in scalings}
-    embedder = None
     for scaling, row in product(scalings, np.flatnonzero(known.held)):
         chosen = [code for code, level in zip(known.codes, known.x[row], strict=True) if level]
         folders = [params.models_dir / name / f"seed{seed}" for name in ("none", *chosen)]
         file = folder / f"seed{seed}" / f"{known.subsets[row]}.{scaling}.json"
         stamp = _stamp(params, folders, known.tasks)
         if not file.is_file() or read_json(file).get("made_of") != stamp:
-            embedder = embedder or Embedder.from_params(params.model)
-            found = _scored(params, embedder, folders, weights_of(len(chosen), scaling), folder, known)
+            weights = weights_of(len(chosen), scaling)
+            found = _scored(params, dict(zip(folders, weights, strict=True)), folder, known)
             write_json(file, {"made_of": stamp, **found})
         record = read_json(file)
         out[scaling][0][row] = [100 * record["scores"][task] for task in known.tasks]
@@ -101,14 +81,14 @@ def _stamp(params: Params, folders: Sequence[Path], tasks: Sequence[str]) -> str
     return digest([adapters, params.hash("base"), list(tasks)])
 
 
-def _scored(params: Params, embedder, folders, weights, folder: Path, known: Truth) -> dict:
+def _scored(params: Params, adapters: Mapping[Path, float], folder: Path, known: Truth) -> dict:
     """Merge, load, and score on all sets of the study."""
     from lib.score.score import score
     from lib.score.suites import tasks
 
     began = time.process_time()
     with tempfile.TemporaryDirectory() as scratch:
-        embedder.load_adapter(merge(folders, weights, Path(scratch)))
+        embedder = merge(params, adapters, Path(scratch) / "merged")
     wanted = [task for task in tasks(params.scoring.suite) if task.metadata.name in known.tasks]
     table = score(embedder, wanted, folder, name="merged", params=params.scoring, progress=False)
     if failed := table.attrs["failed"]:

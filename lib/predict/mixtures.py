@@ -18,6 +18,7 @@ from lib.common.files import KitError, write_text
 from lib.params.params import MixtureParams, Params
 from lib.params.provenance import provenance
 from lib.predict import choose
+from lib.predict.merging import merge
 from lib.train.mixture import PUBLIC, plan, read_pools, start_seed
 
 FRESH, MERGED = "fresh.csv", "merged.csv"
@@ -155,22 +156,6 @@ def _score(params: Params, embedder, name: str, seed: int, tasks) -> pd.DataFram
     for task, reason in table.attrs["failed"].items():
         raise KitError(f"{task} of {name} seed {seed} has no score ({reason}); run it again to retry")
     return table.assign(subset=name, seed=seed)[["subset", "seed", "task", "type", "score"]]
-
-
-def merge(params: Params, folders: Mapping[str | Path, float], out: Path):
-    """Return an embedder whose adapter, written to ``out``, does the weighted sum of adapters {folder: weight}.
-
-    Task arithmetic on the products B A and not on their factors: peft lays these side by side, which is exact.
-    """
-    from lib.embedder.embedder import ADAPTER, Embedder
-
-    model = Embedder.from_params(params.model, adapter=next(iter(folders))).model
-    names = [ADAPTER, *(f"part{place}" for place in range(1, len(folders)))]
-    for name, folder in list(zip(names, folders, strict=True))[1:]:
-        model.load_adapter(str(folder), adapter_name=name)
-    model.add_weighted_adapter(names, list(folders.values()), out.name, combination_type="cat")
-    model.save_pretrained(str(out.parent), selected_adapters=[out.name], save_embedding_layers=False)
-    return Embedder.from_params(params.model, adapter=out)
 
 
 def merges(params: Params, say: Callable) -> Path:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from lib.common.files import KitError
-from lib.params.params import MixtureParams, ModelParams, load
+from lib.params.params import MixtureParams, load
 from lib.predict import choose, mixtures
 from lib.train.mixture import PUBLIC
 
@@ -101,35 +101,3 @@ def test_fresh_runs_are_judged_on_the_half_that_a_mixture_was_not_chosen_on():
         mixtures.judged(choose.arranged(table[table["seed"] == 10]), pairs, params)
     with pytest.raises(KitError, match="there are no scores of ll9"):
         mixtures.judged(choose.arranged(table[table["subset"] != "ll9"]), pairs, params)
-
-
-@pytest.mark.slow
-def test_a_merged_adapter_is_the_exact_sum_of_products(tmp_path):
-    import torch
-    from safetensors.torch import load_file
-
-    from lib.embedder.embedder import Embedder
-
-    params, folders = load("classroom"), {}
-    for seed, weight in ((1, 0.25), (2, 1.0), (3, -0.5)):
-        one = Embedder.from_params(ModelParams())
-        one.attach_lora(seed)
-        random = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            for name, value in one.model.named_parameters():
-                if "lora_B" in name:
-                    value.copy_(0.02 * torch.randn(value.shape, generator=random))
-        one.save_adapter(tmp_path / str(seed))
-        folders[tmp_path / str(seed)] = weight
-    both = mixtures.merge(params, folders, tmp_path / "out" / "seed0")
-    parts = [(load_file(folder / "adapter_model.safetensors"), weight) for folder, weight in folders.items()]
-    found = load_file(tmp_path / "out" / "seed0" / "adapter_model.safetensors")
-    scale = ModelParams().lora_alpha / ModelParams().lora_rank
-    for a in (name for name in found if "lora_A" in name):
-        b = a.replace("lora_A", "lora_B")
-        wanted = sum(weight * scale * part[b] @ part[a] for part, weight in parts)
-        assert torch.allclose(found[b] @ found[a], wanted, atol=1e-6)
-    text = ["a text of some words"]
-    again = Embedder.from_params(ModelParams(), adapter=tmp_path / "out" / "seed0").encode(text)
-    assert np.allclose(both.encode(text), again, atol=1e-6)
-    assert not np.allclose(both.encode(text), Embedder.from_params(ModelParams()).encode(text), atol=1e-3)
