@@ -15,10 +15,9 @@ import pandas as pd
 from lib.common import bundled
 from lib.common.bundled import ROOT, shown
 from lib.common.files import KitError, digest, digest_file, write_json, write_text
-from lib.common.numbers import minus
-from lib.figures import designs
+from lib.figures import designs, told
 from lib.figures import replication as two
-from lib.figures.base import category_name, save
+from lib.figures.base import save
 from lib.figures.catalogue import DATA_FIGURES, LESSON_FIGURES, OWN_FIGURES, Report
 from lib.figures.designs import Contrast
 from lib.influence import tables
@@ -143,8 +142,8 @@ def index(report: Report | Contrast, out: Path, missing: dict[str, str]) -> str:
             lines.append(f"| {files} | {notebook} | {inputs} |")
     lines += report.appendix
     counts = report.claims["verdict"].value_counts()
-    told = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
-    lines += ["", f"Claims: {told} ([claims.md](claims.md))."]
+    counted = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
+    lines += ["", f"Claims: {counted} ([claims.md](claims.md))."]
     if report.notes:
         lines += ["", "To be read beside the figures:", "", *(f"- {note}" for note in report.notes)]
     return "\n".join(lines) + "\n"
@@ -164,11 +163,4 @@ def claims_markdown(judged: pd.DataFrame) -> str:
 def effect_table(a: Analysis) -> pd.DataFrame:
     """Main effects as text, one row per type and a column per category: `+1.2 ± 0.3*` (points, se)."""
     rows = a.effects[a.effects["level"].isin(["type", "overall"])]
-    rows = rows.assign(type=rows["type"].where(rows["level"] == "type", tables.OVERALL))
-    text = [
-        minus(e, 2) + (f" ± {se:.2f}" if se >= 0 else "") + ("*" if p < a.settings.alpha else "")
-        for e, se, p in zip(rows["effect"], rows["se"], rows[a.corrected], strict=True)
-    ]
-    wide = rows.assign(text=text).pivot(index="type", columns="factor", values="text")
-    wide = wide.reindex(index=rows["type"].unique(), columns=rows["factor"].unique())
-    return wide.rename(columns=category_name).rename_axis(index=None, columns=None)
+    return told.effect_table(rows.assign(type=rows["type"].where(rows["level"] == "type", tables.OVERALL)), a.settings)

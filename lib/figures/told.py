@@ -1,4 +1,4 @@
-"""What a table of effects says: in one sentence, and as a table in HTML."""
+"""What a table of effects says: in one sentence, and as a table of text."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def _cell(row: pd.Series) -> str:
     return text if pd.isna(again) else f"{text} (second study {minus(again, 1)} ± {row['second_se']:.1f})"
 
 
-def effect_table(effects: pd.DataFrame, settings: InfluenceParams) -> str:
-    """Return the effects in HTML, a row per type, a column per category: ``+1.30 ± 0.34*`` (marked)."""
+def effect_table(effects: pd.DataFrame, settings: InfluenceParams) -> pd.DataFrame:
+    """Return the effects as text, a row per type, a column per category: ``+1.30 ± 0.34*`` (points, error, marked)."""
     marked = effects[f"p_{settings.correction}"] < settings.alpha
     rows = zip(effects["effect"], effects["se"], marked, strict=True)
     texts = [minus(e, 2) + (f" ± {se:.2f}" if se >= 0 else "") + "*" * bool(mark) for e, se, mark in rows]
     where = effects["type"] + (effects["public"].map(BESIDE) if "public" in effects else "")
     wide = effects.assign(text=texts, where=where).pivot(index="where", columns="factor", values="text")
     wide = wide.reindex(index=where.unique(), columns=effects["factor"].unique()).rename(columns=category_name)
-    return wide.to_html(**HTML)
+    return wide.rename_axis(index=None, columns=None)

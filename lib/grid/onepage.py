@@ -63,7 +63,7 @@ def content(params: Params) -> dict[str, Any]:
         "sets": 0 if scores is None else scores["task"].nunique(),
         "headline": headline(effects, params.influence),
         "missing": lines + older(params) + [line for line in notes if line.startswith("Not drawn")],
-        "effects": "" if effects is None else effect_table(effects, params.influence),
+        "effects": "" if effects is None else effect_table(effects, params.influence).to_html(**HTML),
         "second": [] if second is None else [line[0].upper() + line[1:] for line in sentences(second)],
         "codes": "" if second is None else defined(second["factor"].unique()),
         "claims": pd.read_csv(claims, keep_default_na=False).to_dict("records") if claims.is_file() else [],
