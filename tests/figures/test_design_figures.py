@@ -180,7 +180,16 @@ def test_the_page_says_what_the_decoder_did():
     assert (
         f"over {told['task']['n']} effects of category × set the correlation is {minus(told['task']['r'], 2)}," in text
     )
-    assert f"(types: {minus(told['type']['r'], 2)} of " in text
+
+    def reliability(part, study):
+        return 1 - (part[f"{study}_se"] ** 2).mean() / part[study].var(ddof=1)
+
+    parts = {level: part for level, part in cells.groupby("level")}
+    most = {k: np.sqrt(reliability(part, "first") * reliability(part, "second")) for k, part in parts.items()}
+    assert (
+        f"could reach {most['task']:.2f} at most (types: {minus(told['type']['r'], 2)} of {most['type']:.2f})" in text
+    )
+    assert f"the reliability of the type effects is {reliability(parts['type'], 'second'):.2f}" in text
     assert told["task"]["marked"] == 9 and told["task"]["marked_same_sign"] == 5 and told["task"]["returned"] == 0
     claims = pd.read_csv(folder / "claims.csv").set_index("id")
     assert (
@@ -189,5 +198,7 @@ def test_the_page_says_what_the_decoder_did():
     )
     effects = pd.read_csv(folder / "influence.csv")
     assert not (effects["p_bh"] < 0.05).any(), "the page says that no effect is sure"
-    scores = pd.read_csv(folder / "main_results.csv")
-    assert len(scores)
+    scores = pd.read_csv(folder / "main_results.csv").set_index(["mixture", "type"])["points"]
+    mixtures = "untrained base", "public data only", "public + all synthetic (ss+sl+ls+ll)"
+    base, none, full = (scores[name, "All tasks"] for name in mixtures)
+    assert f"from {base:.1f} (untrained) to {none:.1f} points, everything together to {full:.1f}" in text
