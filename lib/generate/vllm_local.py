@@ -12,6 +12,9 @@ from lib.params.params import GenerationParams
 
 # Requests handed over at once: a killed run loses at most these, and at their end the device waits for the last of them
 BLOCK, BLOCK_CPU = 2048, 40
+# vLLM's cache on a processor. By itself it takes 90 % of the memory, and refuses to start where that is not free; a
+# block's cache is about 2 GB for a model of 135M parameters, and a larger model's requests wait for each other
+CACHE_CPU = 4 * 2**30  # bytes
 
 
 class LocalVLLM:
@@ -31,7 +34,8 @@ class LocalVLLM:
                 f"backend vllm needs the vllm package ({error}); see the README, or choose backend openai"
             ) from None
         self._vllm, self._refused = vllm, (ValueError, VLLMClientError)
-        self._at_once = BLOCK if torch.cuda.is_available() else BLOCK_CPU
+        on_gpu = torch.cuda.is_available()
+        self._at_once = BLOCK if on_gpu else BLOCK_CPU
         try:
             self._llm = vllm.LLM(
                 model=model_place(generation.model),
@@ -42,9 +46,10 @@ class LocalVLLM:
                 gpu_memory_utilization=generation.gpu_memory,
                 seed=0,
                 trust_remote_code=False,
-                enforce_eager=not torch.cuda.is_available(),
+                kv_cache_memory_bytes=None if on_gpu else CACHE_CPU,
+                enforce_eager=not on_gpu,
                 # on a processor a prompt read in two pieces breaks requests with a seed of their own (vLLM 0.32)
-                enable_chunked_prefill=None if torch.cuda.is_available() else False,
+                enable_chunked_prefill=None if on_gpu else False,
                 disable_log_stats=True,
                 structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
             )

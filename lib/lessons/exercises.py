@@ -18,6 +18,7 @@ import torch
 from lib.generate.overlap import overlap, words
 from lib.generate.parsing import Parsed, parse_response
 from lib.kernels.reference import infonce
+from lib.predict.additive import additive
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,22 @@ def _single(table, category, score):
     return _effect(table[others], category, score)
 
 
+# ── 06: a prediction ─────────────────────────────────────────────────────────────────────────────────────
+SINGLES = {"none": 40.0, "ss": 41.5, "sl": 44.0, "ls": 39.0}
+TRAINED = SINGLES | {"ss+sl": 43.0, "ss+ls": 41.0, "sl+ls": 45.5, "ss+sl+ls": 44.5}
+
+
+def _predicted(scores, subset):
+    names = [name for name in scores if name != "none" and "+" not in name]
+    x = np.array([*(np.zeros((1, len(names)))), *np.eye(len(names)), [name in subset.split("+") for name in names]])
+    y = np.array([scores["none"], *(scores[name] for name in names), np.nan])
+    return float(additive(y[:, None], x)[-1, 0])
+
+
+def _alone(scores, subset):
+    return [scores[name] for name in subset.split("+")]
+
+
 EXERCISES = {
     "reading": Exercise(
         _read,
@@ -189,6 +206,23 @@ EXERCISES = {
             "sign": lambda *given: -_effect(*given),
             "half": lambda *given: _effect(*given) / 2,
             "double": lambda *given: 2 * _effect(*given),
+        },
+    ),
+    "prediction": Exercise(
+        _predicted,
+        {
+            "two categories": (SINGLES, "ss+sl"),
+            "two others, one of which harms": (SINGLES, "sl+ls"),
+            "all three": (SINGLES, "ss+sl+ls"),
+            "none": (SINGLES, "none"),
+            "two categories whose model was trained too": (TRAINED, "ss+ls"),
+        },
+        {
+            "scores": lambda scores, subset: sum(_alone(scores, subset)),
+            "mean": lambda scores, subset: sum(_alone(scores, subset)) / len(_alone(scores, subset)),
+            "best": lambda scores, subset: max(_alone(scores, subset)),
+            "gains": lambda scores, subset: sum(_alone(scores, subset)) - len(_alone(scores, subset)) * scores["none"],
+            "looked_up": lambda scores, subset: scores.get(subset, _predicted(scores, subset)),
         },
     ),
 }

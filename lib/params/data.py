@@ -136,7 +136,7 @@ class GenerationParams(Section):
     timeout: float = Field(600.0, gt=0, description="seconds one request may take")
     tensor_parallel: int = Field(1, ge=1, description="GPUs the generator is split over (backend vllm)")
     max_model_len: int = Field(8192, ge=64, description="tokens of prompt and answer together (backend vllm)")
-    gpu_memory: float = Field(0.9, gt=0, le=1, description="share of GPU memory vLLM may take")
+    gpu_memory: float = Field(0.9, gt=0, le=1, description="share of a GPU's memory that vLLM may take")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field("auto", description="precision of the generator")
     batch_size: int = Field(16, ge=1, description="answers written at once (backend transformers)")
     price_in: float = Field(0.0, ge=0, description="price of a million prompt tokens")

@@ -26,6 +26,7 @@ from lib.train.gradcache import GradCache, StepTexts, batch_loss, step_texts
 from lib.train.trainer import set_modes
 
 PRECONDITIONERS = ("dot", "adam", "fisher")
+CONFLICT = "conflict"  # what is kept beside them: the sources' gradients against each other
 DAMPING = 0.1  # of the mean of the diagonal
 
 
@@ -95,12 +96,12 @@ def set_objective(sides: Sides, embedder, params: TrainingParams) -> tuple[StepT
 
 
 def source_gradients(slope: Slope, pools: dict, batches: int, params: Params, seed: int):
-    """Return the mean gradients (sources, weights) of categories and public data, and the mean square of a batch's."""
-    write, means, squares = slope.embedder.text_of, {}, 0.0
+    """Return {source: sums (2, weights) of the gradients of every other batch}, and the mean square of a batch's."""
+    write, halves, squares = slope.embedder.text_of, {}, 0.0
     for source, pool in pools.items():
         drawn = mixture.draw(source, len(pool), batches, params.training.batch_size, f"predict {seed}")
-        total = 0.0
-        for batch in drawn:
+        halves[source] = torch.zeros(2, sum(weight.numel() for weight in slope.weights))
+        for place, batch in enumerate(drawn):
             rows = [pool[row] for row in batch.rows]
             texts = step_texts(
                 [write(t.query, t.instruction) for t in rows],
@@ -109,9 +110,21 @@ def source_gradients(slope: Slope, pools: dict, batches: int, params: Params, se
                 lambda texts: slope.embedder.tokenize(texts, params.training.max_length),
             )
             found = slope.of(texts)
-            total, squares = total + found, squares + found**2
-        means[source] = total / len(drawn)
-    return means, squares / (batches * len(pools))
+            halves[source][place % 2] += found.cpu()
+            squares = squares + found.cpu() ** 2
+    return halves, squares / (batches * len(pools))
+
+
+def conflict(halves: Sequence[torch.Tensor]) -> np.ndarray:
+    """Return (sources, sources) cosines of gradients, each of one half of a source's batches with another's other half.
+
+    Below 0 two sources pull against each other. The diagonal is a source's agreement with itself, which no pair of
+    noisy gradients can be expected to pass. NaN where a source has one batch only.
+    """
+    first, second = (torch.stack([half[k] for half in halves]) for k in (0, 1))
+    cosines = torch.nn.functional.normalize(first, dim=1) @ torch.nn.functional.normalize(second, dim=1).T
+    cosines[(first.norm(dim=1) == 0)[:, None] | (second.norm(dim=1) == 0)] = torch.nan
+    return ((cosines + cosines.T) / 2).numpy()
 
 
 def preconditioned(gradient: torch.Tensor, square: torch.Tensor, kind: str) -> torch.Tensor:
@@ -125,35 +138,39 @@ def preconditioned(gradient: torch.Tensor, square: torch.Tensor, kind: str) -> t
 
 
 def alignments(slope: Slope, pools: dict, sides: Sequence[Sides], params: Params, batches: int, seed: int) -> dict:
-    """Return {preconditioner: alignments (categories, sets)} at the weights that the embedder has now.
+    """Return {preconditioner: alignments (categories, sets)} at the weights that the embedder has now, and CONFLICT.
 
     The alignment is <h / |h|, P(g - public's g)>: the units of sets' losses say nothing about those of their scores.
+    CONFLICT is (sources, sources), the categories and public data.
     """
-    means, square = source_gradients(slope, pools, batches, params, seed)
+    halves, square = source_gradients(slope, pools, batches, params, seed)
+    means = {source: half.sum(dim=0) / batches for source, half in halves.items()}
     replaced = means.pop(mixture.PUBLIC)
     steps = {kind: torch.stack([preconditioned(g - replaced, square, kind) for g in means.values()])
              for kind in PRECONDITIONERS}  # fmt: skip
     columns = {kind: [] for kind in PRECONDITIONERS}
     for one in sides:
         texts, loss = set_objective(one, slope.embedder, params.training)
-        gradient = slope.of(texts, loss)
+        gradient = slope.of(texts, loss).cpu()
         gradient = gradient / gradient.norm().clamp(min=1e-12)
         for kind, step in steps.items():
             columns[kind].append((step @ gradient).numpy())
-    return {kind: np.column_stack(found).astype(float) for kind, found in columns.items()}
+    found = {kind: np.column_stack(rows).astype(float) for kind, rows in columns.items()}
+    return found | {CONFLICT: conflict(list(halves.values())).astype(float)}
 
 
 def aligned(params: Params, sides: Sequence[Sides], seed: int, batches: int, folder: Path) -> dict[str, dict]:
-    """Return {place: {preconditioner: (categories, sets), "seconds": of the processor}} along none's trajectory.
+    """Return {place: {preconditioner: (categories, sets), CONFLICT: (sources, sources), "seconds": of the processor}}.
 
-    Places: ``start``, the fresh adapter of ``none`` before its first step, and ``none``, the trained one; ``batches``
-    of each source. What is found stays in ``folder``, place by place. Raises KitError where none was not trained.
+    Places along none's trajectory: ``start``, its fresh adapter before the first step, and ``none``, the trained one;
+    ``batches`` of each source, public data last. What is found stays in ``folder``, place by place. Raises KitError
+    where none was not trained.
     """
     from lib.embedder.embedder import Embedder
 
     pools = mixture.read_pools(params.data_dir, params.study.categories)
-    start = mixture.start_seed((), params.mixture, seed)
-    stamp = digest([params.hash("model"), data_hash(params.data_dir), batches, [asdict(one) for one in sides]])
+    start, kept = mixture.start_seed((), params.mixture, seed), (*PRECONDITIONERS, CONFLICT)
+    stamp = digest([params.hash("model"), data_hash(params.data_dir), batches, kept, [asdict(one) for one in sides]])
     found = {}
     for place, adapter in (("start", None), ("none", params.models_dir / "none" / f"seed{seed}")):
         file = folder / f"seed{seed}" / f"gradients.{place}.json"
@@ -163,10 +180,10 @@ def aligned(params: Params, sides: Sequence[Sides], seed: int, batches: int, fol
             torch.manual_seed(start)
             prepare(embedder, params, start, adapter)
             made = alignments(Slope(embedder, params.training), pools, sides, params, batches, seed)
-            kept = {kind: rows.tolist() for kind, rows in made.items()}
-            write_json(file, {"made_of": stamp, "seconds": time.process_time() - began, **kept})
+            rows = {kind: np.where(np.isfinite(made[kind]), made[kind], None).tolist() for kind in kept}
+            write_json(file, {"made_of": stamp, "seconds": time.process_time() - began, **rows})
         record = read_json(file)
-        found[place] = {kind: np.array(record[kind]) for kind in PRECONDITIONERS} | {"seconds": record["seconds"]}
+        found[place] = {kind: np.array(record[kind], float) for kind in kept} | {"seconds": record["seconds"]}
     return found
 
 

@@ -74,3 +74,15 @@ def test_preconditioners():
     assert g.preconditioned(gradient, square, "dot").tolist() == [1, -2]
     assert g.preconditioned(gradient, square, "adam").tolist() == pytest.approx([0.5, -2])
     assert g.preconditioned(gradient, square, "fisher").tolist() == pytest.approx([1 / 4.25, -2 / 1.25])
+
+
+def test_conflict_is_the_cosine_over_different_batches():
+    a, b, noise = torch.tensor([1.0, 0, 0, 0]), torch.tensor([0, 1.0, 0, 0]), torch.tensor([0, 0, 1.0, 0])
+    halves = [torch.stack([a + noise, a - noise]), torch.stack([2 * b, 2 * b]), torch.stack([b - a, b - a])]
+    found = g.conflict(halves)
+    assert np.allclose(found, found.T)
+    assert found[0, 0] == pytest.approx(0, abs=1e-6)  # its noise is as large as what its halves share, and opposite
+    assert found[1, 1] == pytest.approx(1) and found[1, 2] == pytest.approx(0.5**0.5)
+    assert found[0, 2] == pytest.approx(-0.5)
+    halves[0][1] = 0  # one batch only
+    assert np.isnan(g.conflict(halves)[0]).all()
