@@ -26,12 +26,13 @@ FAMILIES = {
     "gradients": ("gradients of category and set (AdamW's)", "^", OWN_COLOURS[2]),
     "features": ("features, ridge from other sets", "D", OWN_COLOURS[3]),
     "additive": ("five trainings, scores added", "o", OWN_COLOURS[0]),
-    "merged": ("five trainings, adapters merged", "s", OWN_COLOURS[1]),
+    "merged, mean": ("five trainings, adapters merged: mean", "s", OWN_COLOURS[1]),
+    "merged, sum": ("five trainings, adapters merged: sum", "p", OWN_COLOURS[7]),
     "half": ("eight trainings, regressed", "P", OWN_COLOURS[4]),
     "all, regressed": ("sixteen other trainings, regressed", "v", OWN_COLOURS[5]),
     "all, as": ("sixteen other trainings, as they are", "*", INK),
 }
-LEFT_OUT = ("dot", "fisher")  # of the gradients: in the table, not in the picture
+LEFT_OUT = ("dot", "fisher", "chosen")  # other gradients, the better of two scalings: in the table, not in the picture
 SPREAD = 1.13  # factor between points of the same cost
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -21,6 +22,7 @@ from lib.params.params import Params
 from lib.predict.judge import Truth, spearman
 
 SCALINGS = ("mean", "sum")  # s = 1/k with k categories, and s = 1
+WORKERS = 4  # models scored at once on a processor: two, a core each, take about as long as one on two cores
 
 
 def weights_of(size: int, scaling: str) -> list[float]:
@@ -45,10 +47,12 @@ def merge(params: Params, folders: Mapping[str | Path, float], out: Path):
             raise KitError(f"{folder.parent.name} has no adapter to merge; train it with notebook 03 first")
     model = Embedder.from_params(params.model, adapter=next(iter(used))).model
     names = [ADAPTER, *(f"part{place}" for place in range(1, len(used)))]
-    for name, folder in list(zip(names, used, strict=True))[1:]:
-        model.load_adapter(str(folder), adapter_name=name)
-    model.add_weighted_adapter(names, list(used.values()), out.name, combination_type="cat")
-    model.save_pretrained(str(out.parent), selected_adapters=[out.name], save_embedding_layers=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # our own BERT has lost its pooler: there is none to leave out
+        for name, folder in list(zip(names, used, strict=True))[1:]:
+            model.load_adapter(str(folder), adapter_name=name)
+        model.add_weighted_adapter(names, list(used.values()), out.name, combination_type="cat")
+        model.save_pretrained(str(out.parent), selected_adapters=[out.name], save_embedding_layers=False)
     return Embedder.from_params(params.model, adapter=out)
 
 
@@ -58,21 +62,29 @@ def merged_scores(params: Params, known: Truth, seed: int, folder: Path, scaling
     None and the singles are the real ones. What is scored stays in ``folder``, set by set: a run that was stopped goes
     on where it was. About as many scorings as there are larger subsets, for each scaling.
     """
-    place = known.seeds.index(seed)
+    from joblib import Parallel, cpu_count, delayed
+    from torch.cuda import is_available
+
+    place, folder = known.seeds.index(seed), folder / f"seed{seed}"
+    rows = [*product(scalings, np.flatnonzero(known.held))]
+    workers = 1 if is_available() else min(WORKERS, cpu_count())
+    records = Parallel(n_jobs=workers)(delayed(_record)(params, known, seed, folder, *one) for one in rows)
     out = {scaling: [known.y[place].copy(), 0.0] for scaling in scalings}
-    for scaling, row in product(scalings, np.flatnonzero(known.held)):
-        chosen = [code for code, level in zip(known.codes, known.x[row], strict=True) if level]
-        folders = [params.models_dir / name / f"seed{seed}" for name in ("none", *chosen)]
-        file = folder / f"seed{seed}" / f"{known.subsets[row]}.{scaling}.json"
-        stamp = _stamp(params, folders, known.tasks)
-        if not file.is_file() or read_json(file).get("made_of") != stamp:
-            weights = weights_of(len(chosen), scaling)
-            found = _scored(params, dict(zip(folders, weights, strict=True)), folder, known)
-            write_json(file, {"made_of": stamp, **found})
-        record = read_json(file)
+    for (scaling, row), record in zip(rows, records, strict=True):
         out[scaling][0][row] = [100 * record["scores"][task] for task in known.tasks]
         out[scaling][1] += record["seconds"]
     return {scaling: (scores, seconds) for scaling, (scores, seconds) in out.items()}
+
+
+def _record(params: Params, known: Truth, seed: int, folder: Path, scaling: str, row: int) -> dict:
+    """The scores of one merged model, from ``folder`` where they are there."""
+    chosen = [code for code, level in zip(known.codes, known.x[row], strict=True) if level]
+    adapters = [params.models_dir / name / f"seed{seed}" for name in ("none", *chosen)]
+    file, stamp = folder / f"{known.subsets[row]}.{scaling}.json", _stamp(params, adapters, known.tasks)
+    if not file.is_file() or read_json(file).get("made_of") != stamp:
+        weights = dict(zip(adapters, weights_of(len(chosen), scaling), strict=True))
+        write_json(file, {"made_of": stamp, **_scored(params, weights, folder.parent, known, file.stem)})
+    return read_json(file)
 
 
 def _stamp(params: Params, folders: Sequence[Path], tasks: Sequence[str]) -> str:
@@ -81,7 +93,7 @@ def _stamp(params: Params, folders: Sequence[Path], tasks: Sequence[str]) -> str
     return digest([adapters, params.hash("base"), list(tasks)])
 
 
-def _scored(params: Params, adapters: Mapping[Path, float], folder: Path, known: Truth) -> dict:
+def _scored(params: Params, adapters: Mapping[Path, float], folder: Path, known: Truth, name: str) -> dict:
     """Merge, load, and score on all sets of the study."""
     from lib.score.score import score
     from lib.score.suites import tasks
@@ -90,10 +102,12 @@ def _scored(params: Params, adapters: Mapping[Path, float], folder: Path, known:
     with tempfile.TemporaryDirectory() as scratch:
         embedder = merge(params, adapters, Path(scratch) / "merged")
     wanted = [task for task in tasks(params.scoring.suite) if task.metadata.name in known.tasks]
-    table = score(embedder, wanted, folder, name="merged", params=params.scoring, progress=False)
+    table = score(embedder, wanted, folder, name=name, params=params.scoring, progress=False)
     if failed := table.attrs["failed"]:
-        name, reason = next(iter(failed.items()))
-        raise KitError(f"a merged model has no score on {name} ({reason}); mend that and run again, the rest is kept")
+        task, reason = next(iter(failed.items()))
+        raise KitError(
+            f"the merged model {name} has no score on {task} ({reason}); mend that and run again, the rest is kept"
+        )
     return {"scores": dict(zip(table["task"], table["score"], strict=True)), "seconds": time.process_time() - began}
 
 

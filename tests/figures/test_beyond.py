@@ -14,7 +14,8 @@ def table(name):
 
 
 @pytest.mark.parametrize(
-    "predictor", ["gradients, start, adam", "additive", "merged, mean", "half of the trainings", "all, regressed"]
+    "predictor",
+    ["gradients, start, adam", "additive", "merged, mean", "merged, sum", "half of the trainings", "all, regressed"],
 )
 def test_predictions(predictor):
     row = table("predict").set_index("predictor").loc[predictor]
@@ -30,6 +31,7 @@ def test_ceiling_and_the_guess_that_nothing_changes():
     most = rows.loc["noise-free"]
     assert f"about | | | {most['lds']:.2f} | {most['cells']:.2f} | {most['rmse']:.1f} |" in TEXT
     assert f"nothing changes ({rows.loc['nothing changes', 'rmse']:.1f})" in TEXT
+    assert rows.loc["merged, chosen", "lds"] == rows.loc["merged, mean", "lds"]
     assert rows.loc["additive", "rmse"] > rows.loc["nothing changes", "rmse"] > rows.loc["merged, mean", "rmse"]
 
 
