@@ -66,6 +66,14 @@ def test_the_headline_is_what_the_two_studies_found():
         assert told in words
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/statistics.md"])
+def test_the_two_studies_agree_as_the_pages_say(page):
+    table = pd.read_csv(ROOT / "figures" / "classroom" / "replication.csv")
+    sets, types = (table[table["level"] == level][["first", "second"]].corr().iloc[0, 1] for level in ("task", "type"))
+    said = f"agree at r = {sets:.2f} over the effects on single sets and {types:.2f} over those on task types"
+    assert said in " ".join((ROOT / page).read_text(encoding="utf-8").split())
+
+
 def test_the_base_model_is_where_the_page_says():
     page = (ROOT / "docs" / "own.md").read_text(encoding="utf-8")
     lines, names = page.split("```python\n")[1].split("from transformers")[0], {}
