@@ -66,9 +66,34 @@ def test_nothing_explains():
     assert f"the best R² is {rows['r2'].max():.2f}" in TEXT and f"would allow {rows['ceiling'].iloc[0]:.2f}" in TEXT
 
 
+def decoder(name):
+    return pd.read_csv(ROOT / "figures" / "decoder" / f"{name}.csv")
+
+
 def test_on_the_decoder_nothing_is_told_from_chance():
-    found = pd.read_csv(ROOT / "figures" / "decoder" / "predict.csv")
-    tested = found[found["kind"] == "predictor"]
-    assert len(tested) and (tested[["lds_holm", "cells_holm"]] > 0.05).all(axis=None)
-    chosen = pd.read_csv(ROOT / "figures" / "decoder" / "improve.csv").query("type != type and strategy != 'oracle'")
+    found = decoder("predict").set_index("predictor")
+    assert (found.loc[found["kind"] == "predictor", ["lds_holm", "cells_holm"]] > 0.05).all(axis=None)
+    errors = found["rmse"].round(1)
+    words = f'an error of {errors["merged, mean"]} points, "nothing changes" {errors["nothing changes"]}, '
+    assert f"{words}added scores {errors['additive']}." in TEXT
+    chosen = decoder("improve").query("type != type and strategy != 'oracle'")
     assert len(chosen) and ((chosen["low"] < 0) & (chosen["high"] > 0)).all()
+    reasons = decoder("why").query("explanation != 'score'")
+    assert len(reasons) == 18 and (reasons["p_holm"] > 0.05).all()
+    nearest = reasons.loc[reasons["p_holm"].idxmin()]
+    assert (
+        f"{nearest['explanation']} comes nearest (R² {nearest['r2']:.2f}, corrected *p* {nearest['p_holm']:.2f})"
+        in TEXT
+    )
+
+
+def test_which_gradients_conflict():
+    found = decoder("predict_conflict").set_index(["place", "source"])
+    start, none = found.loc["start"].to_numpy(), found.loc["none"].to_numpy()
+    against = found.loc["start"].loc["ls"].drop("ls")
+    assert f"cosines {minus(against.max(), 2)} to {minus(against.min(), 2)} over different batches" in TEXT
+    assert f"agrees with itself by {start.diagonal().min():.2f} to {start.diagonal().max():.2f}" in TEXT
+    assert found.loc["start"].drop("ls").drop(columns="ls").to_numpy().min() > 0
+    assert f"none below {minus(none.min(), 2)} is left" in TEXT
+    encoder = table("predict_conflict").set_index(["place", "source"]).to_numpy()
+    assert encoder.min() > -0.055  # "the encoder has no such conflict"; notebook 06 says -0.05
