@@ -41,7 +41,8 @@ def explained(judged: pd.DataFrame, ruler: str = "score"):
         rows(axes[0, 0], range(len(order)), names)
         axes[0, -1].grid(axis="x")
         key = [mark(f"effects: {truth}", LOOKS[truth][1], LOOKS[truth][0]) for truth in truths]
-        key += [line("chance (9 in 10)", 4, colour="#DDDDDD"), line("ceiling: reliability", 1, ":")]
+        key += [line("chance (9 in 10)", 4, colour="#DDDDDD")]
+        key += [line("ceiling: reliability", 1, ":")] * bool(judged["ceiling"].notna().any())
         key += [mark("not beyond chance", filled=False)]
         fig.legend(handles=key, loc="outside upper center", ncols=3, fontsize=6.8)
     return fig, judged
