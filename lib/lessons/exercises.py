@@ -128,7 +128,7 @@ TRAINED = SINGLES | {"ss+sl": 43.0, "ss+ls": 41.0, "sl+ls": 45.5, "ss+sl+ls": 44
 
 def _predicted(scores, subset):
     names = [name for name in scores if name != "none" and "+" not in name]
-    x = np.array([*(np.zeros((1, len(names)))), *np.eye(len(names)), [name in subset.split("+") for name in names]])
+    x = np.vstack([np.zeros(len(names)), np.eye(len(names)), [name in subset.split("+") for name in names]])
     y = np.array([scores["none"], *(scores[name] for name in names), np.nan])
     return float(additive(y[:, None], x)[-1, 0])
 
