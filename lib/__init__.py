@@ -10,7 +10,7 @@ One room per notebook, in the notebooks' order; a room imports only from those b
     score                     04: one score per adapter and evaluation set
     influence, figures        05: what each category did to each task, in numbers and in pictures
     predict                   06 to 08: influence without retraining, why, and better mixtures
-    tiny, share, grid         stand-ins for a dry run; cards of a run; all notebooks for all runs
+    share, grid               cards of a run; all notebooks for all runs
     lessons                   exercises made of the notebooks
 
 Every stage reads and writes plain files under ``runs/<profile>/`` and can be entered there.

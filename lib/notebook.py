@@ -15,7 +15,6 @@ from lib.generate.even import share_out
 from lib.grid.devices import claim
 from lib.params.generators import answering, of_run
 from lib.params.params import Params, load
-from lib.tiny.prepare import prepare
 
 _KINDS = {
     "params_file": str,
@@ -72,7 +71,6 @@ def start(notebook: dict[str, Any], stage: str) -> Params:
     if stage in _ON_GPU:
         claim(params.grid.gpus)
     _settle()
-    prepare(params)
     if note := params.note():
         print(note)
     return params

@@ -16,7 +16,6 @@ from lib.common.bundled import ROOT
 from lib.common.network import HUB_PATIENCE, hub_address, hub_reachable, in_time
 from lib.grid import workload
 from lib.params.params import Params
-from lib.params.tiny import HOME
 
 
 @dataclass(frozen=True)
@@ -191,8 +190,6 @@ def places(params: Params) -> Iterator[Finding]:
             yield Finding(False, f"{parameter} is empty", f"name a folder, or one of the hub's {kind}")
         elif name.startswith("bundled:") or folder.exists() or (ROOT / folder).exists():
             yield Finding(True, f"{parameter}: {name}")
-        elif params.tiny and folder.parent == params.study_dir / HOME:
-            yield Finding(True, f"{parameter}: {folder.name}, a stand-in that the run makes itself")
         elif folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
             yield Finding(False, f"{parameter}: the folder {name} does not exist", f"correct {parameter}")
         elif _cached(name, kind):

@@ -22,7 +22,6 @@ from lib.grid.identity import date_back, sentences, to_redo
 from lib.grid.jobs import NOTEBOOKS, notebook_of, stage_files
 from lib.grid.kernel_server import kernel_server
 from lib.params.params import Params
-from lib.tiny.prepare import prepare
 
 # glibc gives each large tensor fresh pages and takes them back, over and over; kept pages train and encode 10 to 20 %
 # faster on a processor (other C libraries ignore these names)
@@ -39,7 +38,6 @@ def run(
     """
     log, cores = params.run_dir / "snakemake.log", cores or os.cpu_count() or 1
     with _locked(params, log) as out:
-        prepare(params)
         date_back(params)
         redo = to_redo(params)
         lines = [*filter(None, [params.note()]), *(f"{line}; it is made again" for line in sentences(params, redo))]

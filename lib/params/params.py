@@ -36,14 +36,12 @@ from lib.params.model import (
 )
 from lib.params.overrides import complaint, flat, lay_over
 from lib.params.stages import decisive, differences
-from lib.params.tiny import stand_ins
 
 
 class Params(Section):
     """Every parameter of a run, and where its results lie."""
 
     profile: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="name of the run folder and the figure folder")
-    tiny: bool = Field(False, description="the whole chain on small stand-ins, as a dry run (lib.params.tiny)")
     paths: PathParams = PathParams()
     study: StudyParams = StudyParams()
     generation: GenerationParams = GenerationParams()
@@ -162,14 +160,13 @@ def _with_scores(stage: str) -> tuple[str, ...]:
 def load(name_or_path: str | Path = "classroom", overrides: dict[str, Any] | None = None) -> Params:
     """Read a profile and apply ``overrides``, dotted or nested: ``{"public.n": 4, "mixture": {"steps": 8}}``.
 
-    Where ``tiny`` is true, the parameters of ``lib.params.tiny`` come between the two. Raises KitError, one sentence
-    naming the parameter, for an unreadable file or a value that does not fit.
+    Raises KitError, one sentence naming the parameter, for an unreadable file or a value that does not fit.
     """
     path = find(name_or_path)
     given = flat(Params, overrides or {})
     params = _checked(path, given)
     if given and not {"profile", "paths.runs"} & given.keys():  # who names a place has a study of their own there
-        params._study = _checked(path, {name: value for name, value in given.items() if name == "tiny"})
+        params._study = _checked(path, {})
     params._file = path.name
     return params
 
@@ -190,8 +187,6 @@ def find(name_or_path: str | Path) -> Path:
 
 def _checked(path: Path, overrides: dict[str, Any]) -> Params:
     values = _read(path)
-    if overrides.get("tiny", values.get("tiny")) is True:
-        overrides = stand_ins(values, overrides, ROOT) | overrides
     for dotted, value in overrides.items():
         lay_over(Params, values, dotted, value)
     try:

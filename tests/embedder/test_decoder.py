@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import standin_models as models
 import torch
 
 from lib.embedder.embedder import Embedder
 from lib.params.params import ModelParams
-from lib.tiny import models
 
 REAL = Path(__file__).parents[2] / "models" / "smollm2-135m-instruct"
 TEMPLATE = "Instruct: {instruction}\nQuery: {text}"

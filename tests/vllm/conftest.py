@@ -10,7 +10,7 @@ os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-sys.path[:0] = [str(Path(__file__).parents[1] / name) for name in ("kits", "tiny")]
+sys.path[:0] = [str(Path(__file__).parents[1] / name) for name in ("kits", "standins")]
 
 CHAT = (
     "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}{% endfor %}"

@@ -6,14 +6,14 @@ import sys
 
 import pytest
 from grids import ROOT
-from test_tiny import whole
+from test_standins import whole
 
 
 @pytest.mark.long
 def test_the_dry_run_ends_with_figures(tmp_path):
-    overrides = json.dumps({"tiny": True, "paths.runs": str(tmp_path)})
+    overrides = json.dumps({"paths.runs": str(tmp_path)})
     done = subprocess.run(
-        [sys.executable, "-m", "lib", "reproduce", "--profile", "paper", "--overrides", overrides],
+        [sys.executable, "tests/standins/dry_run.py", "--profile", "paper", "--overrides", overrides],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
+from standin_data import texts
 
-from lib.common.bundled import data_path
 from lib.common.files import KitError, write_json
-from lib.tiny.data import texts
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -35,11 +34,11 @@ def make(folder: Path) -> None:
     from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
     from transformers.utils import logging
 
-    kinds = yaml.safe_load(data_path("standins.yaml").read_text(encoding="utf-8"))
+    kinds = yaml.safe_load(Path(__file__).with_name("standins.yaml").read_text(encoding="utf-8"))
     kind = next((kind for part, kind in kinds.items() if part in folder.name.lower()), None)
     if kind is None:
         raise KitError(
-            f"tiny has no stand-in for the model {folder.name.removeprefix('tiny-')}; it has them for names with "
+            f"there is no stand-in for the model {folder.name.removeprefix('tiny-')}; it has them for names with "
             f"{', '.join(kinds)}; give a folder with a small model of your own"
         )
     family, names = kind["family"], kind["tokenizer"]

@@ -30,7 +30,7 @@ def write_set(folder: Path, task) -> None:
     """Write the stand-in of one task's data set. Raises KitError for a type of task that has none."""
     kind, name = task.metadata.type, task.metadata.name
     if kind not in _MAKERS:
-        raise KitError(f"tiny has no stand-in for {name}, a task of type {kind}; leave it out with scoring.exclude")
+        raise KitError(f"there is no stand-in for {name}, a task of type {kind}; leave it out with scoring.exclude")
     rng = random.Random(name)
     tables = _MAKERS[kind](rng.choice(bundled(kind)), rng, task)
     if task.metadata.is_multilingual:

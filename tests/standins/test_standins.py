@@ -1,14 +1,17 @@
-"""The dry run: what tiny changes and what not, stand-ins that behave like the real ones, the whole chain on them."""
+"""The dry run: what it changes and what not, stand-ins that behave like the real ones, the whole chain on them."""
 
 import json
 import math
 import subprocess
 import sys
 
+import dry_run
 import pytest
 from grids import ROOT
 from hashed import digest_tree
 from scoring_kit import CountingEmbedder
+from standin_data import texts
+from standin_models import make
 
 from lib.common.design import CODES
 from lib.common.files import KitError, read_json
@@ -16,9 +19,6 @@ from lib.generate import sources
 from lib.params.params import load
 from lib.score import score as scoring
 from lib.score import suites
-from lib.tiny import prepare as tiny
-from lib.tiny.data import texts
-from lib.tiny.models import make
 
 STRANGE = "naïve ☃ 雪\tof 2048 words"
 
@@ -33,19 +33,24 @@ def flat(values, prefix=""):
     }
 
 
+def small(profile, **overrides):
+    """The parameters of a dry run; ``paths__runs`` is the override ``paths.runs``."""
+    given = {name.replace("__", "."): value for name, value in overrides.items()}
+    return load(profile, dry_run.overrides_of(profile, given))
+
+
 @pytest.fixture(scope="module")
 def params(tmp_path_factory):
     """The paper's profile, tiny, with its stand-ins built."""
-    found = load("paper", {"tiny": True, "paths.runs": str(tmp_path_factory.mktemp("runs"))})
-    tiny.prepare(found)
+    found = small("paper", paths__runs=str(tmp_path_factory.mktemp("runs")))
+    dry_run.build(found)
     return found
 
 
 # ── parameters ───────────────────────────────────────────────────────────────────────────────────────────
 def test_the_recipe_is_the_papers():
-    real, small = (flat(load("paper", {"tiny": yes}).model_dump()) for yes in (False, True))
-    assert {leaf for leaf in real if real[leaf] != small[leaf]} == {
-        "tiny",
+    real, dry = (flat(each.model_dump()) for each in (load("paper"), small("paper")))
+    assert {leaf for leaf in real if real[leaf] != dry[leaf]} == {
         "profile",
         "model.name",
         "negatives.encoder",
@@ -61,24 +66,21 @@ def test_the_recipe_is_the_papers():
         "grid.mem_mb",
         "grid.minutes",
     }
-    assert small["training.batch_size"] == 2048 and small["generation.n"]["short_long"] == 2048
+    assert dry["training.batch_size"] == 2048 and dry["generation.n"]["short_long"] == 2048
 
 
-def test_a_tiny_run_stays_away_from_real_ones_and_gives_way_to_overrides(tmp_path):
-    found = load("paper", {"tiny": True})
+def test_a_dry_run_stays_away_from_real_ones_and_gives_way_to_overrides(tmp_path):
+    found = small("paper")
     assert (
         found.run_dir == ROOT / "runs" / "paper-tiny" and found.figure_dir == ROOT / "runs" / "figures" / "paper-tiny"
     )
-    mine = load(
+    mine = small(
         "paper",
-        {
-            "tiny": True,
-            "training.learning_rate": 0.5,
-            "generation.n.sts": 7,
-            "paths.runs": str(tmp_path),
-            "model.name": "bundled:minilm",
-            "scoring.suite": "classroom",
-        },
+        training__learning_rate=0.5,
+        generation__n__sts=7,
+        paths__runs=str(tmp_path),
+        model__name="bundled:minilm",
+        scoring__suite="classroom",
     )
     assert (
         mine.training.learning_rate == 0.5
@@ -87,17 +89,15 @@ def test_a_tiny_run_stays_away_from_real_ones_and_gives_way_to_overrides(tmp_pat
     )
     assert mine.model.name == "bundled:minilm" and not mine.scoring.data_dir
     assert mine.generation.model.startswith(str(tmp_path / "paper-tiny" / "stand-ins"))
-    with pytest.raises(KitError, match="'tiny'"):
-        load("paper", {"tiny": "yes"})
 
 
 def test_stand_ins_are_built_once_and_always_the_same(params, tmp_path):
     home = params.run_dir / "stand-ins"
     before = {path: path.stat().st_mtime_ns for path in home.rglob("*")}
-    tiny.prepare(params)
+    dry_run.build(params)
     assert before == {path: path.stat().st_mtime_ns for path in home.rglob("*")}
-    again = load("paper", {"tiny": True, "paths.runs": str(tmp_path)})
-    tiny.prepare(again)
+    again = small("paper", paths__runs=str(tmp_path))
+    dry_run.build(again)
     assert digest_tree(home) == digest_tree(again.run_dir / "stand-ins")
 
 
@@ -167,19 +167,16 @@ def test_a_local_model_is_held_to_the_schema(params, tmp_path):
     from lib.generate.backends import close_backends
     from lib.generate.parsing import to_triplets
 
-    small = load(
+    few = small(
         "paper",
-        {
-            "tiny": True,
-            "paths.runs": params.paths.runs,
-            "generation.backend": "transformers",
-            "generation.n": dict.fromkeys(CODES, 6),
-            "generation.brainstorms": 4,
-        },
+        paths__runs=params.paths.runs,
+        generation__backend="transformers",
+        generation__n=dict.fromkeys(CODES, 6),
+        generation__brainstorms=4,
     )
     try:
         for category in CODES:
-            rows = generation.generate(small, category, out_dir=tmp_path, progress=False)
+            rows = generation.generate(few, category, out_dir=tmp_path, progress=False)
             found, rejected = to_triplets(category, rows)
             assert len(found) == 6 and not rejected and len({row["response"] for row in rows}) == 6
             assert all(0 < len(text) <= 24 for row in rows for text in json.loads(row["response"]).values())
@@ -197,8 +194,8 @@ def test_the_public_data_make_one_whole_batch(params):
 @pytest.mark.slow
 @pytest.mark.parametrize(("profile", "count", "folders"), [("paper", 56, 67), ("laptop", 41, 41)])
 def test_every_task_of_the_suite_loads_and_scores(profile, count, folders, tmp_path):
-    params = load(profile, {"tiny": True, "paths.runs": str(tmp_path / "runs")})
-    tiny.prepare(params)
+    params = small(profile, paths__runs=str(tmp_path / "runs"))
+    dry_run.build(params)
     tasks = suites.tasks(params.scoring.suite)
     assert len(tasks) == count
     table = scoring.score(CountingEmbedder(), tasks, tmp_path, params=params.scoring, progress=False)
@@ -211,9 +208,9 @@ def test_every_task_of_the_suite_loads_and_scores(profile, count, folders, tmp_p
 # ── the chain ────────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.long
 def test_the_papers_profile_runs_to_its_figures(tmp_path):
-    overrides = {"tiny": True, "generation.backend": "transformers", "paths.runs": str(tmp_path)}
+    overrides = {"generation.backend": "transformers", "paths.runs": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-m", "lib", "reproduce", "--profile", "paper", "--overrides", json.dumps(overrides)],
+        [sys.executable, "tests/standins/dry_run.py", "--profile", "paper", "--overrides", json.dumps(overrides)],
         cwd=ROOT,
         capture_output=True,
         text=True,
