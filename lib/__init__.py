@@ -11,7 +11,7 @@ One room per notebook, in the notebooks' order; a room imports only from those b
     influence, figures        05: what each category did to each task, in numbers and in pictures
     predict                   06 to 08: influence without retraining, why, and better mixtures
     share, grid               cards of a run; all notebooks for all runs
-    lessons                   exercises made of the notebooks
+    notebook                  the notebooks' first cell; exercises made of them
 
 Every stage reads and writes plain files under ``runs/<profile>/`` and can be entered there.
 """

@@ -136,7 +136,7 @@ def notebooks(given: Namespace) -> int:
 
 def exercises(given: Namespace) -> int:
     """Write the notebooks as exercises, their ideas left to write; a copy that holds work is left as it is."""
-    from lib.lessons.copies import write_all
+    from lib.notebook.lessons import write_all
 
     return _say(write_all(given.folder))
 

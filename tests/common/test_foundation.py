@@ -15,7 +15,7 @@ from hashed import under_hash_seeds
 from lib.common import design
 from lib.common.files import KitError, append_jsonl, digest, read_json, read_jsonl, write_bytes, write_json, write_jsonl
 from lib.common.triplets import Triplet, read_triplets, write_triplets
-from lib.notebook import start
+from lib.notebook.start import start
 from lib.params import params
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,6 +8,8 @@ import os
 import warnings
 from typing import Any
 
+from IPython import get_ipython
+
 from lib.common.bundled import shown
 from lib.common.design import BASE, run_in_order
 from lib.common.files import KitError
@@ -16,30 +18,16 @@ from lib.grid.devices import claim
 from lib.params.generators import answering, of_run
 from lib.params.params import Params, load
 
-_KINDS = {
-    "params_file": str,
-    "subset": str,
-    "seed": int,
-    "explain": bool,
-    "results": str,
-    "compare": list,
-    "fresh": bool,
-    "splits": int,
-    "generator": str,
-    "merge": list,
-    "sample": int,
-    "overrides": dict,
-}
-_OF_A_RUN = ("params_file", "subset", "seed", "explain", "overrides")
-_NAMES = {
-    "01_generate": ("params_file", "generator", "overrides"),
-    "02_inspect": ("params_file", "compare", "overrides"),
+_OF_A_RUN = {"subset": str, "seed": int, "explain": bool}
+_PARAMETERS = {  # of each notebook, between params_file and overrides
+    "01_generate": {"generator": str},
+    "02_inspect": {"compare": list},
     "03_train": _OF_A_RUN,
     "04_score": _OF_A_RUN,
-    "05_influence": ("params_file", "results", "overrides"),
-    "06_predict": ("params_file", "merge", "sample", "overrides"),
-    "07_improve": ("params_file", "fresh", "splits", "overrides"),
-    "08_why": ("params_file", "sample", "overrides"),
+    "05_influence": {"results": str},
+    "06_predict": {"merge": list, "sample": int},
+    "07_improve": {"fresh": bool, "splits": int},
+    "08_why": {"sample": int},
 }
 _ON_GPU = ("01_generate", "03_train", "04_score", "08_why")
 
@@ -50,16 +38,15 @@ def start(notebook: dict[str, Any], stage: str) -> Params:
     papermill only warns about parameters a notebook does not know. Here a name that the stage does not have, a value of
     the wrong type, or a notebook whose data are not there yet, raises KitError with one sentence.
     """
-    allowed = _NAMES[stage]
+    allowed = {"params_file": str, **_PARAMETERS[stage], "overrides": dict}
     for name in _given(notebook):
         if name not in allowed:
             near = difflib.get_close_matches(name, allowed, n=1)
             others = f"it has {', '.join(allowed)} (put other parameters into overrides)"
             raise KitError(f"{stage} has no parameter {name!r}; {f'did you mean {near[0]!r}?' if near else others}")
-    for name in allowed:
-        if name in notebook and type(notebook[name]) is not _KINDS[name]:
-            kind = _KINDS[name].__name__
-            raise KitError(f"parameter {name!r} of {stage} is {notebook[name]!r}, but must be of type {kind}")
+    for name, kind in allowed.items():
+        if name in notebook and type(notebook[name]) is not kind:
+            raise KitError(f"parameter {name!r} of {stage} is {notebook[name]!r}, but must be of type {kind.__name__}")
     params = load(notebook["params_file"], notebook.get("overrides"))
     if "subset" in allowed:
         notebook["subset"] = run_in_order(notebook["subset"], base=stage == "04_score")
@@ -70,7 +57,11 @@ def start(notebook: dict[str, Any], stage: str) -> Params:
         params = answering(params, notebook["generator"])
     if stage in _ON_GPU:
         claim(params.grid.gpus)
-    _settle()
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    warnings.filterwarnings("ignore", message="IProgress not found")  # plain progress bars are what we want
+    if shell := get_ipython():
+        shell.run_line_magic("config", "InlineBackend.figure_format = 'retina'")
     if note := params.note():
         print(note)
     return params
@@ -111,17 +102,3 @@ def _assigned(cell: str) -> list[str]:
         return [target.id for target in targets]
     except (SyntaxError, ValueError, AttributeError):
         return []
-
-
-def _settle() -> None:
-    """Quiet, offline-friendly and legible: no telemetry, no forked tokenizers, sharp inline pictures."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    warnings.filterwarnings("ignore", message="IProgress not found")  # plain progress bars are what we want
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return
-    shell = get_ipython()
-    if shell is not None:
-        shell.run_line_magic("config", "InlineBackend.figure_format = 'retina'")
