@@ -1,9 +1,15 @@
-"""The data that come with the kit, below ``lib/data``: where they are, and the reference tables."""
+"""Where things are: the kit's folder, the data bundled below ``lib/data``, models, and whether the hub answers."""
 
 from __future__ import annotations
 
+import os
+import socket
+import threading
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlparse
 
 from lib.common.files import KitError
 
@@ -12,6 +18,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]  # the kit's folder
 DATA = ROOT / "lib" / "data"
+HUB_PATIENCE = 2.0  # seconds: offline is found out once, here, and not after every file's own retries
+_LOST = {"ConnectionError", "TimeoutError", "Timeout", "TransportError", "MaxRetryError"}  # of requests, httpx, urllib3
 
 
 def shown(path: Path) -> str:
@@ -37,3 +45,54 @@ def reference(name: str) -> pd.DataFrame:
     import pandas as pd
 
     return pd.read_csv(data_path(f"reference/{name}.csv"))
+
+
+def hub_address() -> str:
+    """Return the hub's address, as the hub's own library takes it from the environment."""
+    return os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+
+
+@cache
+def online() -> bool:
+    """Say whether the hub answers within HUB_PATIENCE and HF_HUB_OFFLINE is off; asked once per process."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return False
+    address = urlparse(hub_address())
+    names = (f"{address.scheme}_proxy", f"{address.scheme.upper()}_PROXY")
+    proxy = urlparse(next((os.environ[name] for name in names if os.environ.get(name)), ""))
+    target = proxy if proxy.hostname else address
+    port = target.port or (80 if target.scheme == "http" else 443)
+
+    def connects() -> bool:
+        socket.create_connection((target.hostname, port), HUB_PATIENCE).close()
+        return True
+
+    return in_time(connects, HUB_PATIENCE)
+
+
+def in_time(question: Callable[[], bool], patience: float) -> bool:
+    """Run a question in a thread and count no answer within ``patience`` seconds, or any error, as no.
+
+    A look-up of a name that hangs cannot be stopped in any other way.
+    """
+    answer = [False]
+
+    def ask() -> None:
+        try:
+            answer[0] = question()
+        except Exception:  # whatever a broken network raises means the same here: no answer
+            pass
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(patience)
+    return answer[0]
+
+
+def went_away(error: BaseException | None) -> bool:
+    """Say whether an error, or one behind it, is that of a connection that could not be made or was lost."""
+    while error is not None:
+        if _LOST & {kind.__name__ for kind in type(error).__mro__}:
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,4 +1,4 @@
-"""The study's design: the four categories, their 16 subsets, and the names they have on disk.
+"""The study's words: triplets, the four categories, their 16 subsets, runs and designs, and their names on disk.
 
 The paper trains one model per subset of {short-short, short-long, long-short, long-long}, always together
 with the public data (Springer et al. 2025, section 3). STS and bitext are generated as well but are not part
@@ -17,15 +17,14 @@ of that factorial. Four designs say which models an experiment needs:
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
 from itertools import combinations
+from pathlib import Path
 from typing import NamedTuple
 
-from lib.common.files import KitError
+from lib.common.files import KitError, read_jsonl, write_jsonl
 
-CATEGORIES = ("short_short", "short_long", "long_short", "long_long")
-EXTRA = ("sts", "bitext")
-CODES = {"short_short": "ss", "short_long": "sl", "long_short": "ls", "long_long": "ll", "sts": "sts", "bitext": "bt"}
 LABELS = {
     "short_short": "short-short",
     "short_long": "short-long",
@@ -34,9 +33,48 @@ LABELS = {
     "sts": "STS",
     "bitext": "bitext",
 }
+CODES = dict(zip(LABELS, ("ss", "sl", "ls", "ll", "sts", "bt"), strict=True))
+CATEGORIES, EXTRA = tuple(CODES)[:4], tuple(CODES)[4:]
 BASE = "base"
 DESIGNS = FACTORIAL, ISOLATION, CROSSED, GENERATORS = "factorial", "isolation", "crossed", "generators"
 WITHOUT_PUBLIC = ("0001", "0010", "0100", "0111", "1000", "1011", "1101", "1110")  # order ss, sl, ls, ll
+
+
+@dataclass(frozen=True, slots=True)
+class Triplet:
+    """One training example: an instruction, a query, a positive, and a hard negative ("" when there is none)."""
+
+    instruction: str
+    query: str
+    positive: str
+    negative: str = ""
+    category: str = ""
+    language: str = ""
+    id: str = ""
+
+
+def read_triplets(path: str | Path) -> list[Triplet]:
+    """Read triplets from JSON lines; unknown keys are ignored, so files made elsewhere can be read.
+
+    Raises KitError naming file and row when a query or positive is missing, empty or not text.
+    """
+    triplets = []
+    for number, row in enumerate(read_jsonl(path), start=1):
+        for name in ("query", "positive"):
+            if not isinstance(row.get(name), str) or not row[name].strip():
+                raise KitError(f"{path}, row {number} has no text under {name!r}; fix or delete that row")
+        given = [field.name for field in fields(Triplet) if field.name in row]
+        values = {name: "" if row[name] is None else row[name] for name in given}
+        wrong = next((name for name, value in values.items() if not isinstance(value, str)), None)
+        if wrong:
+            raise KitError(f"{path}, row {number} holds {type(values[wrong]).__name__} under {wrong!r}, not text")
+        triplets.append(Triplet(**{"instruction": "", **values}))
+    return triplets
+
+
+def write_triplets(path: str | Path, triplets: Iterable[Triplet]) -> Path:
+    """Write triplets as JSON lines, atomically."""
+    return write_jsonl(path, (asdict(triplet) for triplet in triplets))
 
 
 def subsets(categories: Sequence[str] = CATEGORIES) -> list[tuple[str, ...]]:
@@ -131,25 +169,19 @@ def design_runs(
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     if not chosen or len(set(chosen)) < len(chosen):
         raise KitError(f"seeds={seeds!r} must name at least one seed, and each only once")
-    if name == GENERATORS:
+    factorial = [(subset, True, "") for subset in subsets(categories)]
+    if name == FACTORIAL:
+        models = factorial
+    elif name == ISOLATION:
+        models = [((), True, ""), *(((one,), public, "") for public in (True, False) for one in CODES)]
+    elif name == CROSSED:
+        if tuple(categories) != CATEGORIES:
+            four = ", ".join(CATEGORIES)
+            raise KitError(f"the crossed design is made for the four categories {four}; use factorial for others")
+        off = [tuple(c for c, bit in zip(CATEGORIES, code, strict=True) if bit == "1") for code in WITHOUT_PUBLIC]
+        models = factorial + [(subset, False, "") for subset in off]
+    elif name == GENERATORS:
         models = [((), True, ""), *((tuple(categories), True, generator) for generator in generators)]
     else:
-        models = [(*model, "") for model in _models(name, tuple(categories))]
-    return [Run(subset, public, seed, generator) for subset, public, generator in models for seed in chosen]
-
-
-def _models(name: str, categories: tuple[str, ...]) -> list[tuple[tuple[str, ...], bool]]:
-    factorial = [(subset, True) for subset in subsets(categories)]
-    if name == FACTORIAL:
-        return factorial
-    if name == ISOLATION:
-        single = [(category,) for category in (*CATEGORIES, *EXTRA)]
-        return [((), True), *((one, True) for one in single), *((one, False) for one in single)]
-    if name != CROSSED:
         raise KitError(f"unknown design {name!r}; the designs are {', '.join(DESIGNS)}")
-    if categories != CATEGORIES:
-        raise KitError(
-            f"the crossed design is made for the four categories {', '.join(CATEGORIES)}; use factorial for others"
-        )
-    off = [tuple(c for c, bit in zip(CATEGORIES, code, strict=True) if bit == "1") for code in WITHOUT_PUBLIC]
-    return factorial + [(subset, False) for subset in off]
+    return [Run(subset, public, seed, generator) for subset, public, generator in models for seed in chosen]

@@ -51,14 +51,9 @@ def cannot_write(path: str | Path, error: OSError) -> CannotWrite:
             f"the disk is full: cannot write {path.name} into {path.parent}; free some space there and run "
             "again, what is finished is kept"
         )
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return CannotWrite(
-            f"cannot write {path} ({error.strerror}); make that folder writable or choose another paths.runs"
-        )
-    return CannotWrite(
-        f"cannot write {path} ({error.strerror or error}); see what is wrong with that place or choose another "
-        "paths.runs, and run again"
-    )
+    barred = error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
+    fix = "make that folder writable" if barred else "see what is wrong with that place"
+    return CannotWrite(f"cannot write {path} ({error.strerror or error}); {fix} or choose another paths.runs")
 
 
 def write_bytes(path: str | Path, content: bytes) -> Path:
@@ -106,20 +101,17 @@ def append_jsonl(path: str | Path, row: dict) -> None:
             handle.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8"))
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: str | Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise KitError(f"{path} does not exist; run the notebook that writes it first") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise KitError(
-            f"{path} cannot be read ({error}); restore the file or delete it to have it made again"
-        ) from error
+        raise KitError(f"{path} cannot be read ({error}); restore it, or delete it to have it made again") from error
 
 
 def read_json(path: str | Path) -> Any:
     """Read one JSON document. Raises KitError naming the file when it is missing or broken."""
-    path = Path(path)
     try:
         return json.loads(_read_text(path))
     except json.JSONDecodeError as error:
@@ -128,7 +120,6 @@ def read_json(path: str | Path) -> Any:
 
 def read_jsonl(path: str | Path) -> list[dict]:
     """Read JSON lines. Raises KitError naming file and line for anything that is not one JSON object per line."""
-    path = Path(path)
     rows = []
     for number, line in enumerate(_read_text(path).split("\n"), start=1):
         if not line.strip():
@@ -153,14 +144,11 @@ def digest(value: Any) -> str:
 
 def digest_file(path: str | Path) -> str:
     """Return 16 hex digits of a file's content. Raises KitError when it cannot be read."""
-    hasher = hashlib.sha256()
     try:
         with open(path, "rb") as handle:
-            while block := handle.read(1 << 20):
-                hasher.update(block)
+            return hashlib.file_digest(handle, "sha256").hexdigest()[:16]
     except OSError as error:
         raise KitError(f"{path} cannot be read: {error.strerror}; run the notebook that writes it first") from None
-    return hasher.hexdigest()[:16]
 
 
 def write_digests(path: str | Path, files: Iterable[str | Path]) -> Path:

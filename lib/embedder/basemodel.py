@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from lib.common.bundled import model_place
+from lib.common.bundled import model_place, went_away
 from lib.common.files import KitError, digest, digest_file, read_json
-from lib.common.network import went_away
 from lib.params.params import ModelParams
 
 DECODERS = ("mistral", "qwen2", "qwen3", "llama")  # causal: the last token has seen all others

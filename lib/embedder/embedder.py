@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lib.common.bars import bar
+from lib.common.display import bar
 from lib.common.files import KitError, digest
 from lib.embedder import adapters
 from lib.embedder.basemodel import BERTS, DECODERS, Source, load_base, resolve

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from lib.common.numbers import minus
+from lib.common.display import minus
 from lib.figures import matrix
 from lib.figures.base import WIDTH, category_name, order_factors, order_types, style, type_name
 from lib.figures.replication import merged

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from lib.common.numbers import minus
+from lib.common.display import minus
 from lib.figures import matrix
 from lib.figures.base import GAIN, INK, NEUTRAL, WIDTH, category_name, order_types, palette, style, type_name
 from lib.figures.marks import mark, points

@@ -11,7 +11,7 @@ import seaborn as sns
 from scipy.stats import binomtest
 
 from lib.common.design import CODES, LABELS
-from lib.common.numbers import POINTS
+from lib.common.display import POINTS
 from lib.embedder.packing import padding_table
 from lib.figures.base import GAIN, INK, LOSS, NEUTRAL, WIDTH, by_type, colour, diverging, style, type_name
 from lib.figures.marks import mark, points, rows, stacked

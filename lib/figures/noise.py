@@ -8,7 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.ticker import LogLocator, NullLocator
 
-from lib.common.numbers import minus
+from lib.common.display import minus
 from lib.figures.base import GAIN, INK, LOSS, NEUTRAL, WIDTH, by_type, category_name, order_types, style, type_name
 from lib.figures.marks import heights, line, mark, points, rows
 from lib.influence.power import detectable_ratio

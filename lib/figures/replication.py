@@ -12,8 +12,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from lib.common.display import minus
 from lib.common.files import KitError
-from lib.common.numbers import minus
 from lib.figures.base import INK, WIDTH, category_name, palette, style
 from lib.figures.marks import line, mark, points
 from lib.influence.replication import slope

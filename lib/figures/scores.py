@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from lib.common.numbers import POINTS, minus
+from lib.common.display import POINTS, minus
 from lib.figures import base
 from lib.figures.base import GAIN, INK, LOSS, NEUTRAL, WIDTH, by_type, category_name, order_types, palette, style
 from lib.figures.marks import heights, mark, points, rows

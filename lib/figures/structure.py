@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import LinearSegmentedColormap
 
-from lib.common.numbers import minus
+from lib.common.display import minus
 from lib.figures import base, matrix
 from lib.figures.base import INK, NEUTRAL, WIDTH, category_name, defined, order_factors, order_types, palette, style
 from lib.figures.marks import line, mark, points

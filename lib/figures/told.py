@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib.common.numbers import minus
+from lib.common.display import minus
 from lib.figures.base import category_name
 from lib.influence.tables import OVERALL
 from lib.params.params import InfluenceParams

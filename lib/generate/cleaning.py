@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from lib.common.design import Triplet
 from lib.common.files import KitError
-from lib.common.triplets import Triplet
 from lib.generate.overlap import find, near_duplicates, words
 from lib.generate.rules import reject
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lib.common.design import Triplet, write_triplets
 from lib.common.files import KitError, write_json
-from lib.common.triplets import Triplet, write_triplets
 from lib.generate.cleaning import clean
 from lib.generate.costs import write_report
 from lib.generate.generate import generate

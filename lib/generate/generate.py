@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib.common import bars
+from lib.common import display
 from lib.common.design import CODES
 from lib.common.files import KitError, write_json, write_jsonl
 from lib.generate import sources
@@ -171,7 +171,7 @@ def _collect(
     with AnswerStore(out / "answers" / f"{name}.jsonl") as store:
         missing = [request for key, request in wanted.items() if key not in store.answers]
         known = [store.answers[key] for key in wanted if key in store.answers]
-        with bars.bar(
+        with display.bar(
             total=len(wanted),
             initial=len(known),
             desc=name,

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lib.common.design import Triplet
 from lib.common.files import KitError
-from lib.common.triplets import Triplet
 from lib.generate.overlap import words
 
 if TYPE_CHECKING:

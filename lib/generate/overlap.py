@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lib.common.triplets import Triplet
+from lib.common.design import Triplet
 
 SHORTEST = 4  # evaluation texts of fewer words are never contamination
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplying mixes all 64 bits

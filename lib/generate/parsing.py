@@ -15,9 +15,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lib.common.design import CODES
+from lib.common.design import CODES, Triplet
 from lib.common.files import KitError
-from lib.common.triplets import Triplet
 from lib.generate.prompts import FIXED_INSTRUCTION, KEYS
 from lib.generate.repair import Broken, EndOfText, read_list, read_object
 

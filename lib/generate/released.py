@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from lib.common.bundled import DATA, ROOT
-from lib.common.design import CODES
+from lib.common.design import CODES, Triplet
 from lib.common.files import KitError, read_json
-from lib.common.triplets import Triplet
 
 SUFFIXES = (".jsonl", ".json", ".parquet")
 _CATEGORIES = "|".join(category.replace("_", "[-_]") for category in CODES)
@@ -100,16 +99,16 @@ def fetch(location: str | Path, config: str = "") -> Path:
         raise KitError(f"there is no folder {location}, and it is no name of a hub data set (owner/name) either")
     from huggingface_hub import snapshot_download
 
-    from lib.common.network import hub_address, hub_reachable
+    from lib.common.bundled import hub_address, online
 
-    online = hub_reachable()
+    reached = online()
     patterns = [f"*{config}/*", f"*{config}*", "README.md"] if config else None
     try:
         return Path(
-            snapshot_download(str(location), repo_type="dataset", allow_patterns=patterns, local_files_only=not online)
+            snapshot_download(str(location), repo_type="dataset", allow_patterns=patterns, local_files_only=not reached)
         )
     except Exception as error:
-        why = f"the hub says: {str(error).splitlines()[0][:150]}" if online else f"{hub_address()} does not answer"
+        why = f"the hub says: {str(error).splitlines()[0][:150]}" if reached else f"{hub_address()} does not answer"
         raise KitError(
             f"{location} is neither a folder nor in the hub's cache, and {why}; connect to the hub or "
             "download it there and name its folder"

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from lib.common.triplets import Triplet
+from lib.common.design import Triplet
 from lib.generate.overlap import count_words, words
 
 if TYPE_CHECKING:

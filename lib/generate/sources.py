@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib.common.bundled import DATA, data_path
-from lib.common.design import CODES
+from lib.common.design import CODES, Triplet
 from lib.common.files import KitError, read_json, read_jsonl
-from lib.common.triplets import Triplet
 from lib.generate.overlap import find
 from lib.generate.released import load_e5
 

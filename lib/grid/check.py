@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from lib.common.bundled import ROOT
-from lib.common.network import HUB_PATIENCE, hub_address, hub_reachable, in_time
+from lib.common.bundled import HUB_PATIENCE, ROOT, hub_address, in_time, online
 from lib.grid import workload
 from lib.params.params import Params
 
@@ -197,7 +196,7 @@ def places(params: Params) -> Iterator[Finding]:
         else:
             missing.append(f"{parameter}: {name}")
     if missing:
-        there = hub_reachable()
+        there = online()
         yield Finding(
             there,
             f"the hub {'answers' if there else 'does not answer'} ({hub_address()}), for {', '.join(missing)}",

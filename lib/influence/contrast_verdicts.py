@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lib.common.numbers import minus
+from lib.common.display import minus
 from lib.influence.verdicts import NOISE, ONCE, OPPOSED, UNTESTABLE, Evidence, Verdict, points, shown
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lib.common.design import BASE
-from lib.common.numbers import minus
+from lib.common.display import minus
 from lib.influence import tables
 from lib.influence.errors import combined, main_effects
 from lib.influence.influence import Analysis

@@ -11,8 +11,8 @@ import pandas as pd
 
 from lib.common import bundled
 from lib.common.design import BASE, CODES
+from lib.common.display import POINTS
 from lib.common.files import KitError
-from lib.common.numbers import POINTS
 
 LABEL_WITHOUT, LABEL_WITH = "public data only", "public + synthetic"
 OVERALL = "All tasks"

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from lib.common.numbers import minus
+from lib.common.display import minus
 from lib.influence.errors import combined
 from lib.influence.influence import Analysis
 from lib.influence.regression import adjust, margin

@@ -8,8 +8,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from lib.common.design import CODES
-from lib.common.triplets import Triplet
+from lib.common.design import CODES, Triplet
 from lib.generate.overlap import jaccard, shingles
 
 

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from lib.common.bundled import ROOT
-from lib.common.design import CODES, LABELS
+from lib.common.design import CODES, LABELS, Triplet, read_triplets
 from lib.common.files import KitError, read_json, read_jsonl, write_json
-from lib.common.triplets import Triplet, read_triplets
 from lib.generate.cleaning import REASONS, clean
 from lib.generate.overlap import count_words, find, overlap
 from lib.generate.parsing import Rejection, read_answer, to_triplets

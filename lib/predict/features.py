@@ -14,7 +14,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from lib.common.triplets import Triplet
+from lib.common.design import Triplet
 from lib.predict.sets import Sides
 
 NAMES = ("left length", "right length", "shared bigrams", "instruction", "nearness")

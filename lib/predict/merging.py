@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.common import bars
+from lib.common import display
 from lib.common.files import KitError, digest, read_json, write_json
 from lib.embedder.adapters import WEIGHTS
 from lib.params.params import Params
@@ -70,8 +70,8 @@ def merged_scores(params: Params, known: Truth, seed: int, folder: Path, scaling
     rows = [*product(scalings, np.flatnonzero(known.held))]
     workers = 1 if is_available() else min(WORKERS, cpu_count())
     waiting = Parallel(workers, return_as="generator")(delayed(_record)(params, known, seed, folder, *r) for r in rows)
-    records = list(bars.bar(waiting, total=len(rows), desc="merged models scored", unit="model", leave=False))
-    bars.wipe()
+    records = list(display.bar(waiting, total=len(rows), desc="merged models scored", unit="model", leave=False))
+    display.wipe()
     out = {scaling: [known.y[place].copy(), 0.0] for scaling in scalings}
     for (scaling, row), record in zip(rows, records, strict=True):
         out[scaling][0][row] = [100 * record["scores"][task] for task in known.tasks]

@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lib.common.design import CODES
+from lib.common.design import CODES, read_triplets
 from lib.common.files import KitError
-from lib.common.triplets import read_triplets
 from lib.generate.overlap import words
 from lib.influence.scores import Study
 from lib.params.params import Params

@@ -12,8 +12,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from lib.common.bundled import online
 from lib.common.files import KitError, digest
-from lib.common.network import online
 from lib.score.suites import leaves
 
 WHOLE = 16 << 20  # bytes up to which a file is digested whole; of larger ones size, time, and both ends

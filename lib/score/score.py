@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib.common.bars import bar, wipe
+from lib.common.display import bar, wipe
 from lib.common.files import KitError
 from lib.params.params import ScoringParams
 from lib.score.hub import prepare

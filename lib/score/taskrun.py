@@ -6,8 +6,8 @@ import datetime
 import time
 from pathlib import Path
 
+from lib.common.bundled import went_away
 from lib.common.files import CannotWrite, KitError, cannot_write, digest, disk_full, write_json, writing
-from lib.common.network import went_away
 from lib.score import hub
 from lib.score.store import Store, finite, mteb_version, task_key
 from lib.score.suites import fresh, leaves

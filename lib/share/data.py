@@ -7,9 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from lib.common.design import LABELS
+from lib.common.design import LABELS, Triplet
 from lib.common.files import read_json, write_json, write_text
-from lib.common.triplets import Triplet
 from lib.params.params import Params
 from lib.params.provenance import check_manifest
 from lib.share.common import card, citation, head, licence, licence_url, made, writer

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.special import logsumexp
 from scipy.special import softmax as row_softmax
 
-from lib.common.triplets import Triplet
+from lib.common.design import Triplet
 from lib.train.mixture import Batch
 
 if TYPE_CHECKING:

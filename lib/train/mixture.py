@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.common.design import run_name
+from lib.common.design import Triplet, read_triplets, run_name
 from lib.common.files import KitError, digest
-from lib.common.triplets import Triplet, read_triplets
 from lib.params.params import MixtureParams
 from lib.params.provenance import check_manifest
 

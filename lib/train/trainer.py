@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lib.common.bars import bar
+from lib.common.design import Triplet
+from lib.common.display import bar
 from lib.common.files import KitError, append_jsonl, digest, digest_file, read_json, write_json
-from lib.common.triplets import Triplet
 from lib.embedder.adapters import CONFIG, WEIGHTS, corrupted
 from lib.train import checkpoint, memory
 from lib.train.distributed import Group, current

@@ -74,7 +74,7 @@ def ours(rows: int) -> dict:
 
 def ours_mine(rows: int) -> dict:
     """Time the whole of ``lib.generate.negatives.mine`` with embeddings that cost nothing."""
-    from lib.common.triplets import Triplet
+    from lib.common.design import Triplet
     from lib.generate.negatives import mine
     from lib.params.params import NegativesParams
 

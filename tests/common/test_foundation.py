@@ -13,8 +13,8 @@ import yaml
 from hashed import under_hash_seeds
 
 from lib.common import design
+from lib.common.design import Triplet, read_triplets, write_triplets
 from lib.common.files import KitError, append_jsonl, digest, read_json, read_jsonl, write_bytes, write_json, write_jsonl
-from lib.common.triplets import Triplet, read_triplets, write_triplets
 from lib.notebook.start import start
 from lib.params import params
 

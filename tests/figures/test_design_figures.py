@@ -7,7 +7,7 @@ from scipy import stats
 
 from lib.common.bundled import ROOT
 from lib.common.design import BASE, CATEGORIES, CODES, design_runs
-from lib.common.numbers import minus
+from lib.common.display import minus
 from lib.figures import designs, report
 from lib.influence.alone import isolation
 from lib.influence.interactions import crossed

@@ -6,7 +6,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from lib.common.triplets import Triplet
+from lib.common.design import Triplet
 from lib.figures import lessons
 from lib.kernels.reference import infonce
 from lib.train.fixed import Held, Vectors

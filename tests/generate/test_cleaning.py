@@ -11,9 +11,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lib.common.design import CODES
+from lib.common.design import CODES, Triplet
 from lib.common.files import KitError
-from lib.common.triplets import Triplet
 from lib.generate import sources
 from lib.generate.cleaning import REASONS, clean
 from lib.generate.overlap import Numbers, bands, count_words, find, jaccard, near_duplicates, ngrams, shingles, words
@@ -288,7 +287,7 @@ def test_ngram_hashes_do_not_collide_on_the_bundled_texts():
 def test_reports_do_not_depend_on_hashing():
     code = (
         "import json\nfrom lib.generate.cleaning import clean\nfrom lib.params.params import CleaningParams\n"
-        "from lib.generate.sources import responses, suite_texts\nfrom lib.common.triplets import Triplet\n"
+        "from lib.generate.sources import responses, suite_texts\nfrom lib.common.design import Triplet\n"
         "t = [Triplet('t', r['response'], f'p {i}') for i, r in enumerate(responses('long_short')[:80])]\n"
         "given = CleaningParams(contamination_ngram=4, near_duplicate=0.3)\n"
         "print(json.dumps(clean(t + t[:20], given, None, suite_texts())[1]))"

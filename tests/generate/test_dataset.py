@@ -7,9 +7,8 @@ import pytest
 from fake_llm import FakeLLM
 from hashed import digest_tree, encode
 
-from lib.common.design import CODES
+from lib.common.design import CODES, read_triplets
 from lib.common.files import KitError, read_json, read_jsonl
-from lib.common.triplets import read_triplets
 from lib.figures import lessons, texts
 from lib.generate import sources
 from lib.generate.backends import close_backends

@@ -9,8 +9,8 @@ from fake_llm import FakeLLM
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lib.common.design import Triplet, read_triplets, write_triplets
 from lib.common.files import KitError, write_digests
-from lib.common.triplets import Triplet, read_triplets, write_triplets
 from lib.generate.backends import close_backends
 from lib.generate.costs import cost_table
 from lib.generate.dataset import Maker

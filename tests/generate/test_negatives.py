@@ -6,8 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from lib.common.design import Triplet
 from lib.common.files import KitError
-from lib.common.triplets import Triplet
 from lib.generate.negatives import candidates, choose, encoder, mine, top_k
 from lib.params.params import NegativesParams
 

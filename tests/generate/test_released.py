@@ -6,10 +6,8 @@ import time
 import pandas as pd
 import pytest
 
-from lib.common import network
-from lib.common.design import CODES
+from lib.common.design import CODES, Triplet, write_triplets
 from lib.common.files import KitError
-from lib.common.triplets import Triplet, write_triplets
 from lib.generate import released
 from lib.generate.released import config_name, fetch, load_e5, load_released
 from lib.generate.sources import public_pairs
@@ -179,7 +177,7 @@ def test_the_hub_is_asked_for_one_configuration_only(tmp_path, monkeypatch):
         asked.update(options, name=name)
         return str(tmp_path)
 
-    monkeypatch.setattr(network, "hub_reachable", lambda: True)
+    monkeypatch.setattr("lib.common.bundled.online", lambda: True)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert load_released("owner/data", GENERATOR, "sts") == made("sts")
     assert asked["name"] == "owner/data" and asked["repo_type"] == "dataset" and not asked["local_files_only"]

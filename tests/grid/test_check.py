@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from lib.common import network
+from lib.common import bundled
 from lib.grid import check
 from lib.params.params import load
 
@@ -28,7 +28,7 @@ def server():
     threading.Thread(target=running.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{running.server_port}"
     running.shutdown()
-    network.online.cache_clear()
+    bundled.online.cache_clear()
 
 
 @pytest.fixture
@@ -48,21 +48,21 @@ def test_an_unanswering_hub_is_found_out_in_three_seconds(deaf, server):
 
 
 def test_a_name_look_up_that_hangs_counts_as_no_answer():
-    assert not network.in_time(lambda: bool(time.sleep(30)), 0.2)
-    assert not network.in_time(lambda: 1 / 0, 1)
+    assert not bundled.in_time(lambda: bool(time.sleep(30)), 0.2)
+    assert not bundled.in_time(lambda: 1 / 0, 1)
 
 
 def switch_hub(monkeypatch, off: bool) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1" if off else "0")
-    network.online.cache_clear()
+    bundled.online.cache_clear()
 
 
 def test_switching_the_hub_off_needs_no_network(server, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", server)
     switch_hub(monkeypatch, off=True)
-    assert not check.hub_reachable()
+    assert not check.online()
     switch_hub(monkeypatch, off=False)
-    assert check.hub_reachable()
+    assert check.online()
 
 
 def test_folders_bundled_names_cache_and_hub_names_are_told_apart(tmp_path, monkeypatch, server):

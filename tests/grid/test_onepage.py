@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from lib.common.bundled import ROOT
+from lib.common.display import minus
 from lib.common.files import digest_file
-from lib.common.numbers import minus
 from lib.figures.base import category_name
 from lib.grid import onepage
 from lib.params.params import load

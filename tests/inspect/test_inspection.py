@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from scoring_kit import hub_set, lines, rows_of
 
-from lib.common import network
+from lib.common import bundled
+from lib.common.design import Triplet, read_triplets
 from lib.common.files import KitError, read_json, read_jsonl, write_json, write_jsonl
-from lib.common.triplets import Triplet, read_triplets
 from lib.figures import data as draw
 from lib.generate import sources
 from lib.generate.cleaning import clean
@@ -231,12 +231,12 @@ def test_mtebs_texts_are_those_of_the_files(monkeypatch):
         )
         == 7
     )
-    network.online.cache_clear()
+    bundled.online.cache_clear()
     with pytest.raises(
         KitError, match="needs the texts of .* and 40 more: no network, .* or set cleaning.contamination to off"
     ):
         evaltexts.evaluation_texts(load("classroom", {"scoring.suite": "MTEB(eng, v2)"}))
-    network.online.cache_clear()
+    bundled.online.cache_clear()
 
 
 def test_sets_brought_by_hand_are_compared_and_offline_ones_named_at_once(tmp_path, monkeypatch):
@@ -245,7 +245,7 @@ def test_sets_brought_by_hand_are_compared_and_offline_ones_named_at_once(tmp_pa
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "arrow")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    network.online.cache_clear()
+    bundled.online.cache_clear()
     folder = hub_set(tmp_path / "hub", "STS")
     given = {"scoring.suite": ["STS12"], "scoring.data_dir": str(tmp_path / "hub")}
     for count in (40, 10):
@@ -266,7 +266,7 @@ def test_sets_brought_by_hand_are_compared_and_offline_ones_named_at_once(tmp_pa
     evaltexts.evaluation_texts(
         load("classroom", {**given, "scoring.suite": ["STS12", "STS13"], "scoring.exclude": ["STS13"]})
     )
-    network.online.cache_clear()
+    bundled.online.cache_clear()
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import random
 
 import torch
 
-from lib.common.triplets import Triplet
+from lib.common.design import Triplet
 from lib.embedder.embedder import Embedder
 from lib.params.params import ModelParams, TrainingParams
 

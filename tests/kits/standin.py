@@ -57,7 +57,7 @@ begin(f"generate {generator}".strip())
 write_json(params.data_dir / MADE, {"made_of": decisive(params, "data")})
 write_json(params.data_dir / "manifest.json", {})
 if generator:
-    from lib.common.triplets import Triplet, write_triplets
+    from lib.common.design import Triplet, write_triplets
     n, category = params.generation.n["short_long"], params.study.category
     rows = [Triplet(f"task {i % 7}", f"{generator} {i}", f"answer {i}", id=str(i)) for i in range(n)]
     files = [write_triplets(params.data_dir / "triplets" / f"{category}.jsonl", rows),

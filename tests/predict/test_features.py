@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.common.triplets import Triplet
+from lib.common.design import Triplet
 from lib.params.params import ScoringParams
 from lib.predict.features import NAMES, features, leave_one_set_out
 from lib.predict.sets import GRADES, LABELS, PAIRS, Sides, read_sides

@@ -11,8 +11,8 @@ from engine_kit import wake
 from planted import study
 
 from lib.common.bundled import ROOT
+from lib.common.design import Triplet, write_triplets
 from lib.common.files import write_json
-from lib.common.triplets import Triplet, write_triplets
 from lib.embedder.embedder import Embedder
 from lib.figures import report
 from lib.figures.prediction import accuracy_against_cost

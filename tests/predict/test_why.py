@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from lib.common.bundled import ROOT
-from lib.common.triplets import Triplet, write_triplets
+from lib.common.design import Triplet, write_triplets
 from lib.predict import explain, geometry, why
 from lib.score import suites
 from tests.kits import planted

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scoring_kit import HUB, WORDS, CountingEmbedder, hub_set, lines, naive_score, rows_of, write_set
 
-from lib.common import network
+from lib.common import bundled
 from lib.common.files import KitError
 from lib.params.params import ScoringParams
 from lib.score import hub, suites
@@ -209,13 +209,13 @@ def test_without_network_the_missing_are_named_at_once_and_the_rest_is_scored(tm
 
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr(socket, "create_connection", refuse)
-    network.online.cache_clear()
+    bundled.online.cache_clear()
     names = ["STS12", "CQADupstackRetrieval", "MSMARCO", "TechSTS"]
     tasks = suites.tasks(names)
     started = time.perf_counter()
     ready, lost = hub.prepare(tasks)
     assert time.perf_counter() - started < 5
-    network.online.cache_clear()
+    bundled.online.cache_clear()
     assert [task.metadata.name for task in ready] == ["TechSTS"] and set(lost) == set(names[:3])
     assert (
         "hf download mteb/sts12-sts --repo-type dataset --revision" in lost["STS12"]

@@ -11,8 +11,8 @@ from huggingface_hub import DatasetCard, ModelCard
 from safetensors.numpy import save_file
 
 from lib.common.bundled import ROOT
+from lib.common.design import Triplet, write_triplets
 from lib.common.files import KitError, digest_file, read_json, write_json, write_text
-from lib.common.triplets import Triplet, write_triplets
 from lib.embedder.adapters import corrupted
 from lib.params.params import load
 from lib.params.provenance import write_manifest

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from lib.common import bundled
-from lib.common.design import CATEGORIES, CODES
+from lib.common.design import CATEGORIES, CODES, Triplet, write_triplets
 from lib.common.files import read_json, write_jsonl
-from lib.common.triplets import Triplet, write_triplets
 from lib.generate import sources
 from lib.generate.parsing import to_triplets
 from lib.generate.released import config_name

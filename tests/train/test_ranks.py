@@ -2,8 +2,8 @@
 
 import pytest
 
+from lib.common.design import Triplet, write_triplets
 from lib.common.files import KitError, read_jsonl
-from lib.common.triplets import Triplet, write_triplets
 from lib.params.params import load
 from lib.train.ranks import LOG, processes, train_together
 

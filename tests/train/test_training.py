@@ -14,8 +14,8 @@ import pytest
 import torch
 from engine_kit import WORDS, difference, embedder, gradients, one_by_one, training, triplets, wake
 
+from lib.common.design import Triplet
 from lib.common.files import KitError, read_json, read_jsonl
-from lib.common.triplets import Triplet
 from lib.kernels.lora import fuse_lora
 from lib.params.params import MixtureParams
 from lib.train import checkpoint, memory
