@@ -24,7 +24,7 @@ from lib.influence import tables
 from lib.influence.influence import Analysis, analyse, published
 from lib.influence.scores import read
 from lib.params.params import InfluenceParams, Params
-from lib.params.stages import decisive
+from lib.params.provenance import decisive
 
 NOTEBOOK, DATA_NOTEBOOK = "notebooks/05_influence.ipynb", "notebooks/02_inspect.ipynb"
 PUBLISHED = "published"

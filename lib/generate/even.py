@@ -14,8 +14,7 @@ from pathlib import Path
 
 from lib.common.design import Triplet, read_triplets, write_triplets
 from lib.common.files import KitError, digest_file, read_json, write_bytes, write_digests, write_json, writing
-from lib.params.generators import answering, generators, of_run
-from lib.params.params import Params
+from lib.params.params import Params, answering, generators, of_run
 from lib.params.provenance import MADE
 
 MANIFEST = "manifest.json"

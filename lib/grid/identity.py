@@ -22,10 +22,8 @@ from lib.embedder.adapters import WEIGHTS, corrupted
 from lib.generate.even import share_out
 from lib.grid.jobs import answers, listed, spoken, stage_files
 from lib.grid.results import read_scores, tables
-from lib.params.generators import generators, of_run
-from lib.params.params import Params
-from lib.params.provenance import MADE, data_hash
-from lib.params.stages import ABSENT, decisive, differences
+from lib.params.params import Params, generators, of_run
+from lib.params.provenance import ABSENT, MADE, data_hash, decisive, differences
 from lib.score.scorefile import check_scores, record_of, wanted_sets
 
 NO_RECORD = "has no record of the parameters that made it"

@@ -9,8 +9,7 @@ from typing import Any
 
 from lib.common.design import BASE, FACTORIAL, Run
 from lib.common.files import read_json
-from lib.params.generators import answering, generators
-from lib.params.params import Params
+from lib.params.params import Params, answering, generators
 
 NOTEBOOKS = {
     "generate": "01_generate",

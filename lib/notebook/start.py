@@ -15,8 +15,7 @@ from lib.common.design import BASE, run_in_order
 from lib.common.files import KitError
 from lib.generate.even import share_out
 from lib.grid.devices import claim
-from lib.params.generators import answering, of_run
-from lib.params.params import Params, load
+from lib.params.params import Params, answering, load, of_run
 
 _OF_A_RUN = {"subset": str, "seed": int, "explain": bool}
 _PARAMETERS = {  # of each notebook, between params_file and overrides

@@ -7,14 +7,13 @@ have folders of their own for what they change, and read the rest from the study
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, PrivateAttr, ValidationError
 
 from lib.common.bundled import ROOT, shown
-from lib.common.design import FACTORIAL
+from lib.common.design import FACTORIAL, GENERATORS, generator_of
 from lib.common.files import KitError, digest
 from lib.params.data import (
     CleaningParams,
@@ -34,8 +33,8 @@ from lib.params.model import (
     ScoringParams,
     TrainingParams,
 )
-from lib.params.overrides import complaint, flat, lay_over
-from lib.params.stages import decisive, differences
+from lib.params.overrides import complaint, find, flat, lay_over, read
+from lib.params.provenance import decisive, differences
 
 
 class Params(Section):
@@ -171,22 +170,8 @@ def load(name_or_path: str | Path = "classroom", overrides: dict[str, Any] | Non
     return params
 
 
-def find(name_or_path: str | Path) -> Path:
-    """Return the YAML file of a profile name or path (tried as given, then from the kit's root)."""
-    given = Path(name_or_path)
-    for candidate in (given, ROOT / given, ROOT / "params" / f"{name_or_path}.yaml"):
-        if candidate.is_file():
-            return candidate.resolve()
-    profiles = sorted(path.stem for path in (ROOT / "params").glob("*.yaml"))
-    near = difflib.get_close_matches(given.stem, profiles, n=1)
-    raise KitError(
-        f"no parameter file {name_or_path}; the profiles are {', '.join(profiles)}"
-        + (f" (did you mean {near[0]}?)" if near else "")
-    )
-
-
 def _checked(path: Path, overrides: dict[str, Any]) -> Params:
-    values = _read(path)
+    values = read(path)
     for dotted, value in overrides.items():
         lay_over(Params, values, dotted, value)
     try:
@@ -195,15 +180,52 @@ def _checked(path: Path, overrides: dict[str, Any]) -> Params:
         raise KitError(complaint(Params, error, path)) from None
 
 
-def _read(path: Path) -> dict:
-    import yaml
+# A generator's parameters, in the design that compares several, differ in the section ``generation`` only. What it
+# answered lies where other parameters of its kind would put it; what its runs train on, an equal share of that
+# (lib.generate.even), lies in ``generators/<name>`` of the study. Its adapters and scores lie beside all others, under
+# run names that carry its own, ``sl@<name>``; their records hold its parameters.
+def generators(params: Params) -> tuple[str, ...]:
+    """Return the names of the generators that a study compares, () for every other design.
 
+    Raises KitError where two of them would give the same answers.
+    """
+    if params.study.design != GENERATORS:
+        return ()
+    names = [each.name for each in params.study.generators]
+    made_of = [decisive(answering(params, name), "data") for name in names]
+    for name, made in zip(names, made_of, strict=True):
+        if (first := names[made_of.index(made)]) != name:
+            raise KitError(f"the generators {first} and {name} would give the same answers; change or drop one")
+    return tuple(names)
+
+
+def answering(params: Params, name: str) -> Params:
+    """Return the parameters under which notebook 01 asks a generator, for the category that is compared alone."""
+    study = params.study.model_copy(update={"categories": (params.study.category,), "extra": ()})
+    asked = params.model_copy(update={"generation": _generation(params, name), "study": study})
+    asked._study = params._study or params
+    return asked
+
+
+def of_run(params: Params, run: str) -> Params:
+    """Return the parameters of a run or a job: ``params``, or those of the generator that its name carries."""
+    if not (name := generator_of(run)):
+        return params
+    own = params.model_copy(update={"generation": _generation(params, name)})
+    own._home, own._generator = params, name
+    return own
+
+
+def _generation(params: Params, name: str) -> GenerationParams:
+    """Return the section ``generation`` of a generator. Raises KitError for an unknown one, and for a wrong value."""
+    known = {each.name: each.generation for each in params.study.generators}
+    if name not in known:
+        raise KitError(f"no generator {name!r} in study.generators of {params.file}; it has {', '.join(known)}")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f", line {where.line + 1}" if where else ""
-        raise KitError(f"{path}{line} cannot be read as YAML; fix it or restore it from git") from error
-    if not isinstance(values, dict):
-        raise KitError(f"{path} holds no parameters; it must be a YAML mapping like params/classroom.yaml")
-    return values
+        return GenerationParams.model_validate(params.generation.model_dump(mode="json") | known[name])
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise KitError(
+            f"study.generators: generation.{where} of {name} cannot be {first['input']!r}: {first['msg'].lower()}"
+        ) from None

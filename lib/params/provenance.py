@@ -1,21 +1,46 @@
-"""Where a number comes from: digests of parameters, data and code, versions, and the device.
+"""What a result is identified by: the parameters that decide it, digests of data and code, versions, the device.
 
-Every adapter and every result row carries these columns, so that rows of different origin can be told apart
-before they are put into one regression.
+A stage's result depends on its decisive parameters and on nothing else of the parameter file. Seeds and the design say
+which runs there are, not what a run is: more of them leave what is finished as it is. Every adapter and every result
+row carries these columns, so that rows of different origin can be told apart before they are put into one regression.
 """
 
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lib.common.bundled import ROOT
 from lib.common.files import KitError, changed, digest, digest_file, read_json, write_digests, write_json
-from lib.params.params import Params
-from lib.params.stages import decisive
 
+if TYPE_CHECKING:
+    from lib.params.params import Params
+
+DATA = ("generation", "cleaning", "negatives", "public")
+SECTIONS = {
+    "data": DATA,
+    "model": (*DATA, "mixture", "model", "training"),
+    "score": (*DATA, "mixture", "model", "training", "scoring"),
+    "base": ("model", "scoring"),  # the untrained base's scores
+    "influence": ("influence",),
+}
+# How something is computed, where it lies, what it costs: nothing of that changes a result
+INDIFFERENT = {
+    "generation": "base_url api_key_env concurrency retries timeout tensor_parallel gpu_memory "
+    "price_in price_out gpu_price gpus currency".split(),
+    "negatives": "block chunk".split(),
+    "model": "encode_tokens".split(),
+    "training": "checkpoint_every keep_graph_tokens".split(),
+    "scoring": "batch_tokens attempts allow_missing data_dir corpus_dir".split(),
+}
+# Parameters that are younger than some records of finished work, and what that was made with
+LATER = {"influence.margin": 1.0, "generation.bundle": "classroom", "generation.frequency_penalty": 0.0}
+BOTH = "study.categories and study.extra"
+ABSENT = "not recorded"
 COLUMNS = (
     "params_hash data_hash code versions device draws world_size effective_batch steps seconds".split()
 )  # of every row of a score file
@@ -23,6 +48,36 @@ MADE = "made.json"  # the record of the parameters that made a folder's data
 PACKAGES = ("torch", "transformers", "peft", "mteb", "numpy", "scikit-learn", "scipy")
 # what cannot change a score: what looks at scores, runs jobs or draws; parameters have a record of their own
 _NOT_SCORES = "__main__.py figures grid influence inspect notebook params predict share".split()
+
+
+def decisive(params: Params, stage: str) -> dict[str, Any]:
+    """Return {dotted parameter: value} of everything that decides the results of a stage, as JSON values."""
+    values = params.model_dump(mode="json")
+    found = {
+        f"{section}.{name}": value
+        for section in SECTIONS[stage]
+        for name, value in values[section].items()
+        if name not in INDIFFERENT.get(section, ())
+    }
+    if stage in ("data", "model", "score"):  # which of them are factors does not matter to the data
+        found[BOTH] = sorted({*params.study.categories, *params.study.extra})
+    if stage in ("score", "base"):  # a score file has a column for each
+        found["study.categories"] = values["study"]["categories"]
+    if stage in ("data", "model") and params.cleaning.contamination != "off":  # its texts may not be trained on
+        found["scoring.suite"] = params.scoring.suite
+        if params.scoring.suite != "classroom":
+            found["scoring.exclude"] = values["scoring"]["exclude"]
+    return found
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return {dotted parameter: (value there, value here)} of all that differ.
+
+    A record may name parameters that the kit no longer has: they decide nothing any more. It may lack those that came
+    later (``LATER``).
+    """
+    known = {name: there.get(name, LATER.get(name, ABSENT)) for name in here}
+    return {name: (known[name], value) for name, value in here.items() if known[name] != value}
 
 
 @cache
@@ -36,33 +91,21 @@ def code_version() -> str:
 @cache
 def package_versions() -> dict[str, str]:
     """Versions of the packages that can move a score, and of Python."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def device_name(device: str | None = None) -> str:
-    """Readable name of the device: the GPU's product name, or the processor's architecture."""
-    import torch
-
-    if (device or "").startswith("cuda") or (device is None and torch.cuda.is_available()):
-        return torch.cuda.get_device_name(0)
-    return f"cpu {platform.machine()}"
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def provenance(params: Params, device: str | None = None) -> dict[str, object]:
     """Return the columns that training and scoring share; each adds its own steps, batch and seconds."""
+    import torch
+
+    on_gpu = device.startswith("cuda") if device else torch.cuda.is_available()
     return {
         "made_of": decisive(params, "model"),
         "params_hash": params.hash("model"),
         "data_hash": data_hash(params.data_dir),
         "code": code_version(),
         "versions": " ".join(f"{name}={number}" for name, number in package_versions().items()),
-        "device": device_name(device),
+        "device": torch.cuda.get_device_name(0) if on_gpu else f"cpu {platform.machine()}",
         "draws": params.mixture.draws,  # decides which error an effect has: lib.influence.influence
     }
 

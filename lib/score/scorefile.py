@@ -10,8 +10,7 @@ from lib.common.design import BASE, levels, parse_run
 from lib.common.files import KitError, changed, read_json, write_digests, write_json, write_text
 from lib.embedder.adapters import corrupted
 from lib.params.params import Params
-from lib.params.provenance import COLUMNS, provenance
-from lib.params.stages import decisive
+from lib.params.provenance import COLUMNS, decisive, provenance
 from lib.score.score import draws as draws_of
 from lib.score.suites import BUNDLED, suite_folder
 

@@ -18,8 +18,7 @@ from lib.common.bundled import ROOT
 from lib.common.design import parse_run
 from lib.common.files import KitError
 from lib.common.kernel_client import die_with_parent
-from lib.params.generators import of_run
-from lib.params.params import Params, load
+from lib.params.params import Params, load, of_run
 from lib.params.provenance import provenance
 from lib.train import mixture
 

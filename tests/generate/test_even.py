@@ -15,8 +15,7 @@ from lib.generate.backends import close_backends
 from lib.generate.costs import cost_table
 from lib.generate.dataset import Maker
 from lib.generate.even import share_out, shares
-from lib.params.generators import answering, generators, of_run
-from lib.params.params import load
+from lib.params.params import answering, generators, load, of_run
 from lib.train.mixture import read_pools
 
 

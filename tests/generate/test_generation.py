@@ -24,7 +24,7 @@ from lib.generate.costs import cost_table, money, write_report
 from lib.generate.parsing import to_triplets
 from lib.generate.prompts import BRAINSTORMED, answer_schema, load_template
 from lib.params.params import load
-from lib.params.stages import LATER, decisive, differences
+from lib.params.provenance import LATER, decisive, differences
 
 
 @pytest.fixture(autouse=True)

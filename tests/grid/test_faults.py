@@ -23,8 +23,7 @@ from lib.grid import results
 from lib.grid.identity import stale, to_redo
 from lib.grid.jobs import stage_files
 from lib.params.params import ScoringParams, load
-from lib.params.provenance import write_manifest
-from lib.params.stages import decisive
+from lib.params.provenance import decisive, write_manifest
 from lib.score import scorefile, suites
 from lib.score.score import score
 from lib.score.store import Store

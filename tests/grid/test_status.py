@@ -8,8 +8,7 @@ import pytest
 from lib.grid import jobs as grid
 from lib.grid import status
 from lib.params.params import load
-from lib.params.provenance import MADE
-from lib.params.stages import decisive
+from lib.params.provenance import MADE, decisive
 from lib.score.scorefile import record_of, wanted_sets
 
 ERROR = [{"output_type": "error", "ename": "KitError", "evalue": "disk full; free some space", "traceback": []}]

@@ -22,8 +22,8 @@ import os, pathlib, signal, time
 from lib.common.files import digest, digest_file, read_json, write_bytes, write_digests, write_json, write_text
 from lib.params.params import load
 from lib.generate.even import share_out
-from lib.params.generators import answering, of_run
-from lib.params.stages import decisive
+from lib.params.params import answering, of_run
+from lib.params.provenance import decisive
 from lib.params.provenance import MADE, data_hash
 from lib.score.scorefile import wanted_sets, write_record
 
