@@ -90,25 +90,6 @@ def subset_name(subset: Sequence[str]) -> str:
     return "+".join(CODES[category] for category in CODES if category in subset) or "none"
 
 
-def parse_subset(name: str, base: bool = False) -> tuple[str, ...]:
-    """Return the categories of a subset's name: ``ss+ll`` is ("short_short", "long_long").
-
-    Raises KitError, with the nearest names, for anything else; ``base`` counts the untrained base's among them.
-    """
-    known = {code: category for category, code in CODES.items()}
-    parts = [] if name == "none" else str(name).split("+")
-    chosen = tuple(category for code, category in known.items() if code in parts)
-    if any(part not in known for part in parts) or len(parts) != len(chosen):
-        names = [*([BASE] if base else []), *(subset_name(subset) for subset in subsets(tuple(CODES)))]
-        near = difflib.get_close_matches(str(name), names, n=3)
-        other = f"none, or {BASE} for the untrained base" if base else "none"
-        raise KitError(
-            f"unknown subset {name!r}; join codes from {', '.join(known)} with '+', or say {other}"
-            + (f" (did you mean {' or '.join(near)}?)" if near else "")
-        )
-    return chosen
-
-
 def run_name(subset: Sequence[str], public: bool = True, generator: str = "") -> str:
     """Return the name of a run: the subset's name, ``-alone`` when the public data are left out, ``@generator``."""
     if not subset and not public:
@@ -122,11 +103,23 @@ def generator_of(name: str) -> str:
 
 
 def parse_run(name: str, base: bool = False) -> tuple[tuple[str, ...], bool]:
-    """Return (subset, public) of a run's name: ``ss+ll``, ``ss+ll-alone``, ``sl@generator``. KitError for others."""
+    """Return (subset, public) of a run's name: ``ss+ll`` is (("short_short", "long_long"), True).
+
+    Raises KitError, with the nearest names, for anything else; ``base`` counts the untrained base's among them.
+    """
     mixture = str(name).partition("@")[0]
-    subset = parse_subset(mixture.removesuffix("-alone"), base)
-    public = not mixture.endswith("-alone")
-    run_name(subset, public)
+    codes, public = mixture.removesuffix("-alone"), not mixture.endswith("-alone")
+    parts = [] if codes == "none" else codes.split("+")
+    subset = tuple(category for category, code in CODES.items() if code in parts)
+    if set(parts) - {*CODES.values()} or len(parts) != len(subset):
+        names = [*([BASE] if base else []), *(subset_name(each) for each in subsets(tuple(CODES)))]
+        near = difflib.get_close_matches(codes, names, n=3)
+        other = f"none, or {BASE} for the untrained base" if base else "none"
+        raise KitError(
+            f"unknown subset {codes!r}; join codes from {', '.join(CODES.values())} with '+', or say {other}"
+            + (f" (did you mean {' or '.join(near)}?)" if near else "")
+        )
+    run_name(subset, public)  # refuses a run without any data
     return subset, public
 
 

@@ -10,7 +10,7 @@ import errno
 import hashlib
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,15 +27,6 @@ class KitError(Exception):
 
 class CannotWrite(KitError):
     """The disk is full, read-only or gone. What was written before is whole, and nothing more can be kept now."""
-
-
-@contextmanager
-def writing(path: str | Path) -> Iterator[None]:
-    """Turn what the operating system says while ``path`` is written into one sentence with the fix."""
-    try:
-        yield
-    except OSError as error:
-        raise cannot_write(path, error) from error
 
 
 def disk_full(error: BaseException) -> bool:
@@ -56,23 +47,29 @@ def cannot_write(path: str | Path, error: OSError) -> CannotWrite:
     return CannotWrite(f"cannot write {path} ({error.strerror or error}); {fix} or choose another paths.runs")
 
 
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Turn what the operating system says while ``path`` is written into one sentence with the fix."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 def write_bytes(path: str | Path, content: bytes) -> Path:
     """Write ``content`` so that ``path`` is never seen half written. Raises CannotWrite where it cannot be written."""
     path = Path(path)
-    temporary = ""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-            with os.fdopen(descriptor, "wb") as handle:
+            with open(temporary, "xb") as handle:
                 handle.write(content)
                 handle.flush()
                 os.fsync(handle.fileno())
-            os.chmod(temporary, 0o644)
             os.replace(temporary, path)
         except OSError:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
+            temporary.unlink(missing_ok=True)
             raise
     return path
 
@@ -94,9 +91,8 @@ def write_jsonl(path: str | Path, rows: Iterable[dict]) -> Path:
 
 def append_jsonl(path: str | Path, row: dict) -> None:
     """Append one line in a single write; a process killed meanwhile can leave only that last line unfinished."""
-    path = Path(path)
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         with open(path, "ab") as handle:
             handle.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8"))
 
@@ -122,17 +118,16 @@ def read_jsonl(path: str | Path) -> list[dict]:
     """Read JSON lines. Raises KitError naming file and line for anything that is not one JSON object per line."""
     rows = []
     for number, line in enumerate(_read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise KitError(f"{path}, line {number} is not valid JSON ({error.msg}); fix or delete that line") from None
-        if not isinstance(row, dict):
-            raise KitError(
-                f"{path}, line {number} holds {type(row).__name__}, not a JSON object; fix or delete that line"
-            )
-        rows.append(row)
+        if line.strip():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise KitError(
+                    f"{path}, line {number} is not valid JSON ({error.msg}); fix or delete that line"
+                ) from None
+            if not isinstance(rows[-1], dict):
+                kind = type(rows[-1]).__name__
+                raise KitError(f"{path}, line {number} holds {kind}, not a JSON object; fix or delete that line")
     return rows
 
 

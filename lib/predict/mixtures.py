@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from lib.common.bundled import ROOT
-from lib.common.design import CODES, parse_subset, subset_name
+from lib.common.design import CODES, parse_run, subset_name
 from lib.common.files import KitError, write_text
 from lib.params.params import MixtureParams, Params
 from lib.params.provenance import provenance
@@ -78,7 +78,7 @@ def chosen(s: choose.Scored, params: Params) -> dict[str, tuple[dict[str, int], 
         score = s.y[: s.menu, :, seen].mean(axis=(1, 2))
         effect = np.linalg.lstsq(np.column_stack([np.ones(s.menu), s.x[: s.menu]]), score)[0][1:]
         by_dose = doses(dict(zip(names, effect, strict=True)), full, most)
-        best = of_subset(parse_subset(s.names[score.argmax()]), recipe)
+        best = of_subset(parse_run(s.names[score.argmax()])[0], recipe)
         found |= {name: (*found.get(name, ()), one) for name, one in (("doses", by_dose), ("subset", best))}
     return found
 
