@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from lib.common.design import CATEGORIES, EXTRA, GENERATORS, Run, design_runs
+from lib.common.design import CATEGORIES, CODES, DESIGNS, EXTRA, GENERATORS, Run, design_runs
 
-Category = Literal["short_short", "short_long", "long_short", "long_long", "sts", "bitext"]
+Category = Literal[*CODES]
 _EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")  # YAML 1.1 reads 1e-3 as text, because it has no point
 
 
@@ -46,9 +46,8 @@ class GeneratorParams(Section):
     @model_validator(mode="before")
     @classmethod
     def _bundled(cls, value: Any) -> Any:
-        return (
-            {"name": value, "generation": {"backend": "replay", "bundle": value}} if isinstance(value, str) else value
-        )
+        bundled = {"name": value, "generation": {"backend": "replay", "bundle": value}}
+        return bundled if isinstance(value, str) else value
 
 
 class StudyParams(Section):
@@ -56,19 +55,17 @@ class StudyParams(Section):
 
     categories: tuple[Category, ...] = Field(CATEGORIES, strict=False, description="the factors of the factorial")
     extra: tuple[Category, ...] = Field(EXTRA, strict=False, description="generated too, but not part of the factorial")
-    design: Literal["factorial", "isolation", "crossed", "generators"] = Field(
-        "factorial", description="factorial: all subsets with public data; others see lib.common.design"
-    )
+    design: Literal[DESIGNS] = Field("factorial", description="factorial: all subsets; others: lib.common.design")
     seeds: tuple[int, ...] = Field((0, 1), strict=False, min_length=1, description="training seeds per subset")
     category: Category = Field("short_long", description="the category that is compared (design generators)")
     generators: tuple[GeneratorParams, ...] = Field(
-        ({"name": "classroom", "generation": {"backend": "replay"}}, "smollm2-135m"),
+        ("classroom", "smollm2-135m"),
         strict=False,
         validate_default=True,
         description="who writes that category: names of bundled answers, or {name, generation: what differs}",
     )
     generator_seeds: tuple[int, ...] = Field(
-        (0, 1, 2, 3), strict=False, min_length=2, description="training seeds per generator (design generators)"
+        (0, 1, 2, 3), strict=False, min_length=2, description="seeds per generator"
     )
 
     @field_validator("generators")
@@ -80,10 +77,10 @@ class StudyParams(Section):
 
     def runs(self) -> list[Run]:
         """Return the runs of the design, in a fixed order."""
-        if self.design == GENERATORS:
-            names = [each.name for each in self.generators]
-            return design_runs(self.design, self.generator_seeds, (self.category,), names)
-        return design_runs(self.design, self.seeds, self.categories)
+        if self.design != GENERATORS:
+            return design_runs(self.design, self.seeds, self.categories)
+        names = [each.name for each in self.generators]
+        return design_runs(self.design, self.generator_seeds, (self.category,), names)
 
 
 class GenerationParams(Section):
@@ -117,9 +114,7 @@ class GenerationParams(Section):
     brainstorms: int = Field(100, ge=1, description="how often each brainstorm prompt is asked, about 20 tasks each")
     seed: int = Field(42, ge=0, description="seed of the slots and, through them, of every single answer")
     system: str = Field("You are a helpful assistant.", description="system prompt; empty = none")
-    frequency_penalty: float = Field(
-        0.0, ge=0, le=2, description="how far a word's logit falls each time an answer uses it, against loops; 0 = off"
-    )
+    frequency_penalty: float = Field(0.0, ge=0, le=2, description="how far a used word's logit falls, against loops")
     temperature: float = Field(0.8, ge=0, description="sampling temperature of answers (Wang et al.: 1.0)")
     top_p: float = Field(0.9, gt=0, le=1, description="nucleus of answers (Wang et al.: 1.0)")
     brainstorm_temperature: float = Field(1.0, ge=0, description="sampling temperature of brainstorms")
@@ -208,8 +203,7 @@ class PublicParams(Section):
     n: int = Field(4000, ge=1, description="pairs kept (fewer when the source has fewer)")
     seed: int = Field(0, ge=0, description="seed of the sample (source e5)")
     instruction: str = Field(
-        "Given the summary line of a library function, retrieve its description.",
-        description="instruction of the docstring pairs",
+        "Given the summary line of a library function, retrieve its description.", description="of the docstring pairs"
     )
     location: str = Field("", description="folder or hub name of the E5 data: one JSONL file per data set (source e5)")
     datasets: tuple[str, ...] = Field((), strict=False, description="data sets to read from location; empty = all")

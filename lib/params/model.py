@@ -13,21 +13,14 @@ class MixtureParams(Section):
     """How a subset becomes a sequence of homogeneous batches."""
 
     budget: Literal["fixed_steps", "fixed_epochs"] = Field(
-        "fixed_steps",
-        description="fixed_steps: every subset trains equally long; fixed_epochs: every pool is passed epochs times",
+        "fixed_steps", description="every subset trains equally long, or every pool is passed epochs times"
     )
     steps: int = Field(10, ge=1, description="optimizer steps of a run (budget fixed_steps)")
-    steps_per_category: int = Field(
-        2, ge=0, description="batches of each present category, whatever the subset; the rest is public"
-    )
+    steps_per_category: int = Field(2, ge=0, description="batches of each present category; the rest is public")
     draws: Literal["own", "shared"] = Field(
-        "own",
-        description="own: every run draws its own batches and adapter start; shared: all subsets of a seed share them, "
-        "for teaching what that hides",
+        "own", description="batches and adapter start: each run's own, or a seed's, for teaching what that hides"
     )
-    epochs: int = Field(
-        1, ge=1, description="passes over every pool, incomplete last batch dropped (budget fixed_epochs)"
-    )
+    epochs: int = Field(1, ge=1, description="passes over every pool, incomplete last batch dropped (fixed_epochs)")
 
 
 class ModelParams(Section):
