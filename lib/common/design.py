@@ -25,16 +25,9 @@ from typing import NamedTuple
 
 from lib.common.files import KitError, read_jsonl, write_jsonl
 
-LABELS = {
-    "short_short": "short-short",
-    "short_long": "short-long",
-    "long_short": "long-short",
-    "long_long": "long-long",
-    "sts": "STS",
-    "bitext": "bitext",
-}
-CODES = dict(zip(LABELS, ("ss", "sl", "ls", "ll", "sts", "bt"), strict=True))
+CODES = {"short_short": "ss", "short_long": "sl", "long_short": "ls", "long_long": "ll", "sts": "sts", "bitext": "bt"}
 CATEGORIES, EXTRA = tuple(CODES)[:4], tuple(CODES)[4:]
+LABELS = {category: category.replace("_", "-") for category in CODES} | {"sts": "STS"}
 BASE = "base"
 DESIGNS = FACTORIAL, ISOLATION, CROSSED, GENERATORS = "factorial", "isolation", "crossed", "generators"
 WITHOUT_PUBLIC = ("0001", "0010", "0100", "0111", "1000", "1011", "1101", "1110")  # order ss, sl, ls, ll

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,8 +21,7 @@ from lib.kernels.reference import infonce
 from lib.predict.additive import additive
 
 
-@dataclass(frozen=True)
-class Exercise:
+class Exercise(NamedTuple):
     """An exercise: the right function, cases {what it is: arguments}, and mistakes {name in the hints: function}."""
 
     reference: Callable
