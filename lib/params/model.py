@@ -99,15 +99,8 @@ class ScoringParams(Section):
     instructions: Literal["off", "queries", "everything"] = Field(
         "everything", description="who gets the task's instruction, if model.query_template is set (documents never do)"
     )
-    instruction_overrides: dict[str, str] = Field(
-        {}, description="task name to the instruction to use instead of mteb's"
-    )
     exclude: tuple[str, ...] = Field((), strict=False, description="tasks of the suite to leave out")
-    batch_tokens: int = Field(0, ge=0, description="tokens per encoding batch; 0 for the embedder's own choice")
-    attempts: int = Field(2, ge=1, description="how often a failing task is tried within one run")
-    allow_missing: bool = Field(False, description="write the score file although some tasks failed (they are named)")
     data_dir: str = Field("", description="folder of hub data sets brought by hand, one sub-folder per set")
-    large_corpus: int = Field(200_000, ge=1, description="documents from which a corpus is streamed to disk as float16")
     corpus_dir: str = Field("", description="folder for streamed corpora; empty for a folder beside the scores")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,20 +37,15 @@ def changes(tasks, base: pd.DataFrame, adapter: pd.DataFrame) -> pd.DataFrame:
         one, two = (read_items(task, table.attrs["predictions"]) for table in (base, adapter))
         low, high = interval(one, two) if one else paired_draws(draws[0][name], draws[1][name])
         noise = ("items and draws" if kind == "Classification" else "items") if one else "draws"
-        change = second[name] - first[name]
-        rows.append([name, kind, first[name], second[name], change, low, high, noise])
+        rows.append([name, kind, first[name], second[name], second[name] - first[name], low, high, noise])
     return pd.DataFrame(rows, columns=["task", "type", "base", "adapter", "change", "low", "high", "noise"])
 
 
-def interval(base: Items, adapter: Items, resamples: int = 400, seed: int = 0) -> tuple[float, float]:
+def interval(base: Items, adapter: Items, resamples: int = 400) -> tuple[float, float]:
     """Return the 95 % bootstrap interval of the set's change (adapter - base), both models on the same resamples."""
-    rng = np.random.default_rng(seed)
-    count = len(base.values)
-    changes = []
-    for _ in range(resamples):
-        rows = rng.integers(0, count, count)
-        changes.append(adapter.score(rows) - base.score(rows))
-    low, high = np.nanpercentile(changes, [2.5, 97.5])
+    rng, count = np.random.default_rng(0), len(base.values)
+    samples = (rng.integers(0, count, count) for _ in range(resamples))
+    low, high = np.nanpercentile([adapter.score(rows) - base.score(rows) for rows in samples], [2.5, 97.5])
     return float(low), float(high)
 
 
@@ -90,123 +86,96 @@ class Items:
 
 def read_items(task, folder: str | Path) -> Items | None:
     """Return the items of a loaded task from mteb's predictions in ``folder``; None for clustering, which has none."""
-    if task.metadata.type not in _READERS:
+    kind, path = task.metadata.type, Path(folder) / task.prediction_file_name
+    if kind not in _READERS:
         return None
-    path = Path(folder) / task.prediction_file_name
-    saved = read_json(path)
-    if "default" not in saved or "test" not in saved["default"]:
+    saved = read_json(path).get("default", {}).get("test")
+    if saved is None:
         raise KitError(f"{path} holds no predictions of the test split; delete it and score with explain=True again")
-    return _READERS[task.metadata.type](task, saved["default"]["test"])
+    search = kind in ("Retrieval", "Reranking")
+    return _READERS[kind](task.dataset["default"]["test"] if search else task.dataset["test"].to_pandas(), saved)
 
 
-def _classification(task, predicted: list[list]) -> Items:
-    test = task.dataset["test"]
-    labels = np.asarray(test["label"][:])
+def _classification(test: pd.DataFrame, predicted: list[list]) -> Items:
+    labels = test["label"].to_numpy()
     right = np.asarray(predicted) == labels  # draws x items
-    said = test["label_text"][:] if "label_text" in test.column_names else [str(int(label)) for label in labels]
-    names = dict(zip(map(int, labels), said, strict=True))
-    most = [names.get(int(np.bincount(column).argmax()), "?") for column in np.asarray(predicted).T]
-    answers = [f"says {a} (is {names[int(b)]})" for a, b in zip(most, labels, strict=True)]
+    names = dict(zip(labels, test["label_text"] if "label_text" in test else labels.astype(str), strict=True))
+    most = [names.get(np.bincount(column).argmax(), "?") for column in np.asarray(predicted).T]
+    answers = [f"says {said} (is {names[label]})" for said, label in zip(most, labels, strict=True)]
 
     def score(rows: np.ndarray) -> float:  # the draws are resampled too, in a way that depends on the items' only
         draws = np.random.default_rng(int(rows.sum())).integers(0, len(right), len(right))
         return float(right[np.ix_(draws, rows)].mean())
 
-    return Items(list(test["text"][:]), answers, right.mean(0), score)
+    return Items(list(test["text"]), answers, right.mean(0), score)
 
 
-def _pairs(task, saved: dict) -> Items:
+def _pairs(test: pd.DataFrame, saved: dict) -> Items:
     """mteb's max_ap is the best of five similarities; so it is in every resample here."""
-    test = task.dataset["test"]
-    labels = np.asarray(test["labels" if "labels" in test.column_names else "label"][:])
-    cosine = np.asarray(saved["cosine_scores"])
+    labels, cosine = test["labels" if "labels" in test else "label"].to_numpy(), saved["cosine_scores"]
     near = [np.asarray(saved[key]) for key in ("similarity_scores", "cosine_scores", "dot_scores")]
     near += [-np.asarray(saved[key]) for key in ("manhattan_distances", "euclidean_distances")]
-    place = _ranks(cosine)
     answers = [f"similarity {c:.2f} ({'same' if y else 'different'})" for c, y in zip(cosine, labels, strict=True)]
-    values = np.where(labels == 1, place, 1 - place)
-    return Items(
-        _both(test), answers, values, lambda rows: max(_precision_at_hits(labels[rows], s[rows]) for s in near)
-    )
+
+    def score(rows: np.ndarray) -> float:
+        return max(_average_precision(labels[rows], one[rows]) for one in near)
+
+    return Items(_both(test), answers, np.where(labels == 1, _ranks(cosine), 1 - _ranks(cosine)), score)
 
 
-def _precision_at_hits(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Average precision of a list sorted by score, largest first (NaN without a positive)."""
+def _average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Average precision of items sorted by score, largest first; NaN without a hit."""
     hits = labels[np.argsort(-scores, kind="stable")] == 1
     return float((np.cumsum(hits)[hits] / (np.flatnonzero(hits) + 1)).mean()) if hits.any() else np.nan
 
 
-def _sts(task, saved: dict) -> Items:
-    test = task.dataset["test"]
-    gold, cosine = np.asarray(test["score"][:], float), np.asarray(saved["cosine_scores"])
+def _sts(test: pd.DataFrame, saved: dict) -> Items:
+    gold, cosine = test["score"].to_numpy(float), np.asarray(saved["cosine_scores"])
     answers = [f"similarity {c:.2f} (people say {g:g})" for c, g in zip(cosine, gold, strict=True)]
-
-    def score(rows: np.ndarray) -> float:
-        return float(np.corrcoef(_ranks(gold[rows]), _ranks(cosine[rows]))[0, 1])
-
-    return Items(_both(test), answers, 1 - np.abs(_ranks(cosine) - _ranks(gold)), score)
+    apart = np.abs(_ranks(cosine) - _ranks(gold))
+    return Items(_both(test), answers, 1 - apart, lambda rows: spearmanr(gold[rows], cosine[rows]).statistic)
 
 
-def _summaries(task, saved: dict) -> Items:
+def _summaries(test: pd.DataFrame, saved: dict) -> Items:
     graded = zip(saved["human_scores"], saved["cosine_scores"], strict=True)
     values = np.array([spearmanr(human, cosine).statistic for human, cosine in graded])
-    texts = list(task.dataset["test"]["text"][:])
-    if len(texts) != len(values):  # mteb leaves texts out whose summaries all got one grade
-        texts = [f"text {i}" for i in range(len(values))]
-    return Items(texts, [f"rank correlation {v:.2f}" for v in values], values, _mean(values))
+    # mteb leaves texts out whose summaries all got one grade
+    texts = list(test["text"]) if len(test) == len(values) else [f"text {i}" for i in range(len(values))]
+    return Items(texts, [f"rank correlation {v:.2f}" for v in values], values, lambda rows: values[rows].mean())
 
 
-def _translations(task, saved: dict) -> Items:
+def _translations(test: pd.DataFrame, saved: dict) -> Items:
     from sklearn.metrics import f1_score
 
-    test = task.dataset["test"]
     found = np.array([one["corpus_id"] for one in saved["sentence1-sentence2"]])
-    own, other = np.arange(len(found)), test["sentence2"][:]
+    own, answers = np.arange(len(found)), [f"nearest: {test['sentence2'][i]}" for i in found]
 
     def score(rows: np.ndarray) -> float:
         return float(f1_score(own[rows], found[rows], average="weighted", zero_division=0))
 
-    return Items(
-        list(test["sentence1"][:]), [f"nearest: {other[i]}" for i in found], (found == own).astype(float), score
-    )
+    return Items(list(test["sentence1"]), answers, (found == own).astype(float), score)
 
 
-def _ranking(task, saved: dict) -> Items:
-    data = task.dataset["default"]["test"]
+def _ranking(data: dict, saved: dict[str, dict[str, float]], measure: str) -> Items:
+    """Queries, graded by the program with which mteb grades them."""
+    from pytrec_eval import RelevanceEvaluator
+
     queries, documents = (dict(zip(data[t]["id"][:], data[t]["text"][:], strict=True)) for t in ("queries", "corpus"))
-    grade = _average_precision if task.metadata.type == "Reranking" else _ndcg
-    answers, values = [], []
+    graded = RelevanceEvaluator(data["relevant_docs"], {measure}).evaluate(saved)
+    values = np.array([graded[query][measure.replace(".", "_")] for query in queries])
+    answers = []
     for query in queries:
-        gains, found = data["relevant_docs"][query], saved.get(query, {})
-        order = sorted(found, key=lambda i: (-found[i], i))
-        values.append(grade(order, gains))
-        first = next((place for place, i in enumerate(order, start=1) if gains.get(i, 0) > 0), "-")
-        answers.append(f"right one at place {first}; first: {documents.get(order[0], '') if order else ''}")
-    return Items(list(queries.values()), answers, np.asarray(values), _mean(np.asarray(values)))
+        order = sorted(saved[query], key=lambda i: (saved[query][i], i), reverse=True)  # as that program does
+        first = next((n for n, i in enumerate(order, start=1) if data["relevant_docs"][query].get(i, 0) > 0), "-")
+        answers.append(f"right one at place {first}; first: {documents[order[0]]}")
+    return Items(list(queries.values()), answers, values, lambda rows: values[rows].mean())
 
 
-def _ndcg(order: list[str], gains: dict[str, int], k: int = 10) -> float:
-    discount = 1 / np.log2(np.arange(2, k + 2))
-    found = np.array([gains.get(i, 0) for i in order[:k]], float)
-    best = np.sort([float(g) for g in gains.values()])[::-1][:k]
-    return float((found * discount[: len(found)]).sum() / max((best * discount[: len(best)]).sum(), 1e-12))
+def _both(test: pd.DataFrame) -> list[str]:
+    return [f"{a}  |  {b}" for a, b in zip(test["sentence1"], test["sentence2"], strict=True)]
 
 
-def _average_precision(order: list[str], gains: dict[str, int]) -> float:
-    hits = np.array([gains.get(i, 0) > 0 for i in order], float)
-    positives = max(sum(g > 0 for g in gains.values()), 1)
-    return float((hits * np.cumsum(hits) / np.arange(1, len(hits) + 1)).sum() / positives)
-
-
-def _mean(values: np.ndarray) -> Callable[[np.ndarray], float]:
-    return lambda rows: float(values[rows].mean())
-
-
-def _both(test) -> list[str]:
-    return [f"{a}  |  {b}" for a, b in zip(test["sentence1"][:], test["sentence2"][:], strict=True)]
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
+def _ranks(values) -> np.ndarray:
     """Ranks from 0 to 1, ties averaged."""
     return (rankdata(values) - 1) / max(len(values) - 1, 1)
 
@@ -217,6 +186,6 @@ _READERS = {
     "STS": _sts,
     "Summarization": _summaries,
     "BitextMining": _translations,
-    "Retrieval": _ranking,
-    "Reranking": _ranking,
+    "Retrieval": partial(_ranking, measure="ndcg_cut.10"),
+    "Reranking": partial(_ranking, measure="map_cut.1000"),
 }

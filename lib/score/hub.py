@@ -1,4 +1,4 @@
-"""Hub data sets without surprises: who is offline, what is here already, and how to bring the rest.
+"""Data sets without surprises: who is offline, what is here already, how to bring the rest, and a set's texts.
 
 Without network mteb retries for 23 s per data set, and what datasets' own cache gives back offline is not always
 what was asked for (another revision; a reranking set without its candidates). So the network is looked for once,
@@ -9,50 +9,68 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from lib.common.bundled import online
 from lib.common.files import KitError, digest
-from lib.score.suites import leaves
+from lib.common.bundled import online
+from lib.generate.sources import suite_texts
+from lib.params.params import Params
+from lib.score import suites
 
 WHOLE = 16 << 20  # bytes up to which a file is digested whole; of larger ones size, time, and both ends
+COLUMNS = {"title", "text", "body", "sentence", "sentences", "sentence1", "sentence2", "query", "positive", "negative"}
+COLUMNS |= {"human_summaries", "machine_summaries"}  # that hold texts
 
 
-def go_offline() -> None:
-    """Make every hub library of this process answer at once instead of retrying."""
-    import datasets
-    from huggingface_hub import constants
-
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = datasets.config.HF_DATASETS_OFFLINE = True
-
-
+# ── where the data are ───────────────────────────────────────────────────────────────────────────────────────
 def prepare(tasks: Sequence, data_dir: str | Path = "") -> tuple[list, dict[str, str]]:
     """Return (tasks that can be had, {name: why not and how to bring it}).
 
-    A hub set comes from ``data_dir/ORG__NAME`` (or ``data_dir/TASK``), else from a complete snapshot of its pinned
-    revision in the hub's cache, else from the network. Takes seconds, whatever the number of sets.
+    A hub set comes from ``data_dir/ORG__NAME``, else from a complete snapshot of its pinned revision in the hub's
+    cache, else from the network. Takes seconds, whatever the number of sets.
     """
     if data_dir and not Path(data_dir).is_dir():
         raise KitError(f"scoring.data_dir {str(data_dir)!r} is no folder; make it, or leave it empty")
     ready, lost = [], {}
     for task in tasks:
         missing = {}
-        for leaf in leaves(task):
+        for leaf in suites.leaves(task):
             path, revision = (str(leaf.metadata.dataset[key]) for key in ("path", "revision"))
             if hasattr(leaf, "spec"):  # a local set
                 continue
-            if folder := _local(leaf.metadata.name, path, revision, data_dir):
+            if folder := _local(path, revision, data_dir):
                 place(leaf, folder)
             elif not Path(path).is_dir() and not online():
                 missing[path] = revision
         if missing:
-            go_offline()
+            _go_offline()
             lost[task.metadata.name] = how_to_bring(missing)
         else:
             ready.append(task)
     return ready, lost
+
+
+def _local(path: str, revision: str, data_dir: str | Path) -> Path | None:
+    if data_dir and (folder := Path(data_dir) / path.replace("/", "__")).is_dir():
+        return folder
+    if "/" not in path or online():
+        return None
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE) / f"datasets--{path.replace('/', '--')}" / "snapshots" / revision
+    return folder if folder.is_dir() else None
+
+
+def _go_offline() -> None:
+    """Make every hub library of this process answer at once instead of retrying."""
+    import datasets
+    from huggingface_hub import constants
+
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = datasets.config.HF_DATASETS_OFFLINE = True
 
 
 def how_to_bring(missing: dict[str, str]) -> str:
@@ -65,25 +83,13 @@ def how_to_bring(missing: dict[str, str]) -> str:
     )
 
 
-def _local(task: str, path: str, revision: str, data_dir: str | Path) -> Path | None:
-    if data_dir:
-        for name in (path.replace("/", "__"), task):
-            if (Path(data_dir) / name).is_dir():
-                return Path(data_dir) / name
-    if "/" not in path or online():
-        return None
-    from huggingface_hub import constants
-
-    snapshot = Path(constants.HF_HUB_CACHE) / f"datasets--{path.replace('/', '--')}" / "snapshots" / revision
-    return snapshot if snapshot.is_dir() else None
-
-
 def place(task, folder: Path) -> None:
     """Point one task object (not its class) at a local folder in the hub's layout."""
     data = {**task.metadata.dataset, "path": str(Path(folder).resolve())}
     task.metadata = task.metadata.model_copy(update={"dataset": data})
 
 
+# ── loading ──────────────────────────────────────────────────────────────────────────────────────────────────
 def load(task) -> None:
     """Load a task's data; those of a local folder under datasets' arrow files for just this content.
 
@@ -126,3 +132,66 @@ def folder_digest(folder: str | Path) -> str:
                 content += handle.read() + f"{status.st_size} {status.st_mtime_ns}".encode()
         rows.append([name.as_posix(), hashlib.sha256(content).hexdigest()])
     return digest(rows)
+
+
+# ── texts, for the contamination check ───────────────────────────────────────────────────────────────────────
+def evaluation_texts(params: Params) -> Mapping[str, Iterable[str]]:
+    """Return {set: its texts} of the profile's suite; ``{}`` when ``cleaning.contamination`` is off.
+
+    The bundled suite is read from its files. Any other suite goes through mteb: each set is loaded when its texts
+    are asked for and at most ``cleaning.contamination_limit`` of them are read. Raises KitError for a set that cannot
+    be loaded, at once when it is not here and the hub does not answer.
+    """
+    if params.cleaning.contamination == "off":
+        return {}
+    if params.scoring.suite == suites.BUNDLED:
+        return suite_texts()
+    wanted = [task for task in suites.tasks(params.scoring.suite) if task.metadata.name not in params.scoring.exclude]
+    ready, lost = prepare(wanted, params.scoring.data_dir)
+    if lost:
+        (first, why), *others = lost.items()
+        raise KitError(
+            f"the contamination check needs the texts of {first}{f' and {len(others)} more' if others else ''}: "
+            f"{why}, or set cleaning.contamination to off"
+        )
+    found = [leaf for task in ready for leaf in suites.leaves(task)]
+    return {leaf.metadata.name: _Texts(leaf, params.cleaning.contamination_limit) for leaf in found}
+
+
+class _Texts:
+    """A set's texts, at most ``limit`` (0: all), loaded anew each time they are iterated over and freed afterwards."""
+
+    def __init__(self, task: Any, limit: int):
+        self.task, self.limit = task, limit
+
+    def __iter__(self) -> Iterator[str]:
+        try:
+            with suites.kept_random_state():
+                load(self.task)
+        except Exception as error:
+            name, why = self.task.metadata.name, str(error).splitlines()[0][:150]
+            raise KitError(
+                f"the texts of {name} cannot be loaded for the contamination check ({why}); "
+                "set cleaning.contamination to off to do without"
+            ) from error
+        try:
+            yield from islice(walk(self.task.dataset), self.limit or None)
+        finally:
+            unload(self.task)
+
+
+def walk(data: Any) -> Iterator[str]:
+    """Yield every text of a loaded task's data set: of the columns named in COLUMNS, whatever they are nested in."""
+    columns = getattr(data, "column_names", None)
+    if isinstance(data, str):
+        if data:
+            yield data
+    elif isinstance(columns, list):  # one table of the datasets library
+        for name in columns:
+            yield from walk(data[name]) if name in COLUMNS else ()
+    elif isinstance(data, Mapping):
+        for name, part in data.items():
+            yield from walk(part) if name not in ("relevant_docs", "top_ranked", "qrels") else ()
+    elif isinstance(data, Iterable):
+        for part in data:
+            yield from walk(part)

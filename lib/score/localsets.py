@@ -6,11 +6,14 @@ The data never pass through an arrow cache on disk, so an edited file is always 
 
 from __future__ import annotations
 
-import difflib
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import yaml
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from lib.common.files import KitError, digest, digest_file, read_jsonl
 
@@ -24,53 +27,63 @@ MAIN_SCORES = {
     "Summarization": "cosine_spearman",
     "BitextMining": "f1",
 }
+Text = Annotated[str, Field(pattern=r"\S")]
+Texts = Annotated[list[Text], Field(min_length=1)]
+Numbers = Annotated[list[float], Field(min_length=1)]
 COLUMNS = {
-    "Classification": {"text": str, "label": (str, int), "split": str},
-    "Clustering": {"text": str, "label": (str, int)},
-    "PairClassification": {"sentence1": str, "sentence2": str, "label": int},
-    "Reranking": {"query": str, "positive": list, "negative": list},
-    "STS": {"sentence1": str, "sentence2": str, "score": (int, float)},
-    "Summarization": {"text": str, "human_summaries": list, "machine_summaries": list, "relevance": list},
-    "BitextMining": {"sentence1": str, "sentence2": str},
+    "Classification": {"text": Text, "label": Text | int, "split": Literal["train", "test"]},
+    "Clustering": {"text": Text, "label": Text | int},
+    "PairClassification": {"sentence1": Text, "sentence2": Text, "label": int},
+    "Reranking": {"query": Text, "positive": Texts, "negative": Texts},
+    "STS": {"sentence1": Text, "sentence2": Text, "score": float},
+    "Summarization": {"text": Text, "human_summaries": Texts, "machine_summaries": Texts, "relevance": Numbers},
+    "BitextMining": {"sentence1": Text, "sentence2": Text},
 }
 RETRIEVAL_COLUMNS = {
-    "corpus": {"_id": str, "text": str},
-    "queries": {"_id": str, "text": str},
-    "qrels": {"query-id": str, "corpus-id": str, "score": int},
+    "corpus": {"_id": Text, "text": Text},
+    "queries": {"_id": Text, "text": Text},
+    "qrels": {"query-id": Text, "corpus-id": Text, "score": int},
 }
-_DEFAULTS = {"instruction": "", "description": "", "languages": ["eng-Latn"], "min_score": 0, "max_score": 5}
-_KEYS = {"type", "file", *RETRIEVAL_COLUMNS, "name", "settings", *_DEFAULTS}
-_SETTINGS = {
+SETTINGS = {
     "Classification": ("n_experiments", "samples_per_label"),
     "Clustering": ("k_mean_batch_size", "max_documents_per_cluster", "n_clusters"),
 }
 
 
-# ── the YAML ─────────────────────────────────────────────────────────────────────────────────────────────────
+class Spec(BaseModel, extra="forbid", strict=True):
+    """What the YAML of a set may say."""
+
+    type: Literal[tuple(MAIN_SCORES)]
+    file: str | None = None  # the data; of a Retrieval set instead the next three
+    corpus: str | None = None
+    queries: str | None = None
+    qrels: str | None = None
+    name: str | None = None
+    instruction: str = ""
+    description: str = ""
+    languages: list[str] = ["eng-Latn"]
+    min_score: int | float = 0
+    max_score: int | float = 5
+    settings: dict[str, Any] = {}
+
+
 def read_spec(path: Path) -> dict[str, Any]:
     """Read and check the YAML of one set. Raises KitError naming the file and what is wrong with it."""
     try:
-        spec = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        why = str(error).splitlines()[0]
-        raise KitError(f"{path} cannot be read as YAML ({why}); see the bundled suite for examples") from None
-    if not isinstance(spec, dict):
-        raise KitError(f"{path} must be a YAML mapping with type, file and instruction; see the bundled suite")
-    if unknown := sorted(set(map(str, spec)) - _KEYS):
-        near = difflib.get_close_matches(unknown[0], sorted(_KEYS), n=1)
-        raise KitError(f"{path} has an unknown key {unknown[0]!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-    kind = spec.get("type")
-    if kind not in MAIN_SCORES:
-        raise KitError(f"{path}: type is {kind!r}, but must be one of {', '.join(MAIN_SCORES)}")
+        spec = Spec.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).model_dump(exclude_none=True)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        why = " ".join(line.strip() for line in str(error).splitlines()[:3])
+        raise KitError(f"{path} describes no set ({why}); its keys are {', '.join(Spec.model_fields)}") from None
+    kind = spec["type"]
     for key in RETRIEVAL_COLUMNS if kind == "Retrieval" else ("file",):
-        if not isinstance(spec.get(key), str) or not (path.parent / spec[key]).is_file():
+        if not (path.parent / spec.get(key, "")).is_file():
             raise KitError(
                 f"{path}: {key} is {spec.get(key)!r}, which is no file in {path.parent}; name a JSON lines file there"
             )
-    known = _SETTINGS.get(kind, ())
-    if strange := sorted(set(spec.get("settings") or {}) - set(known)):
+    known = SETTINGS.get(kind, ())
+    if strange := sorted(set(spec["settings"]) - set(known)):
         raise KitError(f"{path}: {kind} has no setting {strange[0]!r}; it has {', '.join(known) or 'none'}")
-    return {"name": path.stem, "settings": {}, **_DEFAULTS, **spec}
+    return {"name": path.stem, **spec}
 
 
 def files_of(spec: dict[str, Any], folder: Path) -> list[Path]:
@@ -80,75 +93,49 @@ def files_of(spec: dict[str, Any], folder: Path) -> list[Path]:
 
 # ── the rows ─────────────────────────────────────────────────────────────────────────────────────────────────
 def read_set(spec: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the checked data of one set in the columns that mteb wants, keyed by split ("test", and "train").
+    """Return the checked data of one set in mteb's structure. Raises KitError naming file and row if malformed."""
+    from datasets import Dataset, DatasetDict
 
-    Retrieval and Reranking: by "corpus", "queries", "qrels" and "top_ranked". Raises KitError naming file and row for
-    anything malformed.
-    """
-    kind = spec["type"]
+    kind, paths = spec["type"], files_of(spec, folder)
     if kind == "Retrieval":
-        return _retrieval(spec, folder)
-    path = folder / spec["file"]
-    rows = _checked(path, COLUMNS[kind])
-    if kind == "Classification":
-        return _texts_with_labels(rows, path)
+        return _retrieval(*paths)
+    path, rows = paths[0], _checked(paths[0], COLUMNS[kind])
     if kind == "Reranking":
         return _reranking(rows)
-    if len(rows) < 2:
-        raise KitError(f"{path} has one row; a {kind} set needs at least two")
-    if kind == "Summarization":
-        for number, row in enumerate(rows, start=1):
-            if len(row["relevance"]) != len(row["machine_summaries"]):
-                raise KitError(
-                    f"{path}, row {number}: {len(row['machine_summaries'])} machine summaries but "
-                    f"{len(row['relevance'])} relevance scores; give one each"
-                )
+    if kind == "Classification":
+        names = sorted({row["label"] for row in rows}, key=str)
+        rows = [{**row, "label": names.index(row["label"]), "label_text": str(row["label"])} for row in rows]
+        splits = {split: [row for row in rows if row["split"] == split] for split in ("train", "test")}
+        if few := [split for split, part in splits.items() if len({row["label"] for row in part}) < 2]:
+            raise KitError(f"{path} needs rows of at least two labels with split {few[0]!r}")
+        columns = ("text", "label", "label_text")
+        return DatasetDict({name: Dataset.from_dict(_columns(part, columns)) for name, part in splits.items()})
+    for number, row in enumerate(rows if kind == "Summarization" else (), start=1):
+        machine, relevance = len(row["machine_summaries"]), len(row["relevance"])
+        if machine != relevance:
+            raise KitError(f"{path}, row {number}: {machine} machine summaries but {relevance} relevance scores")
     if kind == "PairClassification" and {row["label"] for row in rows} != {0, 1}:
         raise KitError(f"{path} needs pairs with label 1 and pairs with label 0, and no other label")
     theirs = {"text": "sentences", "label": "labels"} if kind == "Clustering" else {"label": "labels"}
-    return {"test": {theirs.get(name, name): [row[name] for row in rows] for name in COLUMNS[kind]}}
+    data = {theirs.get(name, name): values for name, values in _columns(rows, COLUMNS[kind]).items()}
+    return DatasetDict({"test": Dataset.from_dict(data)})
+
+
+def _columns(rows: list[dict], names: Iterable[str]) -> dict[str, list]:
+    return {name: [row[name] for row in rows] for name in names}
 
 
 def _checked(path: Path, columns: dict[str, Any]) -> list[dict]:
     rows = read_jsonl(path)
     if not rows:
         raise KitError(f"{path} holds no rows; add some or remove the set's YAML")
-    for number, row in enumerate(rows, start=1):
-        for name, kind in columns.items():
-            if not _fits(row.get(name), kind, (int, float) if name == "relevance" else str):
-                kinds = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
-                raise KitError(
-                    f"{path}, row {number}: {name!r} is {row.get(name)!r:.60}, but must be a non-empty {kinds}; "
-                    "mend that row"
-                )
+    try:
+        TypeAdapter(list[TypedDict("Row", columns)]).validate_python(rows, strict=True)
+    except ValidationError as error:
+        (row, column, *_), why = error.errors()[0]["loc"], error.errors()[0]["msg"]
+        value = rows[row].get(column)
+        raise KitError(f"{path}, row {row + 1}: {column!r} is {value!r:.60} ({why}); mend that row") from None
     return rows
-
-
-def _fits(value: Any, kind: Any, inside: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, kind):
-        return False
-    if isinstance(value, list):
-        return bool(value) and all(_fits(item, inside, None) for item in value)
-    return bool(value.strip()) if isinstance(value, str) else True
-
-
-def _texts_with_labels(rows: list[dict], path: Path) -> dict[str, dict[str, list]]:
-    for number, row in enumerate(rows, start=1):
-        if row["split"] not in ("train", "test"):
-            raise KitError(f"{path}, row {number}: split is {row['split']!r}, but must be train or test; mend that row")
-    place = {label: i for i, label in enumerate(sorted({row["label"] for row in rows}, key=str))}
-    data = {}
-    for split in ("train", "test"):
-        chosen = [row for row in rows if row["split"] == split]
-        labels = [row["label"] for row in chosen]
-        if len(set(labels)) < 2:
-            raise KitError(f"{path} needs rows of at least two labels with split {split!r}")
-        data[split] = {
-            "text": [row["text"] for row in chosen],
-            "label": [place[label] for label in labels],
-            "label_text": [str(label) for label in labels],
-        }
-    return data
 
 
 def _reranking(rows: list[dict]) -> dict[str, Any]:
@@ -161,39 +148,37 @@ def _reranking(rows: list[dict]) -> dict[str, Any]:
         corpus.update(zip(ids, texts, strict=True))
         qrels[query] = {i: int(place < len(row["positive"])) for place, i in reversed(list(enumerate(ids)))}
         top[query] = list(dict.fromkeys(ids))
-    return {
-        "corpus": {"id": list(corpus), "title": [""] * len(corpus), "text": list(corpus.values())},
-        "queries": {"id": list(queries), "text": list(queries.values())},
-        "qrels": qrels,
-        "top_ranked": top,
-    }
+    return _search(corpus, [""] * len(corpus), queries, qrels, top)
 
 
-def _retrieval(spec: dict[str, Any], folder: Path) -> dict[str, Any]:
-    path = {key: folder / spec[key] for key in RETRIEVAL_COLUMNS}
-    corpus, queries, judged = (_checked(path[key], columns) for key, columns in RETRIEVAL_COLUMNS.items())
-    ids = {"corpus": [row["_id"] for row in corpus], "queries": [row["_id"] for row in queries]}
-    for key, found in ids.items():
-        if len(set(found)) < len(found):
-            twice = next(i for n, i in enumerate(found) if i in found[:n])
-            raise KitError(f"{path[key]}: _id {twice!r} occurs twice; give each row its own")
-    known = {key: set(found) for key, found in ids.items()}
+def _retrieval(*paths: Path) -> dict[str, Any]:
+    pairs = zip(paths, RETRIEVAL_COLUMNS.values(), strict=True)
+    corpus, queries, judged = (_checked(path, columns) for path, columns in pairs)
+    texts = {"corpus-id": {r["_id"]: r["text"] for r in corpus}, "query-id": {r["_id"]: r["text"] for r in queries}}
+    for path, rows, known in zip(paths, (corpus, queries), texts.values(), strict=False):
+        if len(known) < len(rows):
+            (twice, _), *_ = Counter(row["_id"] for row in rows).most_common(1)
+            raise KitError(f"{path}: _id {twice!r} occurs twice; give each row its own")
     qrels: dict[str, dict[str, int]] = {}
     for number, row in enumerate(judged, start=1):
-        for key, column in (("queries", "query-id"), ("corpus", "corpus-id")):
-            if row[column] not in known[key]:
-                raise KitError(f"{path['qrels']}, row {number}: {column} {row[column]!r} is not in {spec[key]}")
+        for column, known in texts.items():
+            if row[column] not in known:
+                raise KitError(f"{paths[2]}, row {number}: {column} {row[column]!r} is not in the set")
         qrels.setdefault(row["query-id"], {})[row["corpus-id"]] = row["score"]
-    for i in ids["queries"]:
-        if not any(score > 0 for score in qrels.get(i, {}).values()):
-            raise KitError(f"{path['queries']}: query {i!r} has no relevant document in {spec['qrels']}; add one")
-    titles, texts = [row.get("title") or "" for row in corpus], [row["text"] for row in corpus]
-    return {
-        "corpus": {"id": ids["corpus"], "title": titles, "text": texts},
-        "queries": {"id": ids["queries"], "text": [row["text"] for row in queries]},
-        "qrels": qrels,
-        "top_ranked": None,
-    }
+    for i in texts["query-id"]:
+        if max(qrels.get(i, {"": 0}).values()) <= 0:
+            raise KitError(f"{paths[1]}: query {i!r} has no relevant document in {paths[2].name}; add one")
+    return _search(texts["corpus-id"], [row.get("title") or "" for row in corpus], texts["query-id"], qrels)
+
+
+def _search(corpus: dict[str, str], titles: list[str], queries: dict[str, str], qrels: dict, top: dict | None = None):
+    """Return ``{id: text}`` of documents and queries in mteb's structure."""
+    from datasets import Dataset
+
+    documents = {"id": list(corpus), "title": titles, "text": list(corpus.values())}
+    asked = {"id": list(queries), "text": list(queries.values())}
+    tables = {"corpus": Dataset.from_dict(documents), "queries": Dataset.from_dict(asked)}
+    return {"default": {"test": {**tables, "relevant_docs": qrels, "top_ranked": top}}}
 
 
 # ── mteb's task ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -215,7 +200,7 @@ def make_task(path: Path):
         description=spec["description"] or spec["name"],
         type=kind,
         category="t2c" if kind in ("Classification", "Clustering") else "t2t",
-        eval_langs=list(spec["languages"]),
+        eval_langs=spec["languages"],
         eval_splits=["test"],
         main_score=MAIN_SCORES[kind],
         dataset={"path": f"local/{spec['name']}", "revision": digest([content, decides])},
@@ -230,17 +215,7 @@ def make_task(path: Path):
     return type(spec["name"], (base,), {"__module__": __name__, **members})()
 
 
-def _load_data(self, num_proc: int | None = None, **kwargs: Any) -> None:
-    """Read the files into mteb's own structure (mteb calls this as the task's ``load_data``)."""
-    from datasets import Dataset, DatasetDict
-
-    if self.data_loaded:
-        return
-    data = read_set(self.spec, self.folder)
-    if "corpus" in data:
-        tables = {name: Dataset.from_dict(data[name]) for name in ("corpus", "queries")}
-        found = {**tables, "relevant_docs": data["qrels"], "top_ranked": data["top_ranked"]}
-        self.dataset = {"default": {"test": found}}
-    else:
-        self.dataset = DatasetDict({split: Dataset.from_dict(columns) for split, columns in data.items()})
-    self.data_loaded = True
+def _load_data(self, **kwargs: Any) -> None:
+    """Read the files (mteb calls this as the task's ``load_data``)."""
+    if not self.data_loaded:
+        self.dataset, self.data_loaded = read_set(self.spec, self.folder), True

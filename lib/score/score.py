@@ -1,4 +1,4 @@
-"""Score adapters with mteb's own tasks and evaluators: each score kept as soon as it is known, and only if true.
+"""From an adapter to its score file: every score by mteb's own tasks, kept as soon as it is known, and only if true.
 
 A killed run goes on where it was; a task that fails or gives no number is listed and tried again, never averaged.
 """
@@ -12,13 +12,47 @@ from pathlib import Path
 import pandas as pd
 
 from lib.common.display import bar, wipe
-from lib.common.files import KitError
-from lib.params.params import ScoringParams
+from lib.common.design import BASE, levels, parse_run
+from lib.common.files import KitError, changed, read_json, write_digests, write_json, write_text
+from lib.embedder.adapters import corrupted
+from lib.params.params import Params, ScoringParams
+from lib.params.provenance import COLUMNS, decisive, provenance
 from lib.score.hub import prepare
-from lib.score.suites import DISTRUSTED, kept_random_state
+from lib.score.suites import DISTRUSTED, kept_random_state, suite_folder
 from lib.score.taskrun import TaskRun
 
-COLUMNS = ["task", "type", "metric", "score"]
+
+# ── an adapter ───────────────────────────────────────────────────────────────────────────────────────────────
+def adapter_folder(params: Params, subset: str, seed: int) -> Path | None:
+    """Return the adapter's folder of a run, None for the untrained base.
+
+    Raises KitError when there is none yet, or when its bytes are not those that training wrote.
+    """
+    if subset == BASE:
+        return None
+    folder = _folder(params, subset, seed)
+    notebook = f"notebook 03 with subset={subset!r} and seed={seed}"
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise KitError(f"{folder} holds no adapter yet; run {notebook}, or `make reproduce`")
+    if file := corrupted(folder, _training(params, subset, seed)):
+        raise KitError(
+            f"{file} is not what training wrote (its digest differs), so it is not scored; run `make reproduce`, which "
+            f"trains it again, or delete {folder} and run {notebook}"
+        )
+    return folder
+
+
+def _folder(params: Params, subset: str, seed: int) -> Path:
+    """Return a run's adapter folder; the study's adapters are scored on other sets too, not only new ones."""
+    run = Path(subset) / f"seed{seed}"
+    own = (params.models_dir / run).is_dir() or any(not name.startswith("scoring.") for name in params.other("model"))
+    return (params.models_dir if own else params.study_dir / "models") / run
+
+
+def _training(params: Params, subset: str, seed: int) -> dict:
+    """Return what a run's training wrote about itself; {} if nothing."""
+    path = _folder(params, subset, seed) / "train.json"
+    return read_json(path) if path.is_file() else {}
 
 
 @contextmanager
@@ -28,29 +62,27 @@ def merged(embedder, limit: int = 2 << 30) -> Iterator[None]:
     On leaving, the base gets its very own bits back. Half precision (merging would round) and adapted layers of
     more than ``limit`` bytes are left as they are.
     """
-    if embedder.adapter_digest() == "base" or not hasattr(embedder, "model"):
-        yield
-        return
-    import torch
-    from peft.tuners.tuners_utils import BaseTunerLayer
+    layers: list = []
+    if embedder.adapter_digest() != "base" and hasattr(embedder, "model"):
+        import torch
+        from peft.tuners.tuners_utils import BaseTunerLayer
 
-    layers = [module for module in embedder.model.modules() if isinstance(module, BaseTunerLayer)]
-    weights = [layer.get_base_layer().weight for layer in layers]
-    if not weights or any(w.dtype != torch.float32 for w in weights) or sum(w.nbytes for w in weights) > limit:
-        yield
-        return
-    kept = [weight.detach().clone() for weight in weights]
+        layers = [module for module in embedder.model.modules() if isinstance(module, BaseTunerLayer)]
+        weights = [layer.get_base_layer().weight for layer in layers]
+        if any(w.dtype != torch.float32 for w in weights) or sum(w.nbytes for w in weights) > limit:
+            layers = []
+    kept = [layer.get_base_layer().weight.data.clone() for layer in layers]
     for layer in layers:
         layer.merge()
     try:
         yield
     finally:
-        with torch.no_grad():
-            for layer, weight in zip(layers, kept, strict=True):
-                layer.unmerge()
-                layer.get_base_layer().weight.copy_(weight)
+        for layer, weight in zip(layers, kept, strict=True):
+            layer.unmerge()
+            layer.get_base_layer().weight.data.copy_(weight)
 
 
+# ── its scores ───────────────────────────────────────────────────────────────────────────────────────────────
 def score(
     embedder,
     tasks: Sequence,
@@ -75,39 +107,31 @@ def score(
         raise KitError("there is nothing to score: the suite names no tasks, or all of them are in scoring.exclude")
     ready, failed = prepare(wanted, settings.data_dir)
     _tell("not scored", failed)
+    found, name = [], name.replace("/", "-")
     with kept_random_state(), merged(embedder):
         run = TaskRun(embedder, Path(out_dir), name, settings, predictions)
-        records = _records(run, ready, failed, progress)
-    table = pd.DataFrame([{column: record[column] for column in COLUMNS} for record in records], columns=COLUMNS)
-    _tell("flagged", {task: DISTRUSTED[task] for task in table["task"] if task in DISTRUSTED})
-    drawn = [{"task": r["task"], "draw": i, "score": value} for r in records for i, value in enumerate(r["draws"])]
-    table.attrs.update(failed=failed, draws=drawn, seconds=[record["seconds"] for record in records])
-    table.attrs.update(encoded=run.encoder.encoded, predictions=run.predictions)
-    return table
-
-
-def _records(run: TaskRun, tasks: Sequence, failed: dict[str, str], progress: bool) -> list[dict]:
-    """Run the tasks and return the records of those that have a score; why others have none goes into ``failed``."""
-    records = []
-    with bar(total=len(tasks), desc=run.name, unit="set", disable=not progress, leave=False) as shown:
-        run.encoder.on_texts = lambda _: shown.set_postfix_str(f"{run.encoder.encoded} texts encoded")
-        for task in tasks:
-            record, reason = run.task(task)
-            if record is not None:
-                records.append(record)
-            else:
-                failed[task.metadata.name] = reason
-                _tell("not scored", {task.metadata.name: reason})
-            shown.update()
+        with bar(total=len(ready), desc=name, unit="set", disable=not progress, leave=False) as shown:
+            run.encoder.on_texts = lambda _: shown.set_postfix_str(f"{run.encoder.encoded} texts encoded")
+            for task, record in zip(ready, run.records(ready, failed), strict=True):
+                if record is None:
+                    _tell("not scored", {task.metadata.name: failed[task.metadata.name]})
+                else:
+                    found.append(record)
+                shown.update()
     if progress and wipe():
         _tell("not scored", failed)
-    run.close(failed)
-    return records
-
-
-def draws(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the scores of the single draws behind a table of ``score``: task, draw, score (0 to 1)."""
-    return pd.DataFrame(table.attrs.get("draws", []), columns=["task", "draw", "score"])
+    listed = Path(out_dir) / "failed" / f"{name}.json"
+    if failed:
+        write_json(listed, failed)
+    else:  # nothing is left to do
+        listed.unlink(missing_ok=True)
+        run.encoder.drop_corpora()
+    table = pd.DataFrame(found, columns=["task", "type", "metric", "score"])
+    _tell("flagged", {task: DISTRUSTED[task] for task in table["task"] if task in DISTRUSTED})
+    drawn = [{"task": r["task"], "draw": i, "score": value} for r in found for i, value in enumerate(r["draws"])]
+    table.attrs.update(failed=failed, draws=drawn, seconds=[record["seconds"] for record in found])
+    table.attrs.update(encoded=run.encoder.encoded, predictions=run.predictions)
+    return table
 
 
 def _tell(what: str, reasons: dict[str, str]) -> None:
@@ -115,7 +139,75 @@ def _tell(what: str, reasons: dict[str, str]) -> None:
         print(f"{what}: {task}: {reason}", flush=True)
 
 
+def draws(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the scores of the single draws behind a table of ``score``: task, draw, score (0 to 1)."""
+    return pd.DataFrame(table.attrs["draws"], columns=["task", "draw", "score"])
+
+
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Return the number of sets and their mean score per type, in points (x 100)."""
     by = table.groupby("type", sort=False)["score"]
     return pd.DataFrame({"sets": by.size(), "mean": by.mean() * 100}).round(2)
+
+
+# ── its score file ───────────────────────────────────────────────────────────────────────────────────────────
+def write_scores(params: Params, subset: str, seed: int, table: pd.DataFrame) -> Path:
+    """Write a table of ``score`` as ``scores/<subset>/seed<k>.csv``, with the run's factors and provenance; return it.
+
+    Beside it lie its draws, their digests and the record of ``write_record``. Raises KitError naming the failed tasks,
+    and writes nothing, unless all tasks have a score.
+    """
+    failed = table.attrs["failed"]
+    if failed or table.empty:
+        name, reason = next(iter(failed.items()), ("the suite", "nothing was scored"))
+        raise KitError(
+            f"{len(failed)} tasks of {subset} seed {seed} have no score ({name}: {reason}); run again to retry "
+            "them, or name them in scoring.exclude to go on without them"
+        )
+    chosen, public = ((), False) if subset == BASE else parse_run(subset)
+    base = {"world_size": 1, "effective_batch": 0, "steps": 0, "seconds": 0.0}
+    made = provenance(params) | (base if subset == BASE else _training(params, subset, seed))
+    factors = {"subset": subset, "public": int(public), **levels(chosen, params.study.categories), "seed": seed}
+    row = factors | {column: made.get(column, "") for column in COLUMNS}
+    full = table.assign(**row, score_seconds=table.attrs["seconds"])
+    full = full[[*factors, *table.columns, *COLUMNS, "score_seconds"]]
+    drawn = draws(table).assign(subset=subset, seed=seed)[["subset", "seed", "task", "draw", "score"]]
+    path = params.scores_dir / subset / f"seed{seed}.csv"
+    files = {path.with_suffix(".draws.csv"): drawn, path: full}
+    for file, content in files.items():
+        write_text(file, content.to_csv(index=False, lineterminator="\n"))
+    write_record(params, subset, seed)
+    write_digests(path.with_suffix(".manifest.json"), files)
+    return path
+
+
+def write_record(params: Params, subset: str, seed: int) -> Path:
+    """Write ``seed<k>.made.json``: the parameters that made a score file, and the digest of the adapter it scores."""
+    base = subset == BASE
+    adapter = None if base else _training(params, subset, seed).get("adapter")
+    made = {"made_of": decisive(params, "base" if base else "score"), "adapter": adapter}
+    return write_json(record_of(params.scores_dir / subset / f"seed{seed}.csv"), made)
+
+
+def record_of(path: Path) -> Path:
+    """Return the record beside a score file."""
+    return path.with_suffix(".made.json")
+
+
+def wanted_sets(params: Params) -> set[str] | None:
+    """Return the names of the suite's sets, None where only mteb could say (which takes long to load)."""
+    folder = suite_folder(params.scoring.suite)
+    return folder and {path.stem for path in folder.glob("*.y*ml")} - set(params.scoring.exclude)
+
+
+def check_scores(path: Path) -> None:
+    """Raise KitError when a score file or its draws are not what ``write_scores`` wrote (where it left digests).
+
+    A table that lost its last lines is still a table, so only its digest can tell.
+    """
+    manifest = path.with_suffix(".manifest.json")
+    if manifest.is_file() and (file := changed(manifest)):
+        raise KitError(
+            f"{file} is not what notebook 04 wrote (its digest differs); delete {path} and run again "
+            "to have it made anew from the scores that are kept"
+        )

@@ -5,27 +5,20 @@ from __future__ import annotations
 import copy
 import difflib
 import random
-import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from lib.common.bundled import DATA
 from lib.common.files import KitError
 from lib.score.localsets import MAIN_SCORES, make_task
 
 BUNDLED = "classroom"
-# mteb's own names differ from what people call them
-ALIASES = {
-    "MTEB": "MTEB(eng, v1)",
-    "MTEB(eng, classic)": "MTEB(eng, v1)",
-    "MTEB(medical)": "MTEB(Medical, v1)",
-    "MTEB(law)": "MTEB(Law, v1)",
-    "MTEB(multilingual)": "MTEB(Multilingual, v2)",
-}
 # its score averages a correlation with its p-value (mteb issue 1156)
 DISTRUSTED = {"SummEval": "averages the correlation with its p-value; use SummEvalSummarization.v2"}
 
@@ -37,24 +30,22 @@ def kept_random_state() -> Iterator[None]:
     mteb seeds all three with 42 whenever a task or an evaluator is created. Scoring between two training steps would
     silently make every later batch and every dropout mask the same.
     """
+    import torch
+
     python, numbers = random.getstate(), np.random.get_state()
-    torch = sys.modules.get("torch")
-    cpu = torch.get_rng_state() if torch else None
-    gpus = torch.cuda.get_rng_state_all() if torch and torch.cuda.is_available() else []
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numbers)
-        if torch:
-            torch.set_rng_state(cpu)
-            if gpus:
-                torch.cuda.set_rng_state_all(gpus)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numbers)
 
 
-def suite_folder() -> Path:
-    """Return the folder of the bundled suite."""
-    return DATA / "classroom" / "suite"
+def suite_folder(suite: str | Sequence[str] = BUNDLED) -> Path | None:
+    """Return the folder of a suite that is one (by default the bundled one), None for names of mteb's."""
+    if suite == BUNDLED:
+        return DATA / "classroom" / "suite"
+    return Path(suite) if isinstance(suite, str) and Path(suite).is_dir() else None
 
 
 def tasks(suite: str | Sequence[str] = BUNDLED) -> list:
@@ -69,54 +60,37 @@ def tasks(suite: str | Sequence[str] = BUNDLED) -> list:
         raise KitError("the suite names no tasks; say 'classroom', a benchmark, task names, or a folder")
     with kept_random_state():
         found = [task for name in names for task in _named(str(name))]
-    seen = set()
-    for name in (task.metadata.name for task in found):
-        if name in seen:
+    for name, count in Counter(task.metadata.name for task in found).items():
+        if count > 1:
             raise KitError(f"set {name!r} is in the suite twice; take one out, or give one another name in its YAML")
-        seen.add(name)
     return found
 
 
 def _named(name: str) -> list:
-    if name == BUNDLED or Path(name).is_dir():
-        return _from_folder(suite_folder() if name == BUNDLED else Path(name))
+    """Return the tasks of one name; those of a folder by type and name."""
+    if folder := suite_folder(name):
+        found = [make_task(path) for path in sorted(folder.glob("*.y*ml"))]
+        if not found:
+            raise KitError(f"{folder} holds no YAML file; a suite needs one per set (type, file, instruction)")
+        order = list(MAIN_SCORES)
+        return sorted(found, key=lambda task: (order.index(task.metadata.type), task.metadata.name))
     bundled = suite_folder() / f"{name}.yaml"
-    return [make_task(bundled)] if bundled.is_file() else _from_mteb(ALIASES.get(name, name))
-
-
-def _from_folder(folder: Path) -> list:
-    """Return one task per YAML file in ``folder``, ordered by type and name."""
-    found = [make_task(path) for path in sorted(folder.glob("*.y*ml"))]
-    if not found:
-        raise KitError(f"{folder} holds no YAML file; a suite needs one per set (type, file, instruction)")
-    order = list(MAIN_SCORES)
-    return sorted(found, key=lambda task: (order.index(task.metadata.type), task.metadata.name))
-
-
-def _from_mteb(name: str) -> list:
-    import mteb
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # mteb warns once per near miss
-        try:
-            return [fresh(mteb.get_task(name))]
-        except KeyError:
-            pass
-        try:
-            return [fresh(task) for task in mteb.get_benchmark(name).tasks]
-        except KeyError:
-            raise KitError(_unknown(name)) from None
-
-
-def _unknown(name: str) -> str:
+    if bundled.is_file():
+        return [make_task(bundled)]
     import mteb
     from mteb.get_tasks import TASK_LIST
 
-    known = [*(benchmark.name for benchmark in mteb.get_benchmarks()), *ALIASES, BUNDLED]
-    known += [path.stem for path in suite_folder().glob("*.yaml")] + [task.metadata.name for task in TASK_LIST]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # mteb warns once per near miss
+        with suppress(KeyError):
+            return [fresh(mteb.get_task(name))]
+        with suppress(KeyError):
+            return [fresh(task) for task in mteb.get_benchmark(name).tasks]
+    known = [BUNDLED, *(path.stem for path in suite_folder().glob("*.yaml"))]
+    known += [benchmark.name for benchmark in mteb.get_benchmarks()] + [task.metadata.name for task in TASK_LIST]
     near = ", ".join(difflib.get_close_matches(name, known, n=3, cutoff=0.5))
     mend = f"near: {near}" if near else "say 'classroom', a benchmark such as 'MTEB(eng, v1)', a task, or a folder"
-    return f"unknown suite, task or folder {name!r}; {mend}"
+    raise KitError(f"unknown suite, task or folder {name!r}; {mend}")
 
 
 def leaves(task) -> list:
@@ -138,29 +112,20 @@ def fresh(task):
     return twin
 
 
-def describe(tasks: Sequence):
-    """Return one row per task: task, type, metric, splits, the query's instruction, parts, and a doubt if there is one.
+def describe(tasks: Sequence) -> pd.DataFrame:
+    """Return one row per task: task, type, metric, splits, instruction (E5's, of a query), parts, and any doubt.
 
-    The instruction is E5's. Works offline.
+    Works offline.
     """
-    import pandas as pd
     from mteb.types import PromptType
 
-    from lib.score.encoder import Instructions
+    from lib.score.encoder import instruction_of
 
     rows = []
     for task in tasks:
         meta, parts = task.metadata, leaves(task)
         side = PromptType.query if meta.type in ("Retrieval", "Reranking") else None
-        rows.append(
-            {
-                "task": meta.name,
-                "type": meta.type,
-                "metric": meta.main_score,
-                "splits": " ".join(parts[0].eval_splits),
-                "instruction": Instructions().of(parts[0].metadata, side),
-                "parts": len(parts),
-                "doubt": DISTRUSTED.get(meta.name, ""),
-            }
-        )
+        row = {"task": meta.name, "type": meta.type, "metric": meta.main_score}
+        row |= {"splits": " ".join(parts[0].eval_splits), "instruction": instruction_of(parts[0].metadata, side)}
+        rows.append(row | {"parts": len(parts), "doubt": DISTRUSTED.get(meta.name, "")})
     return pd.DataFrame(rows)

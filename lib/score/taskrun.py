@@ -1,121 +1,167 @@
-"""Run mteb's tasks for one adapter: look in the store, run what is missing, keep what came out, say what failed."""
+"""Run mteb's tasks for one adapter: look in the store, run what is missing, keep what came out, say what failed.
+
+The store has one small JSON file per (adapter, encoder settings, set), found again only when all agree. mteb's own
+cache ignores encoder settings and the set's revision, gives every local checkpoint the same name, and rounds to six
+digits. Here the key is a digest of everything that can move a score: the adapter's weights, the encoder's settings,
+the instruction, the set's content and settings, and mteb's version.
+"""
 
 from __future__ import annotations
 
 import datetime
+import io
+import json
+import math
 import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
+from typing import Any
 
-from lib.common.bundled import went_away
+import numpy as np
+
 from lib.common.files import CannotWrite, KitError, cannot_write, digest, disk_full, write_json, writing
+from lib.common.bundled import went_away
+from lib.params.params import ScoringParams
+from lib.params.provenance import package_versions
 from lib.score import hub
-from lib.score.store import Store, finite, mteb_version, task_key
 from lib.score.suites import fresh, leaves
+
+ATTEMPTS = 2  # how often a failing task is tried within one run
+# the numbers of mteb's protocols that a set can change
+PROTOCOL = (
+    "n_experiments samples_per_label n_clusters max_documents_per_cluster k_mean_batch_size seed "
+    "max_fraction_of_documents_to_embed max_document_to_embed min_score max_score max_depth k_values"
+).split()
+
+
+def task_key(task, adapter: str, settings: Any) -> str:
+    """Return the 16 hex digits under which the score of ``task`` is kept for one adapter and one way to encode."""
+    data = dict(task.metadata.dataset)
+    if Path(str(data.get("path", ""))).is_dir():
+        data = {"revision": data.get("revision"), "content": hub.folder_digest(data["path"])}
+    identity = {
+        "name": task.metadata.name,
+        "type": task.metadata.type,
+        "data": data,
+        "splits": list(task.eval_splits),
+        "subsets": list(task.hf_subsets),
+        "protocol": {name: getattr(task, name) for name in PROTOCOL if hasattr(task, name)},
+        "metric": task.metadata.main_score,
+    }
+    return digest([identity, adapter, settings, package_versions()["mteb"]])
+
+
+def stored(path: Path) -> dict[str, Any] | None:
+    """Return the record in a file of the store, None when there is none, or none that is as it was written."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return record if record.pop("digest") == digest(record) else None
+    except (OSError, ValueError, LookupError, AttributeError, TypeError):
+        return None
 
 
 class TaskRun:
-    """One adapter over many tasks: the store, the encoder with its vectors, the retries. See ``lib.score.score.score``.
+    """One adapter over many tasks: the store, the encoder with its vectors, the retries."""
 
-    ``settings`` is the scoring section of the parameters.
-    """
+    def __init__(self, embedder, out_dir: Path, name: str, settings: ScoringParams, predictions: bool):
+        from lib.score.encoder import MtebEncoder
 
-    def __init__(self, embedder, out_dir: Path, name: str, settings, predictions: bool = False):
-        from lib.score.encoder import Instructions, MtebEncoder
-
-        self.out_dir, self.name, self.settings = out_dir, name.replace("/", "-"), settings
-        self.adapter = embedder.adapter_digest()
-        self.how = {"embedder": embedder.fingerprint()}
+        self.out_dir, self.name = out_dir, name
+        self.adapter, self.how = embedder.adapter_digest(), {"embedder": embedder.fingerprint()}
         # a model whose template has no place for an instruction gets none
         template = getattr(getattr(embedder, "params", None), "query_template", "{text}")
         mode = settings.instructions if template else "off"
-        revision = digest([self.adapter, self.how, settings.instructions, settings.instruction_overrides])
-        unique = f"{self.name}-{revision[:8]}"  # no two adapters share it, since mteb tells models apart by name
+        # {}: instructions of one's own, which there once were; so what is finished is found again
+        revision = digest([self.adapter, self.how, settings.instructions, {}])
+        unique = f"{name}-{revision[:8]}"  # no two adapters share it, since mteb tells models apart by name
         self.encoder = MtebEncoder(
-            embedder,
-            f"kit/{unique}",
-            revision,
-            Instructions(mode, settings.instruction_overrides),
-            settings.batch_tokens or None,
-            corpus_dir=settings.corpus_dir or out_dir / "corpora",
-            large_corpus=settings.large_corpus,
+            embedder, f"kit/{unique}", revision, mode, corpus_dir=settings.corpus_dir or out_dir / "corpora"
         )
         self.predictions = out_dir / "items" / unique if predictions else None
-        self.store = Store(out_dir / "store")
 
     def key(self, task) -> str:
         """Return the record's key; of the instructions, only those that this task uses count."""
         from mteb.types import PromptType
 
-        rule, parts = self.encoder.instructions, leaves(task)
-        texts = [[rule.of(part.metadata, side) for side in (PromptType.query, None)] for part in parts]
+        from lib.score.encoder import instruction_of
+
+        parts, sides = leaves(task), (PromptType.query, None)
+        texts = [[instruction_of(part.metadata, side, self.encoder.mode) for side in sides] for part in parts]
         extra = [self.key(part) for part in parts] if parts != [task] else []
         return task_key(task, self.adapter, {**self.how, "instructions": texts, "parts": extra})
 
-    def task(self, task) -> tuple[dict | None, str]:
-        """Return (record, ""), or (None, why there is none). An aggregate's parts are run and kept one by one.
+    def records(self, tasks: Sequence, failed: dict[str, str]) -> Iterator[dict | None]:
+        """Yield each task's record, None where there is none; the reason goes into ``failed``.
 
         Raises CannotWrite when nothing more can be kept, say because the disk is full.
         """
-        try:
-            key = self.key(task)
-            record = self.store.get(task.metadata.name, key)
-            lacking = self.predictions is not None and not (self.predictions / task.prediction_file_name).is_file()
-            if record is not None and not lacking:
-                return record, ""
-            if getattr(task, "is_aggregate", False):
-                return self._aggregate(task, key)
-            reason = self._attempts(task, key)
-        except CannotWrite:
-            raise  # nothing that the next tasks give could be kept
-        except KitError as error:
-            return None, str(error)
-        return (None, reason) if reason else (self.store.get(task.metadata.name, key), "")
-
-    def _attempts(self, task, key: str) -> str:
-        """Run a task, again if it fails; return why there is no score, or ""."""
-        from lib.score.fastmteb import quick_and_quiet
-
-        reason = ""
-        for _ in range(self.settings.attempts):
+        for task in tasks:
             try:
-                with quick_and_quiet():
-                    self._evaluate(task, key)
-                return ""
+                record = self._record(task)
+            except CannotWrite:
+                raise
+            except KitError as error:
+                record, failed[task.metadata.name] = None, str(error)
+            yield record
+
+    def _record(self, task) -> dict:
+        """Return a task's record from the store, else run it and keep what came out.
+
+        Raises KitError with the reason why there is none. An
+        aggregate's parts are run and kept one by one, and averaged when all have a score (mteb would keep null).
+        """
+        name, key = task.metadata.name, self.key(task)
+        path = self.out_dir / "store" / f"{name}.{key}.json"
+        lacking = self.predictions is not None and not (self.predictions / task.prediction_file_name).is_file()
+        if not lacking and (known := stored(path)):
+            return known
+        if getattr(task, "is_aggregate", False):
+            records = list(self.records(task.tasks, lost := {}))
+            if lost:
+                part, reason = next(iter(lost.items()))
+                raise KitError(f"{len(lost)} of its {len(records)} parts failed ({part}: {reason})")
+            mean = sum(record["score"] for record in records) / len(records)
+            row = {task.metadata.main_score: mean, "main_score": mean}
+            scores = {split: {"default": row} for split in task.metadata.eval_splits}
+            return self._keep(path, task, key, scores, sum(record["seconds"] for record in records))
+        for _ in range(ATTEMPTS):
+            try:
+                started = time.perf_counter()
+                scores = self._scores(task)
+                return self._keep(path, task, key, scores, time.perf_counter() - started)
             except KitError:
                 raise  # the same again next time
             except Exception as error:
                 if disk_full(error):
-                    raise cannot_write(error.filename or self.out_dir / task.metadata.name, error) from error
-                reason = _reason(task, error)
+                    raise cannot_write(error.filename or self.out_dir / name, error) from error
+                reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+                if not hasattr(task, "spec") and went_away(error):
+                    data = task.metadata.dataset
+                    reason = hub.how_to_bring({str(data["path"]): str(data["revision"])})
             finally:
                 if not hasattr(task, "spec"):
                     hub.unload(task)
-        return reason
+        raise KitError(reason)
 
-    def _evaluate(self, task, key: str) -> None:
-        from mteb.abstasks import AbsTaskClassification
-
-        from lib.score.fastmteb import materialised
-
-        started = time.perf_counter()
+    def _scores(self, task) -> dict[str, dict]:
+        """Return mteb's scores of a task by split and subset; its predictions, if asked for, lie in their folder."""
         if not task.data_loaded:
-            hub.load(task)
-            if isinstance(task, AbsTaskClassification):
-                task.dataset = materialised(task.dataset)
+            with quick_and_quiet():
+                hub.load(task)
         twin = fresh(task)  # clustering draws from a generator that advances: every model needs its own
-        folder = self.predictions / "unfinished" if self.predictions is not None else None
-        if folder is not None:
-            (folder / twin.prediction_file_name).unlink(missing_ok=True)  # mteb would add to a file cut off by a kill
-        bars = {"show_progress_bar": False}
-        scores = {
-            split: dict(twin.evaluate(self.encoder, split, encode_kwargs=bars, prediction_folder=folder))
-            for split in twin.eval_splits
-        }
-        self._keep(twin, key, scores, time.perf_counter() - started)
-        if folder is not None:
-            (folder / twin.prediction_file_name).replace(folder.parent / twin.prediction_file_name)
+        options: dict[str, Any] = {"encode_kwargs": {"show_progress_bar": False}}
+        if self.predictions is not None:
+            half = options["prediction_folder"] = self.predictions / "unfinished"
+            (half / twin.prediction_file_name).unlink(missing_ok=True)  # mteb would add to one cut off by a kill
+        with quick_and_quiet(task):
+            scores = {split: dict(twin.evaluate(self.encoder, split, **options)) for split in twin.eval_splits}
+        if self.predictions is not None:
+            (half / twin.prediction_file_name).replace(self.predictions / twin.prediction_file_name)
+        return scores
 
-    def _keep(self, task, key: str, scores: dict, seconds: float) -> dict:
+    def _keep(self, path: Path, task, key: str, scores: dict, seconds: float) -> dict:
         """Write mteb's own JSON and then the record, which is what says that the task is done."""
         from mteb.cache import ResultCache
         from mteb.results import TaskResult
@@ -123,7 +169,7 @@ class TaskRun:
         now = datetime.datetime.now(tz=datetime.UTC)
         result = TaskResult.from_task_results(task, scores, evaluation_time=seconds, date=now)
         value = float(result.get_score())
-        if not finite(value):
+        if not math.isfinite(value):
             raise KitError(f"{task.metadata.name} came out as {value}, not a number; look at its data")
         with writing(self.out_dir / "mteb" / task.metadata.name):
             ResultCache(self.out_dir / "mteb").save_to_cache(result, self.encoder.mteb_model_meta)
@@ -132,47 +178,19 @@ class TaskRun:
             "type": task.metadata.type,
             "metric": task.metadata.main_score,
             "score": value,
-            "draws": draws_of(task, scores),
+            "draws": _draws_of(task, scores),
             "key": key,
             "adapter": self.adapter,
             "encoder": self.how,
-            "mteb": mteb_version(),
+            "mteb": package_versions()["mteb"],
             "revision": task.metadata.revision,
             "seconds": round(seconds, 3),
         }
-        self.store.put(record)
+        write_json(path, {**record, "digest": digest(record)})
         return record
 
-    def _aggregate(self, task, key: str) -> tuple[dict | None, str]:
-        """Average the parts, when all of them have a score; mteb would keep null as the result."""
-        records = {part.metadata.name: self.task(part) for part in task.tasks}
-        lost = {name: reason for name, (record, reason) in records.items() if record is None}
-        if lost:
-            name, reason = next(iter(lost.items()))
-            return None, f"{len(lost)} of its {len(records)} parts failed ({name}: {reason})"
-        mean = sum(record["score"] for record, _ in records.values()) / len(records)
-        row = {task.metadata.main_score: mean, "main_score": mean}
-        scores = {split: {"default": row} for split in task.metadata.eval_splits}
-        return self._keep(task, key, scores, sum(record["seconds"] for record, _ in records.values())), ""
 
-    def close(self, failed: dict[str, str]) -> None:
-        """Write what failed (or take the old list away); streamed corpora are deleted when nothing is left to do."""
-        path = self.out_dir / "failed" / f"{self.name}.json"
-        if failed:
-            write_json(path, failed)
-        else:
-            path.unlink(missing_ok=True)
-            self.encoder.drop_corpora()
-
-
-def _reason(task, error: Exception) -> str:
-    """Say in one line why a task has no score; for a hub that went away, how to do without it."""
-    if not hasattr(task, "spec") and went_away(error):
-        return hub.how_to_bring({str(task.metadata.dataset["path"]): str(task.metadata.dataset["revision"])})
-    return f"{type(error).__name__}: {error}".splitlines()[0][:300]
-
-
-def draws_of(task, scores: dict) -> list[float]:
+def _draws_of(task, scores: dict) -> list[float]:
     """Return the main metric of every draw: few-shot samples of a classification, bootstraps of a clustering.
 
     Draws come from fixed seeds and a fresh task, so draw i of two adapters is the same sample and can be paired.
@@ -184,3 +202,29 @@ def draws_of(task, scores: dict) -> list[float]:
         for level in measures.values() if isinstance(measures, dict) else [measures]:
             draws += [float(one) for one in level]
     return draws
+
+
+@contextmanager
+def quick_and_quiet(task=None) -> Iterator[None]:
+    """mteb without bars and chatter, and without what costs time and changes nothing.
+
+    scikit-learn's repeated checks of its input are a third of a small task's time (embeddings are checked when they are
+    made). Since datasets 4 columns are lazy, and scikit-learn reads a classification's labels some 56 times per
+    experiment, row by row: 6 to 7 ms per test row, 40 minutes for AmazonPolarity. So they are read whole.
+    """
+    import sklearn
+    from datasets import arrow_dataset
+    from mteb.abstasks import AbsTaskClassification
+
+    def whole(table, name: str):
+        values = table._getitem(name)
+        return np.asarray(values) if values and isinstance(values[0], int) else values
+
+    lazy, checks = arrow_dataset.Column, sklearn.config_context(assume_finite=True, skip_parameter_validation=True)
+    with checks, warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        arrow_dataset.Column = whole if isinstance(task, AbsTaskClassification) else lazy
+        try:
+            yield
+        finally:
+            arrow_dataset.Column = lazy
