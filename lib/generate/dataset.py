@@ -36,7 +36,7 @@ _DUPLICATES = ("duplicate", "near_duplicate")
 class Maker:
     """What all categories of one run share: parameters, folder, evaluation texts, and an encoder loaded once.
 
-    ``evaluation_texts``: {set: its texts}, against which contamination is checked (``lib.score.evaltexts``).
+    ``evaluation_texts``: {set: its texts}, against which contamination is checked (``lib.score.hub.evaluation_texts``).
     ``encode``: ``(texts) -> (n, d)`` for mining; None loads the model that ``negatives.encoder`` names when needed.
     """
 

@@ -20,7 +20,7 @@ _SNAKEMAKE = re.compile(r"\[\w{3} \w{3} +\d|RuleException|CalledProcessError|Com
 _AGAIN = "fix the cause and run again: only what has no result is run"
 _LESS = (
     "run again with more memory: fewer jobs at once (CORES=1), a larger grid.mem_mb on a cluster, or smaller "
-    "training.micro_batch_tokens and scoring.batch_tokens"
+    "training.micro_batch_tokens and model.encode_tokens"
 )
 _DIED = "it was killed or ran out of memory before it could say why"
 

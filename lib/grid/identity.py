@@ -24,7 +24,7 @@ from lib.grid.jobs import answers, listed, spoken, stage_files
 from lib.grid.results import read_scores, tables
 from lib.params.params import Params, generators, of_run
 from lib.params.provenance import ABSENT, MADE, data_hash, decisive, differences
-from lib.score.scorefile import check_scores, record_of, wanted_sets
+from lib.score.score import check_scores, record_of, wanted_sets
 
 NO_RECORD = "has no record of the parameters that made it"
 Differences = dict[str, tuple[Any, Any]]  # parameter -> (value on the disk, value wanted)
@@ -82,7 +82,7 @@ def _stale_scores(
             found[path] = _why(params, _without(differs, data | above))
         elif "adapter" in trained.get(job, {}) and record.get("adapter") != trained[job]["adapter"]:
             found[path] = "" if files["train"][job] in stale else "was scored with another adapter"
-        elif sets is not None and (lost := sets - _sets_of(path)) and not params.scoring.allow_missing:
+        elif sets is not None and (lost := sets - _sets_of(path)):
             found[path] = f"lacks {len(lost)} of {len(sets)} evaluation sets ({', '.join(sorted(lost)[:3])})"
     return found
 

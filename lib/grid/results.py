@@ -13,7 +13,7 @@ from lib.common.files import KitError, read_json, write_text
 from lib.generate.costs import cost_table
 from lib.grid.jobs import listed, spoken, stage_files
 from lib.params.params import Params, answering, generators
-from lib.score.scorefile import check_scores
+from lib.score.score import check_scores
 
 # Times differ from run to run, so they are kept in timing.csv: results.csv is the same bytes for the same study.
 _TIMES = {"seconds": "first", "score_seconds": "sum"}

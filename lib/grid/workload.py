@@ -64,11 +64,9 @@ def suite_tokens(params: Params) -> float:
 
 
 def _characters(name: str, exclude: tuple[str, ...]) -> float:
-    from lib.score.hub import leaves
-    from lib.score.suites import BUNDLED, suite_folder, tasks
+    from lib.score.suites import leaves, suite_folder, tasks
 
-    if name == BUNDLED or Path(name).is_dir():
-        folder = suite_folder() if name == BUNDLED else Path(name)
+    if folder := suite_folder(name):
         return sum(path.stat().st_size for path in folder.glob("*.jsonl") if path.name.split(".")[0] not in exclude)
     return sum(
         _text_length(part)

@@ -35,7 +35,7 @@ INDIFFERENT = {
     "negatives": "block chunk".split(),
     "model": "encode_tokens".split(),
     "training": "checkpoint_every keep_graph_tokens".split(),
-    "scoring": "batch_tokens attempts allow_missing data_dir corpus_dir".split(),
+    "scoring": "data_dir corpus_dir".split(),
 }
 # Parameters that are younger than some records of finished work, and what that was made with
 LATER = {"influence.margin": 1.0, "generation.bundle": "classroom", "generation.frequency_penalty": 0.0}

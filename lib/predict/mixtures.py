@@ -164,7 +164,7 @@ def merges(params: Params, say: Callable) -> Path:
     Nothing is trained. Returns the path of a table as ``fresh`` writes, ``subset`` such as ``merged 0.25``.
     """
     from lib.score import suites
-    from lib.score.scorefile import adapter_folder
+    from lib.score.score import adapter_folder
 
     tasks, parts, path = suites.tasks(params.scoring.suite), [], place(params) / MERGED
     for seed in params.study.seeds:

@@ -35,7 +35,6 @@ def read_sides(tasks: Sequence, settings: ScoringParams, sample: int) -> list[Si
 
     Raises KitError for a set that cannot be loaded, or of a type or shape that has no such pairs.
     """
-    from lib.score.encoder import Instructions
     from lib.score.hub import load, prepare, unload
     from lib.score.suites import fresh, kept_random_state
 
@@ -46,20 +45,21 @@ def read_sides(tasks: Sequence, settings: ScoringParams, sample: int) -> list[Si
     with kept_random_state():
         for task in map(fresh, ready):
             load(task)
-            rule = Instructions(settings.instructions, settings.instruction_overrides)
-            found.append(_sides(task, rule, random.Random(f"{task.metadata.name} {sample}"), sample))
+            found.append(_sides(task, settings.instructions, random.Random(f"{task.metadata.name} {sample}"), sample))
             unload(task)
     return found
 
 
-def _sides(task, rule, rng: random.Random, sample: int) -> Sides:
+def _sides(task, mode: str, rng: random.Random, sample: int) -> Sides:
     """One loaded set as sides."""
     from mteb.types import PromptType
+
+    from lib.score.encoder import instruction_of
 
     meta = task.metadata
     search = meta.type in ("Retrieval", "Reranking")
     sides = (PromptType.query, PromptType.document) if search else (None, None)
-    instructions = tuple(rule.of(meta, side) for side in sides)
+    instructions = tuple(instruction_of(meta, side, mode) for side in sides)
     try:
         made = _READERS[meta.type](task.dataset, meta.eval_splits[0], rng, sample)
     except (KeyError, TypeError, AttributeError) as error:

@@ -21,9 +21,8 @@ from lib.predict import geometry
 from lib.predict.explain import RULER, Truth, left_out, rows_of, wide
 from lib.predict.geometry import Sample
 from lib.score import hub, suites
-from lib.score.encoder import Instructions
-from lib.score.score import merged
-from lib.score.scorefile import adapter_folder
+from lib.score.encoder import instruction_of
+from lib.score.score import adapter_folder, merged
 
 NONE = "none"
 EXPLANATIONS = {
@@ -44,7 +43,7 @@ MOST = 2000  # triplets of a category that are read for words and lengths
 # ── what is measured ─────────────────────────────────────────────────────────────────────────────────────────
 def samples(params: Params, embedder, limit: int, wanted: Sequence[str]) -> tuple[list[Sample], dict[str, str]]:
     """Return at most ``limit`` texts of each of the ``wanted`` sets, and {set left out: why}."""
-    rule, found = Instructions(params.scoring.instructions, dict(params.scoring.instruction_overrides)), []
+    mode, found = params.scoring.instructions, []
     tasks = [task for task in suites.tasks(params.scoring.suite) if task.metadata.name in wanted]
     with suites.kept_random_state():
         ready, left = hub.prepare(tasks, params.scoring.data_dir)
@@ -53,7 +52,9 @@ def samples(params: Params, embedder, limit: int, wanted: Sequence[str]) -> tupl
             hub.load(task)
             try:
                 one = geometry.sample(
-                    task, limit, lambda text, side, m=task.metadata: embedder.text_of(text, rule.of(m, side))
+                    task,
+                    limit,
+                    lambda text, side, m=task.metadata: embedder.text_of(text, instruction_of(m, side, mode)),
                 )
                 found.append(one if one.name == name else Sample(name, *list(vars(one).values())[1:]))
             except (LookupError, TypeError) as error:

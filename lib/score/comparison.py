@@ -133,7 +133,9 @@ def _sts(test: pd.DataFrame, saved: dict) -> Items:
     gold, cosine = test["score"].to_numpy(float), np.asarray(saved["cosine_scores"])
     answers = [f"similarity {c:.2f} (people say {g:g})" for c, g in zip(cosine, gold, strict=True)]
     apart = np.abs(_ranks(cosine) - _ranks(gold))
-    return Items(_both(test), answers, 1 - apart, lambda rows: spearmanr(gold[rows], cosine[rows]).statistic)
+    return Items(
+        _both(test), answers, 1 - apart, lambda rows: np.corrcoef(_ranks(gold[rows]), _ranks(cosine[rows]))[0, 1]
+    )
 
 
 def _summaries(test: pd.DataFrame, saved: dict) -> Items:

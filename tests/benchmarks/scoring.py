@@ -144,7 +144,7 @@ def labels(rows: int) -> dict:
 def start() -> dict:
     """Import what each way needs in a new process; return CPU seconds."""
     ways = {
-        "ours": "import lib.score.score, lib.score.encoder, lib.score.fastmteb, lib.embedder.embedder, peft, torch",
+        "ours": "import lib.score.score, lib.score.encoder, lib.embedder.embedder, peft, torch",
         "plain": "import mteb, sentence_transformers, peft",
     }
     code = "import time; {}; print(time.process_time())"

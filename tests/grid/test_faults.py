@@ -15,7 +15,7 @@ from scoring_kit import CountingEmbedder, write_set
 from test_training import BATCHES, one_run, weights
 
 from lib.__main__ import main
-from lib.common.files import CannotWrite, KitError, append_jsonl, read_json, read_jsonl, write_bytes
+from lib.common.files import CannotWrite, KitError, append_jsonl, digest, read_json, read_jsonl, write_bytes, write_json
 from lib.embedder.adapters import corrupted, load_adapter
 from lib.generate.answers import AnswerStore
 from lib.generate.dataset import Maker
@@ -24,9 +24,9 @@ from lib.grid.identity import stale, to_redo
 from lib.grid.jobs import stage_files
 from lib.params.params import ScoringParams, load
 from lib.params.provenance import decisive, write_manifest
-from lib.score import scorefile, suites
-from lib.score.score import score
-from lib.score.store import Store
+from lib.score import suites
+from lib.score.score import adapter_folder, score, write_scores
+from lib.score.taskrun import stored
 from lib.train import checkpoint
 from lib.train.trainer import COPY, LOG, SUMMARY, Run
 
@@ -157,7 +157,7 @@ def test_read_only_places_are_named(tmp_path, capsys):
 
 
 def test_a_corpus_that_does_not_fit_is_refused_before_it_is_encoded(tmp_path):
-    from lib.score.search import _reserved
+    from lib.score.encoder import _reserved
 
     with disk(tmp_path / "disk", "256k") as place:
         with pytest.raises(CannotWrite, match=FULL):
@@ -195,10 +195,10 @@ def test_a_damaged_adapter_is_not_scored_and_is_trained_again(tmp_path, capsys, 
     write_manifest(params.data_dir, params)
     one_run(folder, decisive(params, "model"))
     good = weights(folder)
-    assert scorefile.adapter_folder(params, "ss", 0) == folder and not to_redo(params)
+    assert adapter_folder(params, "ss", 0) == folder and not to_redo(params)
     damage(folder / "adapter_model.safetensors")
     with pytest.raises(KitError, match="is not what training wrote|holds no adapter yet"):
-        scorefile.adapter_folder(params, "ss", 0)
+        adapter_folder(params, "ss", 0)
     assert to_redo(params) == {
         folder / SUMMARY: "was written for another adapter_model.safetensors than the one beside it"
     }
@@ -285,11 +285,11 @@ def test_no_changed_byte_of_a_checkpoint_goes_unnoticed(stopped):
 
 
 def test_a_changed_digit_in_a_kept_score_is_scored_again(tmp_path):
-    store = Store(tmp_path)
-    path = store.put({"task": "T", "key": "k", "score": 0.8125, "draws": [0.75]})
-    assert store.get("T", "k")["score"] == 0.8125
+    record = {"task": "T", "key": "k", "score": 0.8125, "draws": [0.75]}
+    path = write_json(tmp_path / "T.k.json", {**record, "digest": digest(record)})
+    assert stored(path) == record
     path.write_text(path.read_text().replace("0.8125", "0.9125"))
-    assert store.get("T", "k") is None
+    assert stored(path) is None
 
 
 @pytest.fixture
@@ -315,7 +315,7 @@ def scored(tmp_path):
     )
     for job in stage_files(params)["score"]:
         name, seed = job.split("/seed")[0], int(job.split("/seed")[1])
-        scorefile.write_scores(params, name, seed, table)
+        write_scores(params, name, seed, table)
         folder = params.run_dir / "models" / name / f"seed{seed}"
         write_bytes(folder / "adapter_model.safetensors", b"x")
         write_bytes(folder / SUMMARY, b"{}")

@@ -144,7 +144,7 @@ def test_what_is_not_the_studys_is_named_and_made_again(study):
 
 
 def test_a_score_file_with_fewer_sets_than_the_suite_is_found(tmp_path):
-    from lib.score.scorefile import wanted_sets, write_record
+    from lib.score.score import wanted_sets, write_record
 
     params = load("classroom", {"paths.runs": str(tmp_path), "study.categories": ["short_short"], "study.seeds": [0]})
     path = params.scores_dir / "ss" / "seed0.csv"

@@ -9,7 +9,7 @@ from lib.grid import jobs as grid
 from lib.grid import status
 from lib.params.params import load
 from lib.params.provenance import MADE, decisive
-from lib.score.scorefile import record_of, wanted_sets
+from lib.score.score import record_of, wanted_sets
 
 ERROR = [{"output_type": "error", "ename": "KitError", "evalue": "disk full; free some space", "traceback": []}]
 

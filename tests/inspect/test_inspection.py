@@ -25,7 +25,7 @@ from lib.generate.released import config_name
 from lib.inspect import samples
 from lib.inspect import tables as inspection
 from lib.params.params import CleaningParams, load
-from lib.score import evaltexts
+from lib.score import hub
 
 TWO = ("short_long", "bitext")
 
@@ -46,7 +46,7 @@ def run(folder, profile, categories=TWO, **overrides):
             **overrides,
         },
     )
-    maker = Maker(params, evaltexts.evaluation_texts(params), encode=encode)
+    maker = Maker(params, hub.evaluation_texts(params), encode=encode)
     for category in categories:
         maker.make(category, progress=False)
     write_report(params, maker.counts, maker.out)
@@ -207,10 +207,10 @@ def test_texts_of_nested_data_sets_are_walked():
             return {"id": ["1"], "text": ["a text"], "label": ["a label"], "sentences": [["one", ["two"]]]}[name]
 
     data = {"test": {"corpus": Table(), "relevant_docs": {"q": {"d": 1}}, "top_ranked": {"q": ["d"]}}}
-    assert list(evaltexts.walk(data)) == ["a text", "one", "two"]
+    assert list(hub.walk(data)) == ["a text", "one", "two"]
     off = load("classroom", {"cleaning.contamination": "off"})
-    assert evaltexts.evaluation_texts(off) == {}
-    assert evaltexts.evaluation_texts(load("classroom")) == sources.suite_texts()
+    assert hub.evaluation_texts(off) == {}
+    assert hub.evaluation_texts(load("classroom")) == sources.suite_texts()
 
 
 @pytest.mark.slow
@@ -218,15 +218,15 @@ def test_mtebs_texts_are_those_of_the_files(monkeypatch):
     """Through mteb's task classes come the same texts as straight from the bundled files; offline is said at once."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     names = ["FieldNotes", "MinutesSumm", "AskBench", "ThesisTitles", "LibraryDeskIntents", "TechSTS", "SameQuestion"]
-    found = evaltexts.evaluation_texts(load("classroom", {"scoring.suite": names}))
+    found = hub.evaluation_texts(load("classroom", {"scoring.suite": names}))
     texts = sources.suite_texts()
     assert {name: set(found[name]) for name in names} == {name: set(texts[name]) for name in names}
     assert (
         len(
             list(
-                evaltexts.evaluation_texts(
-                    load("classroom", {"scoring.suite": names, "cleaning.contamination_limit": 7})
-                )["TechSTS"]
+                hub.evaluation_texts(load("classroom", {"scoring.suite": names, "cleaning.contamination_limit": 7}))[
+                    "TechSTS"
+                ]
             )
         )
         == 7
@@ -235,7 +235,7 @@ def test_mtebs_texts_are_those_of_the_files(monkeypatch):
     with pytest.raises(
         KitError, match="needs the texts of .* and 40 more: no network, .* or set cleaning.contamination to off"
     ):
-        evaltexts.evaluation_texts(load("classroom", {"scoring.suite": "MTEB(eng, v2)"}))
+        hub.evaluation_texts(load("classroom", {"scoring.suite": "MTEB(eng, v2)"}))
     bundled.online.cache_clear()
 
 
@@ -251,19 +251,19 @@ def test_sets_brought_by_hand_are_compared_and_offline_ones_named_at_once(tmp_pa
     for count in (40, 10):
         rows = rows_of("STS")[:count]
         lines(folder / "test.jsonl", rows)
-        found = evaltexts.evaluation_texts(load("classroom", given))
+        found = hub.evaluation_texts(load("classroom", given))
         for _ in range(2):  # once per category; mteb forgets the folder when it unloads the data
             assert sorted(found["STS12"]) == sorted(
                 text for row in rows for text in (row["sentence1"], row["sentence2"])
             )
     started = time.perf_counter()
     with pytest.raises(KitError) as caught:
-        evaltexts.evaluation_texts(load("classroom", {**given, "scoring.suite": ["STS12", "STS13", "BIOSSES"]}))
+        hub.evaluation_texts(load("classroom", {**given, "scoring.suite": ["STS12", "STS13", "BIOSSES"]}))
     assert time.perf_counter() - started < 5 and "\n" not in str(caught.value)
     assert "needs the texts of STS13 and 1 more" in str(caught.value) and "hf download mteb/sts13-sts" in str(
         caught.value
     )
-    evaltexts.evaluation_texts(
+    hub.evaluation_texts(
         load("classroom", {**given, "scoring.suite": ["STS12", "STS13"], "scoring.exclude": ["STS13"]})
     )
     bundled.online.cache_clear()

@@ -25,7 +25,7 @@ from lib.generate.even import share_out
 from lib.params.params import answering, of_run
 from lib.params.provenance import decisive
 from lib.params.provenance import MADE, data_hash
-from lib.score.scorefile import wanted_sets, write_record
+from lib.score.score import wanted_sets, write_record
 
 params = load(params_file, overrides)
 if globals().get("generator"):

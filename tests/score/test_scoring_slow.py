@@ -18,7 +18,7 @@ from lib.score import hub, suites
 from lib.score.score import merged, score
 
 pytestmark = pytest.mark.slow
-OFF = ScoringParams(instructions="off", attempts=1)
+OFF = ScoringParams(instructions="off")
 
 
 def plain(model, tasks, out) -> dict[str, float]:
@@ -118,7 +118,7 @@ def test_hub_stand_ins_of_all_types_score_like_plain_mteb(tmp_path, monkeypatch)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "arrow")
     folders = {HUB[kind]: hub_set(tmp_path / "hub", kind) for kind in HUB}
     embedder = Embedder.from_params(load("classroom").model, device="cpu")
-    params = ScoringParams(instructions="off", attempts=1, data_dir=str(tmp_path / "hub"))
+    params = ScoringParams(instructions="off", data_dir=str(tmp_path / "hub"))
     ours = score(embedder, suites.tasks(list(HUB.values())), tmp_path / "ours", params=params, progress=False)
     assert not ours.attrs["failed"]
     tasks = suites.tasks(list(HUB.values()))

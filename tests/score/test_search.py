@@ -16,7 +16,7 @@ class Numbered:
     def __init__(self, table):
         self.table = table
 
-    def encode(self, texts, batch_tokens=None, instruction=""):
+    def encode(self, texts, instruction=""):
         return self.table[[int(text.split()[1]) for text in texts]]
 
 
@@ -47,14 +47,14 @@ def table():
     return rows
 
 
-def search(table, count, folder, large_corpus):
+def search(table, count, folder):
     """Search ``count`` documents for all queries: {query: {document: cosine}} and the peak of the memory in bytes."""
     from datasets import Dataset
 
     from lib.score.encoder import MtebEncoder
 
     queries = Dataset.from_dict({"id": [f"q{i}" for i in range(40)], "text": [f"text {20_000 + i}" for i in range(40)]})
-    encoder, corpus = MtebEncoder(Numbered(table), corpus_dir=folder, large_corpus=large_corpus), Corpus(count)
+    encoder, corpus = MtebEncoder(Numbered(table), corpus_dir=folder), Corpus(count)
     where = {"task_metadata": TASK, "hf_split": "test", "hf_subset": "default"}
     tracemalloc.start()
     try:
@@ -65,8 +65,9 @@ def search(table, count, folder, large_corpus):
         tracemalloc.stop()
 
 
-def test_twenty_thousand_streamed_documents_rank_as_by_brute_force(table, tmp_path):
-    found, _ = search(table, 20_000, tmp_path, large_corpus=1000)
+def test_twenty_thousand_streamed_documents_rank_as_by_brute_force(table, tmp_path, monkeypatch):
+    monkeypatch.setattr("lib.score.encoder.LARGE", 1000)
+    found, _ = search(table, 20_000, tmp_path)
     assert [path.stat().st_size for path in tmp_path.glob("*.f16")] == [20_000 * DIM * 2]
     cosines = table[20_000:] @ (table[:20_000] / np.linalg.norm(table[:20_000], axis=1, keepdims=True)).T
     best = np.argsort(-cosines, axis=1)[:, :FOUND]
@@ -78,9 +79,10 @@ def test_twenty_thousand_streamed_documents_rank_as_by_brute_force(table, tmp_pa
 def test_memory_does_not_grow_with_the_vectors_of_a_streamed_corpus(table, tmp_path, monkeypatch):
     """Ten thousand documents more cost their names; kept in memory, they cost their vectors as well."""
     vectors = 10_000 * DIM * 4
-    monkeypatch.setattr("lib.score.search.BLOCK", 1000)
+    monkeypatch.setattr("lib.score.encoder.BLOCK", 1000)
     growth = {}
-    for kind, large_corpus in (("streamed", 1000), ("in memory", 10**6)):
-        peaks = [search(table, count, tmp_path / f"{kind}{count}", large_corpus)[1] for count in (9_000, 19_000)]
+    for kind, large in (("streamed", 1000), ("in memory", 10**6)):
+        monkeypatch.setattr("lib.score.encoder.LARGE", large)
+        peaks = [search(table, count, tmp_path / f"{kind}{count}")[1] for count in (9_000, 19_000)]
         growth[kind] = peaks[1] - peaks[0]
     assert growth["streamed"] < growth["in memory"] - vectors, growth

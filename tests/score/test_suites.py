@@ -227,10 +227,10 @@ def test_without_network_the_missing_are_named_at_once_and_the_rest_is_scored(tm
 
 
 BAD = {
-    "type": ("type: Retrival\nfile: a.jsonl\n", "must be one of Classification"),
-    "key": ("type: STS\nfile: a.jsonl\ninstructions: x\n", "did you mean 'instruction'"),
+    "type": ("type: Retrival\nfile: a.jsonl\n", "type Input should be 'Classification'"),
+    "key": ("type: STS\nfile: a.jsonl\ninstructions: x\n", "instructions Extra inputs are not permitted"),
     "file": ("type: STS\nfile: b.jsonl\n", "is no file in"),
-    "yaml": ("type: [STS\n", "cannot be read as YAML"),
+    "yaml": ("type: [STS\n", "describes no set (while parsing"),
     "setting": ("type: STS\nfile: a.jsonl\nsettings: {n_experiments: 3}\n", "no setting 'n_experiments'"),
 }
 
@@ -253,7 +253,7 @@ ROWS = {
     "no negatives": ("Reranking", 2, lambda row: row.update(negative=[]), "row 3: 'negative'"),
     "number in a list": ("Reranking", 2, lambda row: row.update(negative=[3]), "row 3: 'negative'"),
     "too few scores": ("Summarization", 5, lambda row: row["relevance"].pop(), "row 6: 4 machine summaries but 3"),
-    "unknown split": ("Classification", 0, lambda row: row.update(split="dev"), "row 1: split is 'dev'"),
+    "unknown split": ("Classification", 0, lambda row: row.update(split="dev"), "row 1: 'split' is 'dev'"),
 }
 
 
