@@ -14,8 +14,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from lib.common.files import KitError, digest
 from lib.common.bundled import online
+from lib.common.files import KitError, digest
 from lib.generate.sources import suite_texts
 from lib.params.params import Params
 from lib.score import suites
