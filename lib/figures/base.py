@@ -1,4 +1,4 @@
-"""What all figures share: size, colours, names, and one way to write a figure with its numbers."""
+"""What all figures share: size, colours, names, points, keys, and one way to write a figure with its numbers."""
 
 from __future__ import annotations
 
@@ -9,28 +9,20 @@ from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.lines import Line2D
 
-from lib.common.design import CODES, LABELS
 from lib.common.files import KitError, write_bytes, write_text
+from lib.figures.names import order_types, type_name
 
 # Text width of an A4 page with usual margins, inches: a figure set at this width keeps its 8 pt text.
 WIDTH = 6.3
 
-# Okabe and Ito's palette, told apart by readers with any of the common colour vision deficiencies.
-CATEGORY_COLOURS = {"ss": "#E69F00", "sl": "#0072B2", "ls": "#009E73", "ll": "#CC79A7", "sts": "#56B4E9"}
-CATEGORY_COLOURS |= {"bt": "#D55E00", "public": "#000000"}
-CATEGORY_NAMES = {CODES[name]: label for name, label in LABELS.items()}
-CATEGORY_NAMES |= {"sts": "STS data", "bt": "bitext data", "public": "public data"}
-OWN_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#8A7500")
-GAIN, LOSS, NEUTRAL, INK = "#0072B2", "#D55E00", "#8C8C8C", "#222222"
-
-# MTEB's order of task types; a type that MTEB does not know comes after these, in alphabetical order.
-TYPES = tuple("Classification Clustering PairClassification Reranking Retrieval STS Summarization BitextMining".split())
-TYPE_NAMES = {"PairClassification": "Pair classif.", "BitextMining": "Bitext mining"}
+GAIN, LOSS, NEUTRAL, INK, BAND = "#0072B2", "#D55E00", "#8C8C8C", "#222222", "#DDDDDD"
 
 RC: dict[str, Any] = {
     "figure.dpi": 110,
@@ -52,7 +44,7 @@ RC: dict[str, Any] = {
     "axes.titlelocation": "left",
     "axes.titley": 1.0,  # else matplotlib measures all ticks at every draw to place a title
     "axes.axisbelow": True,
-    "grid.color": "#DDDDDD",
+    "grid.color": BAND,
     "grid.linewidth": 0.6,
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -65,15 +57,14 @@ RC: dict[str, Any] = {
 
 
 def style():
-    """matplotlib's rc context with the kit's sizes and colours: `with style(): fig, ax = ...`."""
+    """matplotlib's rc context with the kit's sizes and colours: `with style(): ...`, or `@style()` on a function."""
     return mpl.rc_context(RC)
 
 
 def save(fig, table: pd.DataFrame | None, name: str, out_dir: str | Path) -> dict[str, Path]:
-    """Write `out_dir/name.{svg,png,csv}` atomically and close the figure.
+    """Write `out_dir/name.{svg,png,csv}` atomically, the same bytes each time, and close the figure.
 
-    `table` holds the numbers that `fig` shows (a figure without them is refused with KitError). Same figure, same
-    bytes: no date, fixed ids. Returns {"svg", "png", "csv": path}.
+    `table` holds the numbers that `fig` shows (KitError without them). Returns {"svg", "png", "csv": path}.
     """
     if table is None or len(table) == 0:
         raise KitError(f"figure {name!r} has no table of numbers; pass the DataFrame it shows to save()")
@@ -92,58 +83,52 @@ def save(fig, table: pd.DataFrame | None, name: str, out_dir: str | Path) -> dic
     return paths
 
 
-def order_types(types: Iterable[str], last: str = "") -> list[str]:
-    """Task types in MTEB's order, unknown ones after them by name; at the end the row of all sets, `last`, if there."""
-    present = set(types) - {last}
-    ordered = [t for t in TYPES if t in present] + sorted(present - set(TYPES))
-    return ordered + [last] * (last in set(types))
+def need(given: bool, otherwise: str) -> None:
+    """Refuse a figure that these results cannot give, with the reason."""
+    if not given:
+        raise KitError(otherwise)
 
 
-def by_type(table: pd.DataFrame, then: str, ascending: bool = True) -> pd.DataFrame:
-    """The rows sorted by type in MTEB's order, then by a column; rows that tie stay as they are."""
-    order = order_types(table["type"])
-    table = table.sort_values(then, ascending=ascending, kind="stable")
-    return table.sort_values("type", key=lambda kinds: kinds.map(order.index), kind="stable", ignore_index=True)
+def points(ax, x, y, shade, filled=True, edge=None, **look) -> None:
+    """Draw points with seaborn. `shade`, `filled` (else white), `edge` (else the shade): one value or one each."""
+    table = pd.DataFrame({"x": np.asarray(x, float), "y": np.asarray(y, float)})
+    edge = shade if edge is None else edge
+    table = table.assign(shade=np.asarray(shade), filled=np.asarray(filled), edge=np.asarray(edge)).dropna()
+    if table.empty:
+        return
+    table["shade"] = table["shade"].where(table["filled"], "white")
+    if look.get("marker") not in ("|", "x"):  # those have no inside
+        look["edgecolor"] = table["edge"].array
+    look |= {"hue": table["shade"].array, "palette": {shade: shade for shade in table["shade"]}, "legend": False}
+    sns.scatterplot(x=table["x"].array, y=table["y"].array, ax=ax, **look)
 
 
-def type_name(task_type: str) -> str:
-    """Short label of a task type for an axis."""
-    return TYPE_NAMES.get(task_type, task_type)
+def mark(label: str, colour: str = INK, marker: str = "o", filled: bool = True, **look) -> Line2D:
+    """An entry of a figure's key: a point and what it means."""
+    face = colour if filled else "white"
+    look = {"markersize": 4, "linestyle": "none"} | look
+    return Line2D([], [], color=colour, marker=marker, markerfacecolor=face, label=label, **look)
 
 
-def category_name(code: str) -> str:
-    """`sl` -> `short-long`; a term of two, `sl:ll` -> `short-long x long-long`; unknown codes as they are."""
-    return " × ".join(CATEGORY_NAMES.get(part, part) for part in code.split(":"))
+def line(label: str, width: float = 1.0, dashes: Any = "-", colour: str = INK) -> Line2D:
+    """An entry of a figure's key: a line and what it means."""
+    return Line2D([], [], color=colour, linewidth=width, linestyle=dashes, label=label)
 
 
-def colour(code: str) -> str:
-    """Colour of a category; grey for one that the kit does not know."""
-    return CATEGORY_COLOURS.get(code, NEUTRAL)
+def heights(types: pd.Series) -> np.ndarray:
+    """Heights (rows,) of rows sorted by type: one unit each, and room for a heading above every type."""
+    return np.arange(len(types)) + 1.3 * types.map(order_types(types).index).to_numpy()
 
 
-def palette(codes: Iterable[str]) -> dict[str, str]:
-    """A colour per category: the kit's own for its categories, others the palette's remaining ones in their order."""
-    codes = order_factors(codes)  # the same colours whatever order a figure has them in
-    taken = {code: CATEGORY_COLOURS[code] for code in codes if code in CATEGORY_COLOURS}
-    free = [shade for shade in OWN_COLOURS if shade not in taken.values()]
-    others = [code for code in codes if code not in taken]
-    if len(others) > len(free):
-        free += sns.husl_palette(len(others) - len(free), l=0.5).as_hex()
-    return taken | dict(zip(others, free, strict=False))
-
-
-def defined(codes: Iterable[str]) -> str:
-    """The abbreviations among the codes, spelled out: `ss short-short, sl short-long`."""
-    return ", ".join(f"{code} {category_name(code)}" for code in codes if category_name(code) != code)
-
-
-def order_factors(codes: Iterable[str]) -> list[str]:
-    """Categories in the design's order (ss, sl, ls, ll, sts, bt), others after them by name."""
-    present = set(codes)
-    return [c for c in CODES.values() if c in present] + sorted(present - set(CODES.values()))
-
-
-def diverging():
-    """Orange (harm) through white to blue (help): safe for colour vision deficiencies; grey where there is no value."""
-    shades = ["#8C3D00", LOSS, "#F7D6BF", "#FFFFFF", "#C3DDF0", GAIN, "#00375C"]
-    return mpl.colors.LinearSegmentedColormap.from_list("harm_help", shades).with_extremes(bad="#EEEEEE")
+def rows(ax, y, labels: Iterable[str], size: float = 7.5, types: pd.Series | None = None, inside: bool = False) -> None:
+    """Name the rows at the heights `y`, the first on top; with `types` write each type's name above its rows, bold."""
+    y = np.asarray(y)
+    ax.set_yticks(y, list(labels), fontsize=size)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x")
+    ax.set_ylim(y.max() + 0.7, y.min() - (0.7 if types is None else 1.7))
+    for kind in [] if types is None else order_types(types):
+        place = (0, y[(types == kind).to_numpy()].min() - 0.95)
+        look = {"ha": "left" if inside else "right", "va": "center", "fontsize": 6.5, "fontweight": "bold"}
+        look |= {"textcoords": "offset points", "annotation_clip": False}
+        ax.annotate(type_name(kind), place, (3 if inside else -4, 0), ("axes fraction", "data"), **look)

@@ -1,18 +1,22 @@
-"""Figures of notebook 02: what was asked and kept, lengths against their slots, word overlap, languages."""
+"""Figures of notebooks 01 and 02: what was asked and kept, lengths against their slots, word overlap, languages."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 
-from lib.figures.base import INK, LOSS, NEUTRAL, WIDTH, category_name, colour, order_factors, palette, style
-from lib.figures.marks import mark, points, rows, stacked
+from lib.common.design import CODES, LABELS
+from lib.figures.base import GAIN, INK, LOSS, NEUTRAL, WIDTH, mark, points, rows, style
+from lib.figures.names import CATEGORY_COLOURS, category_name, order_factors, palette
 
 MARKERS = {"query": "o", "positive": "s", "negative": "^"}
 _SLOT = ["code", "text", "asked"]  # the columns that say which slot a text answers
 _MARKS = {"p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95}
 _LOST = {"cannot be read": "", "break a rule": "//", "duplicates": "xx", "contaminated": ".."}
+TOP = 25  # languages drawn; the others are in the table only
 
 
 def _panels(table: pd.DataFrame, labels: list[str], height: float):
@@ -26,58 +30,88 @@ def _panels(table: pd.DataFrame, labels: list[str], height: float):
     return fig, [(ax, table[table["generator"] == name]) for ax, name in zip(axes[0], generators, strict=True)]
 
 
-def _spread(ax, table: pd.DataFrame, value: str, y: str, marker: str) -> None:
+def _stacked(ax, y, parts: pd.DataFrame, looks: list[dict], words: list[str]) -> None:
+    """Draw bars of `parts` (rows, parts) end to end at the heights `y`, one look per part, with words at their ends."""
+    ends = parts.cumsum(axis=1)
+    for name, look in zip(parts, looks, strict=True):
+        ax.barh(y, parts[name].where(parts[name] > 0), 0.62, ends[name] - parts[name], **look)
+    for at, end, text in zip(y, ends.iloc[:, -1], words, strict=True):
+        ax.annotate(text, (end, at), (4, 0), textcoords="offset points", va="center", fontsize=7.5)
+
+
+def _spread(ax, table: pd.DataFrame, value: str, marker: str) -> None:
     """Of every row `y` the middle nine tenths as a thin line, the middle half as a thick one, the median as a ring."""
     shades = palette(table["code"])
-    look = {"x": value, "y": y, "hue": "code", "palette": shades, "orient": "h", "native_scale": True, "ax": ax}
-    look |= {"estimator": "median", "linestyle": "none", "legend": False}
-    sns.pointplot(table, errorbar=("pi", 90), err_kws={"linewidth": 0.9}, marker="none", **look)
-    thick = {"linewidth": 2.6, "solid_capstyle": "butt"}
-    sns.pointplot(table, errorbar=("pi", 50), err_kws=thick, marker="none", **look)
-    found = table.groupby([y, "code"], as_index=False)[value].median()
-    points(ax, found[value], found[y], found["code"].map(shades), False, marker=marker, s=25, linewidth=1, zorder=4)
+    look = {"x": value, "y": "y", "hue": "code", "palette": shades, "orient": "h", "native_scale": True, "ax": ax}
+    look |= {"estimator": "median", "linestyle": "none", "legend": False, "marker": "none"}
+    sns.pointplot(table, errorbar=("pi", 90), err_kws={"linewidth": 0.9}, **look)
+    sns.pointplot(table, errorbar=("pi", 50), err_kws={"linewidth": 2.6, "solid_capstyle": "butt"}, **look)
+    found = table.groupby(["y", "code"], as_index=False)[value].median()
+    points(ax, found[value], found["y"], found["code"].map(shades), False, marker=marker, s=25, linewidth=1, zorder=4)
     ax.set(xlabel="", ylabel="")
 
 
 def _quantiles(table: pd.DataFrame, keys: list[str], value: str) -> pd.DataFrame:
     """What `_spread` draws, by generator and height: per group the number of texts and five quantiles of `value`."""
     place = list(dict.fromkeys(table["generator"])).index
-    table = table.sort_values("y", kind="stable").sort_values("generator", key=lambda g: g.map(place), kind="stable")
+    table = table.assign(place=table["generator"].map(place)).sort_values(["place", "y"], kind="stable")
     groups = table.groupby(["generator", *keys], sort=False)
-    marks = {name: groups[value].quantile(q) for name, q in _MARKS.items()}
-    found = pd.DataFrame({"texts": groups[value].count()} | marks)
+    found = pd.DataFrame({"texts": groups[value].count()})
+    found = found.assign(**{name: groups[value].quantile(q) for name, q in _MARKS.items()})
     if "fits" in table:
         found["fits"] = groups["fits"].mean()
     return found.reset_index().rename(columns={"code": "category"})
 
 
-def _lost(name: str) -> dict:
-    """The look of the answers lost at one stage."""
-    return {"facecolor": "white", "edgecolor": INK, "hatch": _LOST[name], "linewidth": 0.6}
+@style()
+def where_it_goes(counts: Mapping[str, Mapping], public: int):
+    """Draw, per category, how many answers became triplets with and without a negative, and how many were lost."""
+    found = {LABELS[category]: counts[category] for category in CODES if category in counts}
+    parts = {}
+    for label, n in found.items():
+        lost = {"not readable": sum(n["rejected"].values())}
+        lost["cleaned away"] = sum(n["cleaned"].values()) + n["duplicates"]
+        kept = {"triplets": n["valid"] - n["without_negative"], "no safe negative found": n["without_negative"]}
+        parts[label] = kept | lost
+    parts = pd.DataFrame(parts).T
+    shades = dict(zip(parts, (GAIN, "#56B4E9", LOSS, "#E69F00"), strict=True))
+    parts = parts.loc[:, parts.any()]
+    figure, axis = plt.subplots(figsize=(8, 0.4 * len(found) + 1.2))
+    looks = [{"color": shades[part], "label": part} for part in parts]
+    _stacked(axis, range(len(found)), parts, looks, [f"{n['valid']} of {n['asked']}" for n in found.values()])
+    rows(axis, range(len(found)), found)
+    axis.set(xlim=(0, 1.12 * parts.sum(axis=1).max()), xlabel="answers")
+    total = sum(n["valid"] for n in found.values())
+    axis.set_title(f"{total:,} triplets; {public:,} public pairs beside them", fontsize=9.5)
+    figure.legend(loc="outside upper right", ncols=len(looks))
+    plt.close(figure)  # a notebook shows it once: where it is displayed
+    return figure
 
 
+@style()
 def funnel(stages: pd.DataFrame):
     """Answers asked for and triplets kept, per category (Table 2 of this study). Returns (figure, table)."""
     codes = order_factors(stages["code"])
     steps = ["asked", "parsed", "rules", "duplicates", "contamination"]
     lost = pd.DataFrame({name: stages[a] - stages[b] for name, a, b in zip(_LOST, steps, steps[1:], strict=False)})
     lost = lost.loc[:, lost.any()]
-    with style():
-        fig, panels = _panels(stages, [category_name(code) for code in codes], 0.3 * len(codes) + 1.0)
-        for ax, part in panels:
-            parts = pd.concat([part[["kept"]], lost.loc[part.index].iloc[:, ::-1]], axis=1)
-            looks = [{"color": [colour(code) for code in part["code"]]}]
-            looks += [_lost(name) for name in parts.columns[1:]]
-            words = [f"{kept:,} of {asked:,}" for kept, asked in zip(part["kept"], part["asked"], strict=True)]
-            stacked(ax, part["code"].map(codes.index), parts, looks, words)
-            ax.set_xlim(0, stages["asked"].max() * (1 + 0.2 * len(panels)))
-        if len(lost.columns):
-            boxes = [plt.Rectangle((0, 0), 1, 1, label=name, **_lost(name)) for name in lost]
-            fig.legend(handles=boxes, loc="outside upper center", ncols=len(boxes))
-        fig.supxlabel("answers asked for; coloured: kept as triplets", fontsize=8)
+    hatched = {"facecolor": "white", "edgecolor": INK, "linewidth": 0.6}
+    fig, panels = _panels(stages, [category_name(code) for code in codes], 0.3 * len(codes) + 1.0)
+    for ax, part in panels:
+        parts = pd.concat([part[["kept"]], lost.loc[part.index].iloc[:, ::-1]], axis=1)
+        looks = [{"color": [CATEGORY_COLOURS.get(code, NEUTRAL) for code in part["code"]]}]
+        looks += [hatched | {"hatch": _LOST[name]} for name in parts.columns[1:]]
+        words = [f"{kept:,} of {asked:,}" for kept, asked in zip(part["kept"], part["asked"], strict=True)]
+        _stacked(ax, part["code"].map(codes.index), parts, looks, words)
+        ax.set_xlim(0, stages["asked"].max() * (1 + 0.2 * len(panels)))
+    if len(lost.columns):
+        boxes = [plt.Rectangle((0, 0), 1, 1, label=name, hatch=_LOST[name], **hatched) for name in lost]
+        fig.legend(handles=boxes, loc="outside upper center", ncols=len(boxes))
+    fig.supxlabel("answers asked for; coloured: kept as triplets", fontsize=8)
     return fig, stages
 
 
+@style()
 def lengths(slots: pd.DataFrame):
     """Words per text against what its slot asked for (grey band). Returns (figure, table of the intervals drawn)."""
     top = slots["words"].quantile(0.999) * 1.5
@@ -96,65 +130,64 @@ def lengths(slots: pd.DataFrame):
     )
     if "ls" in set(slots["code"]):
         key += "\nnot shown, as no length was asked for: the labels of long-short, and negatives that were mined"
-    with style():
-        fig, panels = _panels(slots, labels, 0.185 * len(wanted) + 1.0)
-        for ax, part in panels:
-            ax.set(xscale="log", xlim=(0.9, top))
-            ax.barh(wanted["y"], wanted["width"], left=wanted["low"], color="#E3E3E3", zorder=0)
-            for text, own in part.groupby("text"):
-                _spread(ax, own, "words", "y", MARKERS[text])
-            ax.set_xticks([1, 2, 5, 10, 20, 50, 100, 200, 500][: 7 if top < 200 else 9])
-            ax.xaxis.set_major_formatter("{x:g}")
-            ax.minorticks_off()
-        fig.supxlabel(key, fontsize=7.5)
+    fig, panels = _panels(slots, labels, 0.185 * len(wanted) + 1.0)
+    for ax, part in panels:
+        ax.set(xscale="log", xlim=(0.9, top))
+        ax.barh(wanted["y"], wanted["width"], left=wanted["low"], color="#E3E3E3", zorder=0)
+        for text, own in part.groupby("text"):
+            _spread(ax, own, "words", MARKERS[text])
+        ax.set_xticks([1, 2, 5, 10, 20, 50, 100, 200, 500][: 7 if top < 200 else 9])
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.minorticks_off()
+    fig.supxlabel(key, fontsize=7.5)
     slots["fits"] = slots["words"].between(slots["low"], slots["high"])
     return fig, _quantiles(slots, [*_SLOT, "low", "high"], "words")
 
 
+@style()
 def overlaps(data: pd.DataFrame):
     """Share of the shorter text's words that query and positive, query and negative have in common.
 
     Returns (figure, table of the intervals drawn).
     """
-    codes, kinds = order_factors(data["code"]), ("positive", "negative")
+    codes, kinds = order_factors(data["code"]), {"positive": -0.17, "negative": 0.17}
     parts = [data[["generator", "code"]].assign(pair=kind, share=data[f"overlap_{kind}"]) for kind in kinds]
     long = pd.concat(parts).dropna(subset="share")
-    long["y"] = long["code"].map(codes.index) + long["pair"].map({"positive": -0.17, "negative": 0.17})
-    with style():
-        fig, panels = _panels(long, [category_name(code) for code in codes], 0.42 * len(codes) + 0.95)
-        for ax, part in panels:
-            for kind, own in part.groupby("pair"):
-                _spread(ax, own, "share", "y", MARKERS[kind])
-            ax.set_xlim(-0.03, 1.03)
-        fig.supxlabel("share of the shorter text's words found in the other", fontsize=8)
-        key = [mark(f"query and {kind}", marker=MARKERS[kind], filled=False, markersize=6) for kind in kinds]
-        fig.legend(handles=key, loc="outside upper center", ncols=2)
+    long["y"] = long["code"].map(codes.index) + long["pair"].map(kinds)
+    fig, panels = _panels(long, [category_name(code) for code in codes], 0.42 * len(codes) + 0.95)
+    for ax, part in panels:
+        for kind, own in part.groupby("pair"):
+            _spread(ax, own, "share", MARKERS[kind])
+        ax.set_xlim(-0.03, 1.03)
+    fig.supxlabel("share of the shorter text's words found in the other", fontsize=8)
+    key = [mark(f"query and {kind}", marker=MARKERS[kind], filled=False, markersize=6) for kind in kinds]
+    fig.legend(handles=key, loc="outside upper center", ncols=2)
     return fig, _quantiles(long, ["code", "pair"], "share")
 
 
-def languages(table: pd.DataFrame, top: int = 25):
+@style()
+def languages(table: pd.DataFrame):
     """Texts asked for per language, how many are long enough to judge, and how many of those are in another language.
 
-    Returns (figure, table). Languages beyond the ``top`` most frequent are in the table only.
+    Returns (figure, table).
     """
     asked = table.groupby("language", sort=False)["texts"].sum().sort_values(ascending=False, kind="stable")
-    names, shade = list(asked.index)[:top], colour("sl")
+    names, shade = list(asked.index)[:TOP], CATEGORY_COLOURS["sl"]
+    fig, panels = _panels(table, names, 0.19 * len(names) + 0.95)
+    for ax, part in panels:
+        part = part[part["language"].isin(names)]
+        y, wrong = part["language"].map(names.index), part["judged"] - part["agree"]
+        points(ax, part["texts"], y, NEUTRAL, False, s=25, linewidth=1)
+        points(ax, part["judged"].where(part["judged"] > 0), y, shade, s=16, zorder=3)
+        points(ax, wrong.where(wrong > 0), y, LOSS, s=25, marker="x", linewidth=1.4, zorder=3)
+        for at, row in zip(y, part.itertuples(), strict=True):
+            note = f"{row.agree:,} of {row.judged:,} agree" if row.judged else "too short to judge"
+            ax.annotate(note, (row.texts, at), (6, 0), textcoords="offset points", va="center", fontsize=6.5)
+        ax.set(xscale="log", xlim=(0.8, asked.max() * 5))
+        ax.xaxis.set_major_formatter("{x:,.0f}")
+    fig.supxlabel("texts (log scale)", fontsize=8)
+    key = [mark("asked for", NEUTRAL, filled=False, markersize=5), mark("long enough to judge", shade)]
     missed = (table["judged"] > table["agree"]).any()
-    with style():
-        fig, panels = _panels(table, names, 0.19 * len(names) + 0.95)
-        for ax, part in panels:
-            part = part[part["language"].isin(names)]
-            y, wrong = part["language"].map(names.index), part["judged"] - part["agree"]
-            points(ax, part["texts"], y, NEUTRAL, False, s=25, linewidth=1)
-            points(ax, part["judged"].where(part["judged"] > 0), y, shade, s=16, zorder=3)
-            points(ax, wrong.where(wrong > 0), y, LOSS, s=25, marker="x", linewidth=1.4, zorder=3)
-            for at, row in zip(y, part.itertuples(), strict=True):
-                note = f"{row.agree:,} of {row.judged:,} agree" if row.judged else "too short to judge"
-                ax.annotate(note, (row.texts, at), (6, 0), textcoords="offset points", va="center", fontsize=6.5)
-            ax.set(xscale="log", xlim=(0.8, asked.max() * 5))
-            ax.xaxis.set_major_formatter("{x:,.0f}")
-        fig.supxlabel("texts (log scale)", fontsize=8)
-        key = [mark("asked for", NEUTRAL, filled=False, markersize=5), mark("long enough to judge", shade)]
-        key += [mark("found in another language", LOSS, "x", markersize=5)] if missed else []
-        fig.legend(handles=key, loc="outside upper center", ncols=3)
+    key += [mark("found in another language", LOSS, "x", markersize=5)] * bool(missed)
+    fig.legend(handles=key, loc="outside upper center", ncols=3)
     return fig, table

@@ -1,4 +1,4 @@
-"""The forest plot: every category's effect on every set, by type, with two intervals per point (Figure 4)."""
+"""Points with intervals: every effect on every set (Figure 4), the terms of the crossed design, generators."""
 
 from __future__ import annotations
 
@@ -6,98 +6,84 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex, to_rgb
-from matplotlib.lines import Line2D
 from matplotlib.ticker import AutoMinorLocator, MaxNLocator
 from scipy import stats
 
-from lib.figures.base import INK, NEUTRAL, WIDTH, by_type, category_name, order_factors, palette, style
-from lib.figures.marks import heights, line, mark, points
-from lib.figures.marks import rows as name_rows
-from lib.figures.matrix import correction
+from lib.figures.base import GAIN, INK, LOSS, NEUTRAL, WIDTH, heights, line, mark, points, style
+from lib.figures.base import rows as name_rows
+from lib.figures.names import OWN_COLOURS, by_type, category_name, certain, defined, order_types, palette, type_name
+from lib.influence.generators import NONE
+from lib.influence.influence import Analysis
+from lib.influence.interactions import crossed
+from lib.influence.regression import margin
 
 DASHES = (0, (2, 1))
 
 
-def forest(effects: pd.DataFrame, across: pd.DataFrame, alpha=0.05, corrected="p_bh", limit=70, replication=None):
+@style()
+def forest(a: Analysis, second: pd.DataFrame | None = None):
     """Effect of each category on each task, grouped by type, two intervals per point (Figure 4 for every type).
 
     Thick bar: 95 % for this point alone, over runs; thin bar: 95 % for all points of the figure at once. Below each
-    group its mean with both yardsticks. `replication`: a second study, drawn as a square below each point. More than
-    `limit` tasks: those with the largest |t| are drawn, the table holds all. Returns (figure, table).
+    group its mean with both yardsticks. `second`: a second study, drawn as a square below each point. Returns (figure,
+    table).
     """
-    table = _estimates(effects, across, alpha)
-    if replication is not None:
-        second = replication[["level", "task", "type", "factor", "second", "second_se"]]
-        table = table.merge(second, on=["level", "task", "type", "factor"], how="left")
-    drawn = table.assign(sure=table[corrected] < alpha)
-    tasks = table[table["level"] == "task"]
-    if tasks["task"].nunique() > limit:
-        strongest = tasks.assign(size=tasks["t"].abs()).groupby("task")["size"].max().nlargest(limit).index
-        drawn = drawn[drawn["task"].isin(strongest) | (drawn["level"] == "type")]
-    label = f"filled: certain, {correction(corrected)} p < {alpha:g} over all of a kind"
-    return _draw(drawn, label), table
+    table = _estimates(a, second)
+    rows = table.groupby(["level", "type", "task"], as_index=False)["effect"].mean()
+    rows = by_type(rows.sort_values("effect", ascending=False), "level")  # by type its tasks, largest first, its mean
+    rows = rows.assign(y=heights(rows["type"])).drop(columns="effect")
+    drawn = table.assign(sure=table[a.corrected] < a.settings.alpha).merge(rows, on=["level", "type", "task"])
+    shades, span, lowest = palette(drawn["factor"]), _span(drawn), rows["y"].max()
+    few = len(shades) < 5
+    size = (WIDTH, (0.118 if second is None else 0.128) * (lowest + 3) + 1.35)
+    fig, axes = plt.subplots(1, len(shades), figsize=size, sharex=True, squeeze=False)
+    for ax, (factor, shade) in zip(axes[0], shades.items(), strict=True):
+        own = drawn[drawn["factor"] == factor]
+        _panel(ax, own, shade, span)
+        if own["effect"].isna().all():
+            lost = "lost: these runs\ncannot tell it from\nanother category"
+            ax.text(0.5, 0.5, lost, transform=ax.transAxes, ha="center", fontsize=6.5, backgroundcolor="white")
+        ax.axvline(0, color=INK, linewidth=0.7)
+        ax.set(yticks=[], xlim=span, ylim=(lowest + 0.7, -1.7))
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=6 if few else 4, steps=(1, 2, 2.5, 5, 10)))
+        ax.xaxis.set_minor_locator(AutoMinorLocator(2))
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "−"))
+        ax.grid(axis="x", which="both", linewidth=0.5)
+        ax.set_xlabel("effect (points)", fontsize=7)
+        ax.tick_params(axis="x", labelsize=6.5)
+        ax.set_title(category_name(factor), color=shade, fontweight="bold", fontsize=8.5 if few else 6.2)
+    name_rows(axes[0, 0], rows["y"], rows["task"].replace("", "mean"), 5.8, rows["type"])
+    for tick, level in zip(axes[0, 0].get_yticklabels(), rows["level"], strict=True):
+        tick.set_fontstyle("italic" if level == "type" else "normal")
+    fig.legend(handles=_key(a, second), loc="outside lower center", ncols=2, fontsize=6.4, handlelength=1.6)
+    return fig, table
 
 
-def _estimates(effects: pd.DataFrame, across: pd.DataFrame, alpha: float) -> pd.DataFrame:
+def _estimates(a: Analysis, second: pd.DataFrame | None) -> pd.DataFrame:
     """The tasks with the interval for all points at once (`all_low`, `all_high`, Bonferroni), then the means of their
     types with the interval for other sets of the kind (`datasets_low`, `datasets_high`)."""
-    tasks = effects[effects["level"] == "task"]
+    tasks, means = (a.effects[a.effects["level"] == level] for level in ("task", "type"))
     family = max(1, int(tasks["p"].notna().sum()))
-    width = stats.t.ppf(1 - alpha / (2 * family), tasks["df"].clip(lower=1)) * tasks["se"]
+    width = stats.t.ppf(1 - a.settings.alpha / (2 * family), tasks["df"].clip(lower=1)) * tasks["se"]
     tasks = tasks.assign(all_low=tasks["effect"] - width, all_high=tasks["effect"] + width, family=family)
     names = {"ci_low": "datasets_low", "ci_high": "datasets_high", "p_t": "p_datasets"}
-    datasets = across[["type", "factor", *names]].rename(columns=names)
-    means = effects[(effects["level"] == "type") & effects["type"].isin(tasks["type"])]
+    datasets = a.across[["type", "factor", *names]].rename(columns=names)
     table = pd.concat([tasks, means.merge(datasets, on=["type", "factor"], how="left")], ignore_index=True)
-    return table.fillna({"task": ""})
-
-
-def _draw(drawn: pd.DataFrame, label: str):
-    """One panel per category; `drawn` has `sure`, whether a point is certain."""
-    rows, factors, span = _rows(drawn), order_factors(drawn["factor"]), _span(drawn)
-    drawn = drawn.merge(rows, on=["level", "type", "task"])
-    shades, lowest, few = palette(factors), rows["y"].max(), len(factors) < 5
-    with style():
-        size = (WIDTH, (0.128 if "second" in drawn else 0.118) * (lowest + 3) + 1.35)
-        fig, axes = plt.subplots(1, len(factors), figsize=size, sharex=True, squeeze=False)
-        for ax, factor in zip(axes[0], factors, strict=True):
-            own = drawn[drawn["factor"] == factor]
-            _panel(ax, own, shades[factor], span)
-            if own["effect"].isna().all():
-                lost = "lost: these runs\ncannot tell it from\nanother category"
-                ax.text(0.5, 0.5, lost, transform=ax.transAxes, ha="center", fontsize=6.5, backgroundcolor="white")
-            ax.axvline(0, color=INK, linewidth=0.7)
-            ax.set(yticks=[], xlim=span, ylim=(lowest + 0.7, -1.7))
-            ax.xaxis.set_major_locator(MaxNLocator(nbins=6 if few else 4, steps=(1, 2, 2.5, 5, 10)))
-            ax.xaxis.set_minor_locator(AutoMinorLocator(2))
-            ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "−"))
-            ax.grid(axis="x", which="both", linewidth=0.5)
-            ax.set_xlabel("effect (points)", fontsize=7)
-            ax.tick_params(axis="x", labelsize=6.5)
-            ax.set_title(category_name(factor), color=shades[factor], fontweight="bold", fontsize=8.5 if few else 6.2)
-        name_rows(axes[0, 0], rows["y"], rows["task"].replace("", "mean"), 5.8, rows["type"])
-        for tick, level in zip(axes[0, 0].get_yticklabels(), rows["level"], strict=True):
-            tick.set_fontstyle("italic" if level == "type" else "normal")
-        fig.legend(handles=_key(drawn, label), loc="outside lower center", ncols=2, fontsize=6.4, handlelength=1.6)
-    return fig
-
-
-def _rows(drawn: pd.DataFrame) -> pd.DataFrame:
-    """Level, type, task, height `y` of every row: by type the tasks, largest mean effect first, then the mean."""
-    rows = drawn.groupby(["level", "type", "task"], as_index=False)["effect"].mean()
-    rows = rows[rows["type"].isin(rows.loc[rows["level"] == "task", "type"])]
-    rows = by_type(rows.sort_values("effect", ascending=False), "level")  # task before type
-    return rows.assign(y=heights(rows["type"])).drop(columns="effect")
+    table = table.fillna({"task": ""})
+    if second is None:
+        return table
+    keys = ["level", "task", "type", "factor"]
+    return table.merge(second[[*keys, "second", "second_se"]], on=keys, how="left")
 
 
 def _span(drawn: pd.DataFrame) -> tuple[float, float]:
     """Limits of the effect axis: all points, and the intervals over runs except the widest twentieth."""
     second = drawn.loc[drawn["level"] == "task", "second"].dropna() if "second" in drawn else ()
     values = [0.0, *drawn["effect"].dropna(), *second]
-    low = min(*values, drawn["ci_low"].quantile(0.05) if drawn["ci_low"].notna().any() else 0.0)
-    high = max(*values, drawn["ci_high"].quantile(0.95) if drawn["ci_high"].notna().any() else 0.0)
-    margin = 0.06 * (high - low) or 1.0
-    return low - margin, high + margin
+    low = np.nanmin([*values, drawn["ci_low"].quantile(0.05)])
+    high = np.nanmax([*values, drawn["ci_high"].quantile(0.95)])
+    room = 0.06 * (high - low) or 1.0
+    return low - room, high + room
 
 
 def _panel(ax, own: pd.DataFrame, shade: str, span: tuple[float, float]) -> None:
@@ -108,8 +94,7 @@ def _panel(ax, own: pd.DataFrame, shade: str, span: tuple[float, float]) -> None
         _interval(ax, rows["y"], rows["all_low"], rows["all_high"], span, tone, linewidth=0.6)
         _interval(ax, rows["y"], rows["ci_low"], rows["ci_high"], span, tone, linewidth=2.0 if sure else 1.6)
         points(ax, rows["effect"], rows["y"], tone, sure, s=14 if sure else 8, linewidth=0.8, zorder=4)
-        if "shrunk" in rows:
-            points(ax, rows["shrunk"], rows["y"], INK, s=18, marker="|", linewidth=0.8, zorder=5)
+        points(ax, rows["shrunk"], rows["y"], INK, s=18, marker="|", linewidth=0.8, zorder=5)
     means = own[own["level"] == "type"]
     look = {"linewidth": 0.7, "linestyle": DASHES}
     _interval(ax, means["y"] + 0.24, means["datasets_low"], means["datasets_high"], span, INK, **look)
@@ -130,20 +115,93 @@ def _interval(ax, y, low, high, span: tuple[float, float], shade: str, **look) -
         points(ax, np.full(beyond.sum(), edge), y[beyond], shade, s=6, marker=marker, linewidth=0, zorder=5)
 
 
-def _key(drawn: pd.DataFrame, label: str) -> list[Line2D]:
-    """Every sign of the figure, in words."""
+def _key(a: Analysis, second: pd.DataFrame | None) -> list:
+    """Every sign of the forest, in words."""
     signs = [
-        mark(label),
+        mark(f"filled: certain, {certain(a.settings)} over all of a kind"),
         mark("hollow, pale: not certain", NEUTRAL, filled=False),
         line("95 % over runs, for a point chosen beforehand", 2),
         line("95 % for all points of the figure at once", 0.6),
         mark("mean of a type (bar: 95 % over runs)", marker="D"),
         line("the mean's 95 % for other sets of the kind", 0.7, DASHES),
         mark("the interval goes on beyond the axis", marker=">", markersize=3),
+        mark("what an unbiased reader should expect (shrunken)", marker="|", markersize=6),
     ]
-    if "shrunk" in drawn:
-        signs.append(mark("what an unbiased reader should expect (shrunken)", marker="|", markersize=6))
-    if "second" in drawn:
-        words = "second study, fresh runs (± 2 standard errors)"
-        signs.append(mark(words, NEUTRAL, "s", markersize=3, linestyle="-", linewidth=0.6))
-    return signs
+    look = {"markersize": 3, "linestyle": "-", "linewidth": 0.6}
+    words = "second study, fresh runs (± 2 standard errors)"
+    return signs + ([] if second is None else [mark(words, NEUTRAL, "s", **look)])
+
+
+@style()
+def terms(a: Analysis):
+    """Main effects and two-way interactions of the crossed design with their intervals, a panel per task type.
+
+    Returns (figure, table of `influence.interactions.crossed`).
+    """
+    table = crossed(a.study, a.settings.alpha)
+    kinds, names = order_types(table["type"]), list(dict.fromkeys(table["term"]))
+    y = {name: place + 0.6 * (":" in name) for place, name in enumerate(names)}
+    across = 3 if len(kinds) > 4 else len(kinds)
+    down = -(-len(kinds) // across)
+    fig, axes = plt.subplots(down, across, figsize=(WIDTH, down * (0.125 * len(names) + 0.5) + 0.75), squeeze=False)
+    for spare in axes.ravel()[len(kinds) :]:
+        spare.set_visible(False)
+    for place, (ax, kind) in enumerate(zip(axes.ravel(), kinds, strict=False)):
+        own = table[table["type"] == kind]
+        sure, at = (own[a.corrected] < a.settings.alpha).to_numpy(), own["term"].map(y)
+        shade = np.where(~sure, NEUTRAL, np.where(own["effect"] > 0, GAIN, LOSS))
+        ax.hlines(at, own["ci_low"], own["ci_high"], color=shade, linewidth=1.3)
+        points(ax, own["effect"], at, shade, sure, s=12, linewidth=0.7, zorder=3)
+        ax.axvline(0, color=INK, linewidth=0.6)
+        short = [name.replace("public", "pub").replace(":", " × ") if place % across == 0 else "" for name in names]
+        name_rows(ax, list(y.values()), short, 5.6)
+        ax.tick_params(axis="x", labelsize=6)
+        ax.set_title(type_name(kind), fontsize=7)
+    key = [mark(f"certain: {certain(a.settings)} over all of a kind", GAIN)]
+    key.append(mark("not told from zero", NEUTRAL, filled=False))
+    key.append(line("95 % over runs, for a term chosen beforehand", 1.3, colour=NEUTRAL))
+    told = defined(name for name in names if ":" not in name).replace("public public", "pub public")
+    fig.supxlabel(f"points;  {told}", fontsize=6.4)
+    fig.legend(handles=key, loc="outside upper left", ncols=2, fontsize=6.4, handletextpad=0.3)
+    return fig, table
+
+
+@style()
+def generators(table: pd.DataFrame, alpha: float):
+    """Left: each generator's category against none of it; right: one generator against another, and the margin.
+
+    `table` is that of `influence.generators.contrasts`; types and all sets are drawn. Returns (figure, table with the
+    sets too).
+    """
+    drawn = table[table["level"] != "task"]
+    both = drawn["generator"] + " − " + drawn["against"]
+    drawn = drawn.assign(name=drawn["generator"].where(drawn["against"] == NONE, both))
+    kinds, sides = order_types(drawn["type"]), [part for _, part in drawn.groupby(drawn["against"] != NONE)]
+    high = 0.12 + 0.12 * max(part["name"].nunique() for part in sides)
+    size = (WIDTH, high * len(kinds) + 1.5)
+    fig, axes = plt.subplots(1, len(sides), figsize=size, sharey=True, squeeze=False)
+    for ax, part in zip(axes[0], sides, strict=True):
+        shades = dict(zip(dict.fromkeys(part["name"]), OWN_COLOURS, strict=False))
+        offset = {name: 0.22 * (i - (len(shades) - 1) / 2) for i, name in enumerate(shades)}
+        y = part["type"].map(kinds.index) + part["name"].map(offset)
+        tone, paired = part["name"].map(shades).to_numpy(), part["against"].iloc[0] != NONE
+        ax.hlines(y, part["ci_low"], part["ci_high"], color=tone, linewidth=0.9)
+        if paired:
+            inner = margin(part["se"], part["df"], 2 * alpha)
+            ax.hlines(y, part["effect"] - inner, part["effect"] + inner, color=tone, linewidth=2.4)
+            ax.axvspan(-part["margin"].iloc[0], part["margin"].iloc[0], color="#E6EEF5", zorder=0)
+            for at, says in zip(y, part["says"].str.replace(", by less than the margin", ",\n< margin"), strict=True):
+                ax.annotate(says, (1.01, at), xycoords=("axes fraction", "data"), va="center", fontsize=5.8)
+        points(ax, part["effect"], y, tone, (part["p_holm"] < alpha).to_numpy(), s=20, linewidth=0.9, zorder=3)
+        ax.axvline(0, color=INK, linewidth=0.7)
+        name_rows(ax, range(len(kinds)), [type_name(kind) for kind in kinds])
+        ax.axhline(len(kinds) - 1.5, color="#555555", linewidth=0.7)
+        ax.set_xlabel("difference (points)" if paired else "effect against none (points)")
+        look = {"loc": "lower left", "bbox_to_anchor": (0, 1), "fontsize": 6.3, "borderaxespad": 0.1}
+        ax.legend(handles=[mark(name, shade) for name, shade in shades.items()], **look)
+    key = f"filled: certain, Holm p < {alpha:g} over the types;  thin: {1 - alpha:.0%} over runs"
+    if len(sides) > 1:
+        key += f";\nthick: {1 - 2 * alpha:.0%};  band: the margin, {sides[1]['margin'].iloc[0]:g};  "
+        key += "alike: surely inside it, by two one-sided tests (Holm over the types)"
+    fig.suptitle(key, fontsize=6.4, x=0.005, ha="left")
+    return fig, table.reset_index(drop=True)

@@ -1,7 +1,8 @@
-"""Two studies: what the first one found and what a second one, with fresh runs, found of it again.
+"""Noise: how large an effect must be to be seen, what a design can find, and what a second study found again.
 
-The table of the second study has the columns `level` (task, type or overall), `task, type, factor, first, first_se,
-first_p, second, second_se, second_p, marked_first, returned`; effects in points. `lib.influence.replication` makes it.
+The table of a second study has the columns `level` (task, type or overall), `task, type, factor, first, first_se,
+first_p, second, second_se, second_p, marked_first, same_sign, returned`; effects in points. It is made by
+`lib.influence.replication`.
 """
 
 from __future__ import annotations
@@ -11,62 +12,41 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
+from matplotlib.ticker import LogLocator, NullLocator
 
 from lib.common.display import minus
 from lib.common.files import KitError
-from lib.figures.base import INK, WIDTH, category_name, palette, style
-from lib.figures.marks import line, mark, points
-from lib.influence.replication import slope
+from lib.figures.base import BAND, GAIN, INK, LOSS, NEUTRAL, WIDTH, heights, line, mark, need, points, rows, style
+from lib.figures.names import by_type, category_name, order_types, palette, type_name
+from lib.influence.influence import Analysis
+from lib.influence.power import detectable_ratio
+from lib.influence.replication import agreement
 
 KEYS = ["level", "task", "type", "factor"]
-COLUMNS = (*KEYS, "first", "first_se", "second", "second_se", "marked_first", "returned")
+COLUMNS = (*KEYS, "first", "first_se", "second", "second_se", "marked_first", "same_sign", "returned")
+NO_NOISE = "no noise is measured in these results: as many coefficients as runs"
 
 
 def read(source: str | Path | pd.DataFrame) -> pd.DataFrame:
     """Return the checked table of a second study. Raises KitError for a table without its columns."""
-    table = source.copy() if isinstance(source, pd.DataFrame) else pd.read_csv(source, keep_default_na=False, dtype=str)
-    missing = [name for name in COLUMNS if name not in table]
-    if missing:
+    if not isinstance(source, pd.DataFrame):  # the difference is not used; as a text it stays as it is written
+        source = pd.read_csv(source, keep_default_na=False, na_values="", dtype={"difference": str})
+    if missing := [name for name in COLUMNS if name not in source]:
         raise KitError(f"the table of the second study has no column {missing[0]!r}; run `make replicate` again")
-    for name in {"marked_first", "returned", "same_sign"} & set(table):
-        table[name] = table[name].astype(str).str.lower().isin({"true", "1", "1.0", "yes"})
-    for name in {"first", "first_se", "first_p", "second", "second_se", "second_p"} & set(table):
-        table[name] = pd.to_numeric(table[name], errors="coerce")
-    return table.fillna({"task": "", "type": ""})
+    return source.fillna({"task": "", "type": ""})
 
 
 def about(table: pd.DataFrame, effects: pd.DataFrame) -> bool:
     """Whether its first study is the one of these effects (half a standard error is another machine's rounding)."""
-    ours = effects[[*KEYS, "effect"]].fillna({"task": "", "type": ""})
-    both = table.merge(ours, on=KEYS, how="inner")
+    both = table.merge(effects[[*KEYS, "effect"]].fillna({"task": "", "type": ""}), on=KEYS)
     if both.empty or len(both) < 0.5 * len(table):
         return False
-    apart = (both["first"] - both["effect"]).abs()
-    return bool(apart.median() <= max(0.005, 0.5 * float(np.nan_to_num(both["first_se"].median()))))
+    apart = (both["first"] - both["effect"]).abs().median()
+    return bool(apart <= max(0.005, 0.5 * float(np.nan_to_num(both["first_se"].median()))))
 
 
-def merged(rows: pd.DataFrame, table: pd.DataFrame, overall: str) -> pd.DataFrame:
-    """Add `second, second_se, returned` to rows of types (and the name of all sets, `overall`) and categories."""
-    own = table[table["level"].isin(["type", "overall"])]
-    own = own.assign(type=own["type"].where(own["level"] == "type", overall), returned=own["returned"].astype(object))
-    return rows.merge(own[["type", "factor", "second", "second_se", "returned"]], on=["type", "factor"], how="left")
-
-
-def agreement(table: pd.DataFrame) -> dict[str, float]:
-    """How well two studies agree: correlation `r`, `slope` of the second on the first, marks, returns."""
-    both = table.dropna(subset=["first", "second"])
-    same = np.sign(both["first"]) == np.sign(both["second"])
-    enough = len(both) > 2 and both["first"].std() > 0 and both["second"].std() > 0
-    return {
-        "n": len(both),
-        "r": float(both["first"].corr(both["second"])) if enough else np.nan,
-        "slope": slope(both) if enough else np.nan,
-        "marked": int(both["marked_first"].sum()),
-        "marked_same_sign": int((same & both["marked_first"]).sum()),
-        "returned": int((both["returned"] & both["marked_first"]).sum()),
-    }
-
-
+@style()
 def replication(table: pd.DataFrame, names: tuple[str, str] = ("the first study", "the second study"), ceilings=None):
     """One study against another, for types and for sets: a point on the line came back at its full size.
 
@@ -77,59 +57,145 @@ def replication(table: pd.DataFrame, names: tuple[str, str] = ("the first study"
     table = read(table)
     panels = {"type": "means of task types", "task": "single evaluation sets"}
     panels = {level: words for level, words in panels.items() if (table["level"] == level).any()}
-    if not panels:
-        raise KitError("the table of the second study has neither types nor sets")
+    need(bool(panels), "the table of the second study has neither types nor sets")
     shades = palette(table["factor"])
-    with style():
-        size = (WIDTH, 4.5) if len(panels) == 2 else (4.6, 5.2)
-        fig, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False)
-        for ax, (level, words) in zip(axes[0], panels.items(), strict=True):
-            _panel(ax, table[table["level"] == level], shades, words, ceilings and ceilings.get(level, np.nan))
-            ax.set_xlabel(f"effect in {names[0]} (points)")
-        axes[0, 0].set_ylabel(f"the same effect in {names[1]} (points)")
-        handles = [mark(category_name(code), shade, markersize=5) for code, shade in shades.items()]
-        handles += [
-            mark(f"marked in {names[0]}, found again", markersize=5.5),
-            mark("marked, not found again", filled=False, markersize=5.5),
-            mark("not marked", alpha=0.5, markersize=3),
-            line("perfect agreement", 0.9, ":"),
-            *([] if ceilings else [line("what came back (least squares)", 1.1)]),
-            line("bars: ± 2 standard errors", 0.6),
-        ]
-        fig.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=6.5, handletextpad=0.5)
+    size = (WIDTH, 4.5) if len(panels) == 2 else (4.6, 5.2)
+    fig, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False)
+    for ax, (level, words) in zip(axes[0], panels.items(), strict=True):
+        _studies(ax, table[table["level"] == level], shades, words, ceilings and ceilings.get(level, np.nan))
+        ax.set_xlabel(f"effect in {names[0]} (points)")
+    axes[0, 0].set_ylabel(f"the same effect in {names[1]} (points)")
+    key = [mark(category_name(code), shade, markersize=5) for code, shade in shades.items()]
+    key.append(mark(f"marked in {names[0]}, found again", markersize=5.5))
+    key.append(mark("marked, not found again", filled=False, markersize=5.5))
+    key += [mark("not marked", alpha=0.5, markersize=3), line("perfect agreement", 0.9, ":")]
+    key += [] if ceilings else [line("what came back (least squares)", 1.1)]
+    key.append(line("bars: ± 2 standard errors", 0.6))
+    fig.legend(handles=key, loc="outside lower center", ncols=3, fontsize=6.5, handletextpad=0.5)
     return fig, table
 
 
-def _panel(ax, own: pd.DataFrame, shades: dict[str, str], words: str, ceiling: float | None) -> None:
+def _studies(ax, own: pd.DataFrame, shades: dict[str, str], words: str, ceiling: float | None) -> None:
     size = own[["first", "second"]].abs()
     bars = size + 2 * own[["first_se", "second_se"]].fillna(0).to_numpy()
-    limits = 1.06 * np.minimum(bars.max(), 1.6 * size.max()) if ceiling is not None else None
-    limit = 1.06 * min(bars.to_numpy().max(), 1.6 * size.to_numpy().max()) if limits is None else limits.max()
+    ends = 1.06 * np.minimum(bars.max(), 1.6 * size.max())  # of either axis
+    if ceiling is None:
+        ends[:] = 1.06 * min(bars.to_numpy().max(), 1.6 * size.to_numpy().max())
+    told, limit = agreement(own).iloc[0], ends.max()
     ax.axhline(0, color=INK, linewidth=0.6)
     ax.axvline(0, color=INK, linewidth=0.6)
     ax.plot([-limit, limit], [-limit, limit], color=INK, linewidth=0.8, linestyle=":")
-    told = agreement(own)
-    if ceiling is None and np.isfinite(told["slope"]):
-        end = limit * told["slope"]
-        ax.plot([-limit, limit], [-end, end], color=INK, linewidth=1.1)
-    for strong, rows in own.groupby("marked_first"):
-        colours = rows["factor"].map(shades)
+    if ceiling is None and np.isfinite(told["r"]):
+        ax.plot([-limit, limit], np.array([-limit, limit]) * told["slope"], color=INK, linewidth=1.1)
+    for strong, part in own.groupby("marked_first"):
+        colours = part["factor"].map(shades)
         bars = {"elinewidth": 1.1, "alpha": 0.9} if strong else {"elinewidth": 0.5, "alpha": 0.22}
-        far = 2 * rows["second_se"], 2 * rows["first_se"]
-        ax.errorbar(rows["first"], rows["second"], *far, fmt="none", ecolor=colours, zorder=2, **bars)
+        far = 2 * part["second_se"], 2 * part["first_se"]
+        ax.errorbar(part["first"], part["second"], *far, fmt="none", ecolor=colours, zorder=2, **bars)
         look = {"s": 30, "edge": INK, "linewidth": 1} if strong else {"s": 9, "alpha": 0.55, "linewidth": 0}
-        points(ax, rows["first"], rows["second"], colours, rows["returned"] | (not strong), zorder=3 + strong, **look)
-    wide, high = (limit, limit) if limits is None else limits
-    ax.set(xlim=(-wide, wide), ylim=(-high, high), ylabel="")
+        points(ax, part["first"], part["second"], colours, part["returned"] | (not strong), zorder=3 + strong, **look)
+    ax.set(xlim=(-ends["first"], ends["first"]), ylim=(-ends["second"], ends["second"]), ylabel="")
     ax.set_box_aspect(1)
     ax.grid()
-    ax.set_title(f"{words} ({told['n']})\n{sentence(told, ceiling)}", fontsize=7)
+    text = f"{told['marked']} marked: same sign {told['same_sign']}, found again {told['returned']}"
+    if np.isfinite(told["r"]):
+        back = f"; 1 point came back as {minus(told['slope'], 2)}"
+        text = f"correlation {minus(told['r'], 2)}{back if ceiling is None else f' of at most {ceiling:.2f}'}\n{text}"
+    ax.set_title(f"{words} ({told['n']})\n{text}", fontsize=7)
 
 
-def sentence(told: dict[str, float], ceiling: float | None = None) -> str:
-    """What a panel says in words: correlation, and what came back of one point or what it could be at most; marks."""
-    marks = f"{told['marked']} marked: same sign {told['marked_same_sign']}, found again {told['returned']}"
-    if not np.isfinite(told["r"]):
-        return marks
-    more = f"; 1 point came back as {minus(told['slope'], 2)}" if ceiling is None else f" of at most {ceiling:.2f}"
-    return f"correlation {minus(told['r'], 2)}{more}\n{marks}"
+@style()
+def floor(a: Analysis, second: pd.DataFrame | None = None):
+    """How large an effect on each set must be to be seen, beside the largest effect of any category on it.
+
+    Grey band: effects that this design misses more often than 1 - power; tick: standard error; diamond: the largest
+    effect, filled where it leaves the band; square: the same category and set in a second study. Returns (figure,
+    table).
+    """
+    need(a.noise["se_effect"].notna().any(), NO_NOISE)
+    effects = a.effects[a.effects["level"] == "task"]
+    largest = effects.loc[effects["effect"].abs().sort_values().index].groupby("task").tail(1)
+    table = a.noise.merge(largest[["task", "factor", "effect", "p_bh"]], on="task", how="left")
+    if second is not None:
+        own = second.loc[second["level"] == "task", ["task", "factor", "second", "second_se"]]
+        table = table.merge(own, on=["task", "factor"], how="left")
+    table = by_type(table, "task")
+    y, size = heights(table["type"]), table["effect"].abs()
+    fig, ax = plt.subplots(figsize=(WIDTH, 0.13 * (y.max() + 2) + 1.2))
+    ax.barh(y, table["detectable"], height=0.78, color=BAND, zorder=1)
+    points(ax, table["se_effect"], y, INK, s=45, marker="|", linewidth=1.1, zorder=2)
+    seen, right = size > table["detectable"], [size.max(), table["detectable"].quantile(0.95)]
+    missed = f"too small for this design: found less than {100 * a.settings.power:g} % of the time"
+    key = [line(missed, 6, colour=BAND), mark("standard error of an effect", marker="|", markersize=7)]
+    if second is not None:  # along the first effect's direction: a negative size is a change of sign
+        again = (table["second"] * np.sign(table["effect"])).clip(lower=0)
+        right.append(again.max())
+        ax.hlines(y, again, size, color=LOSS, linewidth=0.8, zorder=3)
+        points(ax, again, y, LOSS, s=13, marker="s", linewidth=0, zorder=4, clip_on=False)
+        key.append(mark("the same effect in a second study (at 0: other sign)", LOSS, "s"))
+    points(ax, size, y, np.where(seen, GAIN, NEUTRAL), seen, s=20, marker="D", linewidth=0.9, zorder=5)
+    rows(ax, y, table["task"], 6 if len(table) < 30 else 5.6, table["type"])
+    ax.set(xlabel="size of an effect (points)", xlim=(0, 1.06 * np.nanmax(right)))
+    for row in table.assign(y=y).dropna(subset="effect").itertuples():
+        words = f"{category_name(row.factor)} {minus(row.effect, 1)}"
+        ax.annotate(words, (1.01, row.y), xycoords=("axes fraction", "data"), ha="left", va="center", fontsize=5.6)
+    key.append(mark("largest effect on the set (named at the right), above the band", GAIN, "D"))
+    key.append(mark("largest effect on the set, inside the band", NEUTRAL, "D", filled=False))
+    fig.legend(handles=key, loc="outside upper center", ncols=2, fontsize=6.5)
+    return fig, table
+
+
+@style()
+def power(a: Analysis):
+    """What this design can show: effects found by seeds (over runs), and by number of sets (over sets of the kind).
+
+    The right panel is the best case: the sets' effects known without error. Returns (figure, table).
+    """
+    need(a.noise["se_effect"].notna().any(), NO_NOISE)
+    sizes, alpha, strength = pd.Series(a.study.types).value_counts(), a.settings.alpha, a.settings.power
+    sets = pd.DataFrame({"type": order_types(sizes.index)})
+    sets["sets"] = sets["type"].map(sizes)
+    for name, level in (("alone", alpha), ("corrected", alpha / max(1, len(sizes)))):
+        sets[name] = [detectable_ratio(n - 1, level, strength) / np.sqrt(n) for n in sets["sets"]]
+    fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.1))
+    _seeds(left, a.seeds_buy, len(a.study.runs) / len(a.study.runs.drop_duplicates(list(a.study.factors))))
+    left.set_ylabel(f"effect found with {100 * strength:g} % power (points)")
+    _sets(right, sets)
+    return fig, pd.concat([a.seeds_buy.assign(table="seeds"), sets.assign(table="sets")], ignore_index=True)
+
+
+def _seeds(ax, table: pd.DataFrame, seeds: float) -> None:
+    """The effect that is found against the number of seeds, for one set and for one type, alone and among all tests."""
+    names = {"detectable_median": "tested alone", "detectable_corrected": "among all {:.0f} tests"}
+    for (level, own), shade in zip(table.groupby("level", sort=False), (GAIN, LOSS), strict=False):
+        for column, words in names.items():
+            alone = column == "detectable_median"
+            label = f"one {'set' if level == 'task' else level}, {words.format(own['tests'].iloc[0])}"
+            look = {"linestyle": "-" if alone else "--", "markerfacecolor": shade if alone else "white"}
+            look |= {"color": shade, "marker": "o", "markersize": 4, "markeredgecolor": shade, "estimator": None}
+            sns.lineplot(own, x="seeds", y=column, label=label, ax=ax, **look)
+    ax.axvline(seeds, color=INK, linewidth=0.8, linestyle=":", label="this study")
+    ax.set(xlabel="training seeds per subset", ylim=(0, None), xticks=sorted(set(table["seeds"])))
+    ax.set_title("Would these sets move again?")
+    ax.legend(fontsize=6.3)
+    ax.grid(axis="y")
+
+
+def _sets(ax, table: pd.DataFrame) -> None:
+    """The effect that is found against the number of sets of a type, one row per type."""
+    y, known = np.arange(len(table)), table["alone"].notna()
+    ax.hlines(y[known], table.loc[known, "alone"], table.loc[known, "corrected"], color=BAND, linewidth=3)
+    points(ax, table["alone"], y, GAIN, s=20, zorder=3)
+    points(ax, table["corrected"], y, GAIN, False, s=20, zorder=3)
+    for at in y[~known]:
+        look = {"transform": ax.get_yaxis_transform(), "ha": "center", "va": "center", "color": NEUTRAL}
+        ax.text(0.5, at, "one set: no answer", fontsize=6, **look)
+    rows(ax, y, [f"{type_name(k)} ({n})" for k, n in zip(table["type"], table["sets"], strict=True)], 6.5)
+    ax.set(xscale="log", title="Would other sets of the kind move?")
+    ax.set_xlabel("mean effect found, in spreads between sets\n(best case: runs without noise; log scale)", fontsize=7)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter("{x:g}")
+    if known.any():
+        key = [mark("one type, tested alone", GAIN), mark("among all types (Bonferroni)", GAIN, filled=False)]
+        ax.legend(handles=key, fontsize=6.3, loc="upper center", bbox_to_anchor=(0.4, -0.3), ncols=2, handletextpad=0.2)

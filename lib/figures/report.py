@@ -14,69 +14,88 @@ import pandas as pd
 
 from lib.common import bundled
 from lib.common.bundled import ROOT, shown
+from lib.common.design import GENERATORS, ISOLATION, generator_of, parse_run
 from lib.common.files import KitError, digest, digest_file, write_json, write_text
-from lib.figures import designs, told
+from lib.figures import names
 from lib.figures import replication as two
 from lib.figures.base import save
 from lib.figures.catalogue import DATA_FIGURES, LESSON_FIGURES, OWN_FIGURES, Report
-from lib.figures.designs import Contrast
-from lib.influence import tables
-from lib.influence.influence import Analysis, analyse, published
-from lib.influence.scores import read
+from lib.figures.names import typed
+from lib.influence.alone import isolation
+from lib.influence.generators import contrasts
+from lib.influence.influence import Analysis, analyse, published, without_excluded
+from lib.influence.scores import read, study
 from lib.params.params import InfluenceParams, Params
 from lib.params.provenance import decisive
 
 NOTEBOOK, DATA_NOTEBOOK = "notebooks/05_influence.ipynb", "notebooks/02_inspect.ipynb"
 PUBLISHED = "published"
 SECOND = "replication.csv"  # the table of the second study, committed beside the figures
+COSTS = "costs.csv"  # beside the results of generators: what their answers took
 
 
 def build(
     results: str | Path, settings: InfluenceParams | None = None, replication: str | Path | None = None
-) -> Report | Contrast:
+) -> Report:
     """Analyse a results file, or the bundled published scores when `results` is "published".
 
-    `draws.csv` and `data/` beside the results (or one folder up, where designs share them) are used where they exist;
-    `replication` is the table of a second study (there may be none). A relative path is looked for here, then in the
+    `draws.csv`, `costs.csv` and `data/` beside the results (`data/` one folder up where designs share it) are used
+    where they exist; `replication` is the table of a second study. A relative path is looked for here, then in the
     kit's root. Raises KitError as `analyse` does.
     """
+    settings, extra, folder = settings or InfluenceParams(), [], None
     if str(results) == PUBLISHED:
-        file, folder, draws = bundled.data_path("reference/published_mteb_scores.csv"), None, None
-        analysis = analyse(published(), (settings or InfluenceParams()).model_copy(update={"exclude": ()}))
+        file = bundled.data_path("reference/published_mteb_scores.csv")
+        analysis = analyse(published(), settings.model_copy(update={"exclude": ()}))
         analysis.notes.append(
             "The published scores are taken whole, SummEval included, as their authors averaged them."
         )
     else:
         file = Path(results)
         file = file if file.is_file() or file.is_absolute() else ROOT / file
-        draws, folder = file.parent / "draws.csv", file.parent / "data"
-        if not folder.is_dir() and (file.parent.parent / "data" / "manifest.json").is_file():
-            folder = file.parent.parent / "data"
-        draws, folder = draws if draws.is_file() else None, folder if folder.is_dir() else None
-        if design := designs.design_of(read(file)):
-            return designs.build(design, file, settings, folder)
-        analysis = analyse(file, settings, draws)
-    used = [file, draws, *([folder / "generation.json", folder / "public.jsonl"] if folder else [])]
-    inputs = {path.name: digest_file(path) for path in used if path is not None and path.is_file()}
+        near, above = file.parent / "data", file.parent.parent / "data"
+        folder = near if near.is_dir() else above if (above / "manifest.json").is_file() else None
+        if design := design_of(read(file)):
+            return _without_regression(design, file, settings, folder)
+        draws = file.with_name("draws.csv")
+        analysis = analyse(file, settings, draws if draws.is_file() else None)
+        extra = [draws, *(folder / name for name in ("generation.json", "public.jsonl") if folder)]
+    inputs = {path.name: digest_file(path) for path in (file, *extra) if path.is_file()}
     inputs["settings"] = digest(analysis.settings.model_dump(mode="json", exclude={"margin"}))  # of generators
-    work = Report(analysis, inputs, folder)
+    work = Report(analysis, inputs, folder, settings=analysis.settings)
     return with_second(work, replication) if replication and Path(replication).is_file() else work
+
+
+def design_of(results: pd.DataFrame) -> str:
+    """The design of a table by its runs' names: isolation or generators, "" for all with a regression."""
+    names = [str(name) for name in results["subset"].unique()] if "subset" in results else []
+    if any(generator_of(name) for name in names):
+        return GENERATORS
+    try:
+        runs = [parse_run(name) for name in names if name != "base"]
+    except KitError:
+        return ""
+    alone = [subset for subset, public in runs if not public]
+    return ISOLATION if alone and all(len(subset) < 2 for subset, _ in runs) else ""
+
+
+def _without_regression(design: str, file: Path, settings: InfluenceParams, data: Path | None) -> Report:
+    costs = file.with_name(COSTS)
+    kept, notes = without_excluded(read(file), settings.exclude)
+    inputs = {path.name: digest_file(path) for path in (file, costs) if path.is_file()}
+    inputs["settings"] = digest(settings.model_dump(mode="json"))
+    if design == ISOLATION:
+        table, spent = isolation(study(kept, settings.nan), settings.alpha), None
+    else:
+        table = contrasts(kept, settings.margin, settings.alpha)
+        spent = pd.read_csv(costs) if costs.is_file() else None
+    return Report(None, inputs, data, None, table, spent, settings, (*notes, *table.attrs.get("notes", ())))
 
 
 def second_study(out: Path) -> Path | None:
     """Return the second study's table beside the figures in `out`, or the committed one of that profile, if any."""
     found = (path for path in (out / SECOND, ROOT / "figures" / out.name / SECOND) if path.is_file())
     return next(found, None)
-
-
-def of_design(params: Params) -> list[str]:
-    """Draw the figures of a design other than the factorial, write its last file, and return what was found."""
-    work = build(params.results_file, params.influence)
-    drawn = sorted(path.stem for path in write_all(work, params.figure_dir) if path.suffix == ".png")
-    verdicts = dict(zip(work.claims["id"], work.claims["verdict"], strict=True))
-    record = {"inputs": work.inputs, "made_of": decisive(params, "influence"), "notes": work.notes}
-    write_json(params.influence_file, record | {"verdicts": verdicts, "figures": drawn})
-    return [f"{len(drawn)} figures, their numbers and INDEX.md in {shown(params.figure_dir)}"]
 
 
 def with_second(report: Report, replication: str | Path) -> Report:
@@ -90,8 +109,25 @@ def with_second(report: Report, replication: str | Path) -> Report:
     return replace(report, second=table, inputs=report.inputs | {SECOND: stamp})
 
 
+def drawn(params: Params, design: str) -> Path | None:
+    """Return the folder of a design's figures: of its last run here, else the committed ones, None where neither is."""
+    folder = params.data_figure_dir
+    places = (folder.with_name(f"{folder.name}-{design}"), ROOT / "figures" / f"{params.profile}-{design}")
+    return next((place for place in places if (place / "INDEX.md").is_file()), None)
+
+
+def of_design(params: Params) -> list[str]:
+    """Draw the figures of a design other than the factorial, write its last file, and return what was found."""
+    work = build(params.results_file, params.influence)
+    drawn = sorted(path.stem for path in write_all(work, params.figure_dir) if path.suffix == ".png")
+    verdicts = dict(zip(work.claims["id"], work.claims["verdict"], strict=True))
+    record = {"inputs": work.inputs, "made_of": decisive(params, "influence"), "notes": work.notes}
+    write_json(params.influence_file, record | {"verdicts": verdicts, "figures": drawn})
+    return [f"{len(drawn)} figures, their numbers and INDEX.md in {shown(params.figure_dir)}"]
+
+
 def write_all(
-    results: str | Path | Report | Contrast,
+    results: str | Path | Report,
     out_dir: str | Path,
     settings: InfluenceParams | None = None,
     say: Callable[[str], object] | None = None,
@@ -102,9 +138,9 @@ def write_all(
     reason, not drawn. A `replication.csv` in `out_dir` is the second study of a report that has none. `say` gets every
     sentence that must be read beside the figures. Raises KitError for results that cannot be analysed.
     """
-    report = results if isinstance(results, Report | Contrast) else build(results, settings)
+    report = results if isinstance(results, Report) else build(results, settings)
     out, paths, missing = Path(out_dir), [], {}
-    if isinstance(report, Report) and report.second is None and (second := second_study(out)):
+    if report.analysis is not None and report.second is None and (second := second_study(out)):
         report = with_second(report, second)
     for name, _, draw in report.figures:
         try:
@@ -122,7 +158,7 @@ def write_all(
     return paths
 
 
-def index(report: Report | Contrast, out: Path, missing: dict[str, str]) -> str:
+def index(report: Report, out: Path, missing: dict[str, str]) -> str:
     """The text of INDEX.md: figure, question, notebook, hash of the inputs; then what must be read beside them."""
     stamp = digest(report.inputs)
     manifest = report.data / "manifest.json" if report.data else None
@@ -132,18 +168,16 @@ def index(report: Report | Contrast, out: Path, missing: dict[str, str]) -> str:
     rows = [(name, title, NOTEBOOK, stamp) for name, title, _ in report.figures]
     others = [(*row, DATA_NOTEBOOK, data) for row in sorted(DATA_FIGURES.items())]
     others += [(name, *row, f"notebooks/{book}.ipynb", data) for name, (*row, book) in LESSON_FIGURES.items()]
+    others += [(name, *row, stamp) for name, row in sorted(OWN_FIGURES.items())]
     rows += [row for row in others if (out / f"{row[0]}.svg").is_file()]
-    rows += [(n, *about, stamp) for n, about in sorted(OWN_FIGURES.items()) if (out / f"{n}.svg").is_file()]
     for name, title, notebook, inputs in rows:
         if name in missing:
             lines.append(f"| {name} | {title} | not drawn: {missing[name]} | {notebook} | {inputs} |")
         else:
             files = f"[{name}]({name}.png) ([svg]({name}.svg)) | {title} | [{name}.csv]({name}.csv)"
             lines.append(f"| {files} | {notebook} | {inputs} |")
-    lines += report.appendix
-    counts = report.claims["verdict"].value_counts()
-    counted = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
-    lines += ["", f"Claims: {counted} ([claims.md](claims.md))."]
+    counted = ", ".join(f"{n} {verdict}" for verdict, n in report.claims["verdict"].value_counts().items())
+    lines += [*report.appendix, "", f"Claims: {counted} ([claims.md](claims.md))."]
     if report.notes:
         lines += ["", "To be read beside the figures:", "", *(f"- {note}" for note in report.notes)]
     return "\n".join(lines) + "\n"
@@ -162,5 +196,4 @@ def claims_markdown(judged: pd.DataFrame) -> str:
 
 def effect_table(a: Analysis) -> pd.DataFrame:
     """Main effects as text, one row per type and a column per category: `+1.2 ± 0.3*` (points, se)."""
-    rows = a.effects[a.effects["level"].isin(["type", "overall"])]
-    return told.effect_table(rows.assign(type=rows["type"].where(rows["level"] == "type", tables.OVERALL)), a.settings)
+    return names.effect_table(typed(a.effects), a.settings)

@@ -1,50 +1,50 @@
-"""Figures of plain scores: main results by type (Table 1), data counts (Table 2), the published table."""
+"""Figures of plain scores: main results (Table 1), counts (Table 2), who carries the gain, the published table."""
 
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 
 from lib.common.display import POINTS, minus
-from lib.figures import base
-from lib.figures.base import GAIN, INK, LOSS, NEUTRAL, WIDTH, by_type, category_name, order_types, palette, style
-from lib.figures.marks import heights, mark, points, rows
-from lib.influence.tables import LABEL_WITH, LABEL_WITHOUT, OVERALL, corner_names, corners
-from lib.influence.tables import main_results as main_table
+from lib.figures.base import GAIN, INK, LOSS, NEUTRAL, WIDTH, heights, mark, points, rows, style
+from lib.figures.names import by_type, category_name, order_types, palette, type_name
+from lib.influence import tables
+from lib.influence.tables import LABEL_WITH, LABEL_WITHOUT, OVERALL
 
 _MARK = {"untrained base": ("|", NEUTRAL), LABEL_WITHOUT: ("o", INK), LABEL_WITH: ("D", GAIN)}
+SOURCES = {"Wang et al. (2024)": NEUTRAL, "this study": GAIN}
+BEST = 1 / 7  # share of the sets whose part of the gain is told
 
 
+@style()
 def main_results(results: pd.DataFrame):
     """Scores by task type of the base, without and with synthetic data, one panel per generator (Table 1).
 
-    Small marks are single seeds, the large one is their mean. Returns (figure, table); the table is
-    `tables.main_results`, in points.
+    Small marks are single seeds, the large one is their mean. Returns (figure, table of `tables.main_results`).
     """
-    table, names = main_table(results), corner_names(results)
-    generators = list(dict.fromkeys(table["generator"]))
-    kinds = order_types({*table["type"], OVERALL}, last=OVERALL)
+    table, names = tables.main_results(results), tables.corner_names(results)
+    generators, kinds = list(dict.fromkeys(table["generator"])), order_types({*table["type"], OVERALL})
     sets, seeds = table.groupby("type")["tasks"].max(), table["seeds"].max()
     note = f"; large: mean of {seeds:.0f} seeds, small: one seed" if seeds > 1 else ", one run each"
-    with style():
-        size = (WIDTH, 0.28 * len(kinds) + 1.25)
-        fig, axes = plt.subplots(1, len(generators), figsize=size, sharey=True, squeeze=False)
-        for ax, generator in zip(axes[0], generators, strict=True):
-            own = results[results["generator"] == generator] if "generator" in results else results
-            _levels(ax, table[table["generator"] == generator], own, kinds)
-            ax.set_title(generator)
-            rows(ax, range(len(kinds)), [f"{base.type_name(kind)} ({sets[kind]})" for kind in kinds])
-        shown = {name: _MARK[name] for name in _MARK if name in set(table["mixture"])}
-        key = [mark(names.get(n, n), shade, m, markersize=9 if m == "|" else 5) for n, (m, shade) in shown.items()]
-        fig.supxlabel(f"score (points){note}", fontsize=7)
-        fig.legend(handles=key, loc="outside upper left", ncols=3, handletextpad=0.3)
+    size = (WIDTH, 0.28 * len(kinds) + 1.25)
+    fig, axes = plt.subplots(1, len(generators), figsize=size, sharey=True, squeeze=False)
+    for ax, generator in zip(axes[0], generators, strict=True):
+        own = results[results["generator"] == generator] if "generator" in results else results
+        _levels(ax, table[table["generator"] == generator], own, kinds)
+        ax.set_title(generator)
+        rows(ax, range(len(kinds)), [f"{type_name(kind)} ({sets[kind]})" for kind in kinds])
+    shown = {name: look for name, look in _MARK.items() if name in set(table["mixture"])}
+    key = [mark(names.get(n, n), shade, m, markersize=9 if m == "|" else 5) for n, (m, shade) in shown.items()]
+    fig.supxlabel(f"score (points){note}", fontsize=7)
+    fig.legend(handles=key, loc="outside upper left", ncols=3, handletextpad=0.3)
     return fig, table.replace({"mixture": names})
 
 
 def _levels(ax, table: pd.DataFrame, results: pd.DataFrame, kinds: list[str]) -> None:
     """The mean of each corner per type, single seeds, and at the right what the full mixture adds."""
-    for mixture, runs in corners(results).items():
+    for mixture, runs in tables.corners(results).items():
         marker, shade = _MARK[mixture]
         means = table[table["mixture"] == mixture]
         look = {"s": 80, "linewidth": 1.4} if marker == "|" else {"s": 26, "linewidth": 0.5}
@@ -66,56 +66,106 @@ def _levels(ax, table: pd.DataFrame, results: pd.DataFrame, kinds: list[str]) ->
     ax.axhline(len(kinds) - 1.5, color="#555555", linewidth=0.7)
 
 
+@style()
 def counts(table: pd.DataFrame):
-    """Examples per category (Table 2), one marker per source. `table` has columns source, category (code), rows.
+    """Examples per category (Table 2), a marker per source: columns source, category (code), rows.
 
     The axis is logarithmic, so counts are drawn as points and not as bars. Returns (figure, table).
     """
-    table = table.reset_index(drop=True)
     sources, codes = (list(dict.fromkeys(table[name])) for name in ("source", "category"))
     markers = dict(zip(sources, "osD^v" * len(sources), strict=False))
-    with style():
-        fig, ax = plt.subplots(figsize=(WIDTH, 0.3 * len(codes) + 0.95))
-        for source, own in table.groupby("source", sort=False):
-            y, shades = own["category"].map(codes.index), own["category"].map(palette(codes))
-            look = {"s": 34, "marker": markers[source], "linewidth": 1, "zorder": 3}
-            points(ax, own["rows"], y, shades, source == sources[0], **look)
-            for at, n in zip(y, own["rows"], strict=True):
-                ax.annotate(f"{n:,.0f}", (n, at), xytext=(6, 0), textcoords="offset points", va="center", fontsize=7)
-        rows(ax, range(len(codes)), [category_name(code) for code in codes])
-        ends = max(0.8, table["rows"].min() / 2), table["rows"].max() * 4
-        ax.set(xscale="log", xlabel="examples (log scale)", xlim=ends)
-        key = [mark(name, INK, markers[name], name == sources[0], markersize=6) for name in sources]
-        fig.legend(handles=key, loc="outside upper center", ncols=3)
+    fig, ax = plt.subplots(figsize=(WIDTH, 0.3 * len(codes) + 0.95))
+    for source, own in table.groupby("source", sort=False):
+        y, shades = own["category"].map(codes.index), own["category"].map(palette(codes))
+        look = {"s": 34, "marker": markers[source], "linewidth": 1, "zorder": 3}
+        points(ax, own["rows"], y, shades, source == sources[0], **look)
+        for at, n in zip(y, own["rows"], strict=True):
+            ax.annotate(f"{n:,.0f}", (n, at), xytext=(6, 0), textcoords="offset points", va="center", fontsize=7)
+    rows(ax, range(len(codes)), [category_name(code) for code in codes])
+    ends = max(0.8, table["rows"].min() / 2), table["rows"].max() * 4
+    ax.set(xscale="log", xlabel="examples (log scale)", xlim=ends)
+    key = [mark(name, INK, markers[name], name == sources[0], markersize=6) for name in sources]
+    fig.legend(handles=key, loc="outside upper center", ncols=3)
     return fig, table
 
 
-def published(table: pd.DataFrame, source: str):
-    """Every task's published score without and with synthetic data, grouped by type, in points.
+@style()
+def published(table: pd.DataFrame):
+    """Every task's score in Wang et al. (2024) without and with synthetic data, by type; see `tables.published_gains`.
 
-    `table` is `tables.published_gains(reference)`. Returns (figure, table sorted as drawn).
+    Returns (figure, table sorted as drawn).
     """
     table = by_type(table, "gain", ascending=False)
     y = heights(table["type"])
     shade = np.select([table["gain"] > 0, table["gain"] < 0], [GAIN, LOSS], NEUTRAL)
-    with style():
-        size = (WIDTH, 0.118 * (y.max() + 1) + 0.8)
-        fig, (left, right) = plt.subplots(1, 2, figsize=size, sharey=True, width_ratios=(3, 2))
-        left.hlines(y, table["without"], table["with"], color=shade, linewidth=1.4)
-        points(left, table["without"], y, INK, False, s=21, linewidth=1)  # a ring where both coincide
-        points(left, table["with"], y, shade, s=7, marker="D", linewidth=0, zorder=3)
-        right.barh(y, table["gain"], color=shade, height=0.75)
-        right.axvline(0, color=INK, linewidth=0.7)
-        rows(left, y, table["task"], 5.8, table["type"], inside=True)
-        left.set(xlabel="score (points)", title=source)
-        falling = f"{(table['gain'] < 0).sum()} of {len(table)} fall"
-        right.set(xlabel="gain (points)", title=f"mean {minus(table['gain'].mean(), 2)}; {falling}")
-        key = [
-            mark("without synthetic data", filled=False),
-            mark("with them: higher", GAIN, "D"),
-            mark("with them: lower", LOSS, "D"),
-        ]
-        fig.legend(handles=key, loc="outside upper left", ncols=3, handletextpad=0.3, fontsize=6.8)
-        right.grid(axis="x")
-        right.tick_params(axis="y", length=0)
+    size = (WIDTH, 0.118 * (y.max() + 1) + 0.8)
+    fig, (left, right) = plt.subplots(1, 2, figsize=size, sharey=True, width_ratios=(3, 2))
+    left.hlines(y, table["without"], table["with"], color=shade, linewidth=1.4)
+    points(left, table["without"], y, INK, False, s=21, linewidth=1)  # a ring where both coincide
+    points(left, table["with"], y, shade, s=7, marker="D", linewidth=0, zorder=3)
+    right.barh(y, table["gain"], color=shade, height=0.75)
+    right.axvline(0, color=INK, linewidth=0.7)
+    rows(left, y, table["task"], 5.8, table["type"], inside=True)
+    left.set(xlabel="score (points)", title="Wang et al. (2024), Table 17")
+    falling = f"{(table['gain'] < 0).sum()} of {len(table)} fall"
+    right.set(xlabel="gain (points)", title=f"mean {minus(table['gain'].mean(), 2)}; {falling}")
+    key = [mark("without synthetic data", filled=False), mark("with them: higher", GAIN, "D")]
+    key.append(mark("with them: lower", LOSS, "D"))
+    fig.legend(handles=key, loc="outside upper left", ncols=3, handletextpad=0.3, fontsize=6.8)
+    right.grid(axis="x")
+    right.tick_params(axis="y", length=0)
     return fig, table
+
+
+@style()
+def sparsity(per_seed: pd.DataFrame | None, published: pd.DataFrame | None):
+    """Gain of every task, sorted, and what the best tasks contribute to the mean gain.
+
+    `per_seed`: `tables.gains` of this study, or None; `published`: `tables.published_gains`, or None. Left: gain per
+    task; right: the gains added up from the largest down, divided by the number of tasks, so that a curve ends at the
+    mean gain. The dashed curve of this study ranks tasks by other seeds than it counts, because sorting noise alone
+    bends a curve. The table also has the share of the net gain (NaN where there is none). Returns (figure, table).
+    """
+    gains, honest = {}, None
+    if published is not None:
+        gains["Wang et al. (2024)"] = published.set_index("task")["gain"]
+    if per_seed is not None:
+        gains["this study"] = per_seed.groupby("task", sort=False)["gain"].mean()
+        honest = tables.honest_curve(per_seed)
+    curves = [tables.curve(gain).assign(source=name, ranking="same seeds") for name, gain in gains.items()]
+    curves += [honest.assign(source="this study", ranking="other seeds")] if honest is not None else []
+    table = pd.concat(curves, ignore_index=True)
+    fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.3))
+    look = {"marker": "o", "markersize": 3, "markeredgewidth": 0, "linewidth": 0.8, "estimator": None}
+    look |= {"hue": "source", "palette": SOURCES, "legend": False}
+    sns.lineplot(table.dropna(subset="gain"), x="fraction", y="gain", ax=left, **look)
+    for (name, ranking), own in table.groupby(["source", "ranking"], sort=False):
+        same, n, shade = ranking == "same seeds", len(own), SOURCES[name]
+        look = {"linestyle": "-" if same else "--", "color": shade, "estimator": None}
+        look["label"] = name if same else f"{name}, sets ranked by other seeds"
+        sns.lineplot(x=np.r_[0, own["fraction"]], y=np.r_[0, own["cumulated"] / n], ax=right, **look)
+        best = own.iloc[max(1, round(BEST * n)) - 1]
+        if same:
+            points(right, [best["fraction"]], [best["cumulated"] / n], shade, s=18, zorder=3)
+        if same and 0 < best["share"] <= 1:
+            words = f"● {best['k']} of {n} sets: {100 * best['share']:.0f} % of the net gain"
+            look = {"transform": right.transAxes, "fontsize": 6.5, "color": shade, "ha": "right"}
+            look["bbox"] = {"facecolor": "#FFFFFFCC", "edgecolor": "none", "pad": 1}
+            right.text(0.97, 0.06 + 0.16 * list(gains).index(name), words, **look)
+    for ax, label in ((left, "gain of each set (points)"), (right, "summed gain / all sets (points)")):
+        ax.set(xlabel="fraction of sets, largest gain first", ylabel=label)
+        ax.axhline(0, color=INK, linewidth=0.7)
+        ax.grid(axis="y")
+    handles = right.get_legend_handles_labels()
+    right.get_legend().remove()
+    fig.legend(*handles, loc="outside lower center", ncols=3, fontsize=7)
+    fig.suptitle("\n".join(_uneven(name, gain) for name, gain in gains.items()), fontsize=7, x=0.01, ha="left")
+    return fig, table[["source", "ranking", "k", "fraction", "task", "gain", "cumulated", "share"]]
+
+
+def _uneven(name: str, gain: pd.Series) -> str:
+    """How uneven the gains are, in one line: mean, what the best seventh of the tasks adds to it, how many fall."""
+    k = max(1, round(BEST * len(gain)))
+    mean, best = gain.mean(), gain.nlargest(k).sum() / len(gain)
+    told = f"{name}: mean gain {minus(mean, 2)}: {minus(best, 2)} from the top {k}, {minus(mean - best, 2)} from the "
+    return f"{told}others; {(gain < 0).sum()} of {len(gain)} fall"

@@ -17,10 +17,9 @@ from lib.common.bundled import data_path, shown
 from lib.common.design import BASE, FACTORIAL
 from lib.common.files import digest_file, write_text
 from lib.figures import replication as two
-from lib.figures.base import defined
 from lib.figures.catalogue import DATA_FIGURES, FIGURES, LESSON_FIGURES, OWN_FIGURES
+from lib.figures.names import HTML, defined, effect_table, headline, read_effects
 from lib.figures.report import SECOND
-from lib.figures.told import HTML, effect_table, headline, read_effects
 from lib.grid import results, status
 from lib.grid.jobs import listed, spoken
 from lib.influence.replication import sentences

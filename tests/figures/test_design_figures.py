@@ -8,7 +8,7 @@ from scipy import stats
 from lib.common.bundled import ROOT
 from lib.common.design import BASE, CATEGORIES, CODES, design_runs
 from lib.common.display import minus
-from lib.figures import designs, report
+from lib.figures import report
 from lib.influence.alone import isolation
 from lib.influence.interactions import crossed
 from lib.influence.tables import OVERALL
@@ -106,20 +106,20 @@ def test_generators_are_drawn_with_their_costs(tmp_path):
 def test_a_table_is_told_by_the_names_of_its_runs():
     for design in ("isolation", "generators"):
         more = {"generators": ("a",), "categories": ("short_long",)} if design == "generators" else {}
-        assert designs.design_of(results(design, lambda run, kind: 0.0, **more)) == design
+        assert report.design_of(results(design, lambda run, kind: 0.0, **more)) == design
     for design in ("factorial", "crossed"):
-        assert designs.design_of(results(design, lambda run, kind: 0.0)) == ""
-    assert designs.design_of(pd.DataFrame({"subset": ["mine", "yours"]})) == designs.design_of(pd.DataFrame()) == ""
+        assert report.design_of(results(design, lambda run, kind: 0.0)) == ""
+    assert report.design_of(pd.DataFrame({"subset": ["mine", "yours"]})) == report.design_of(pd.DataFrame()) == ""
 
 
 def test_the_notebook_finds_the_figures_of_the_last_run_before_the_committed_ones(tmp_path, monkeypatch):
     params = load("classroom", {"paths.figures": str(tmp_path / "new")})
-    monkeypatch.setattr(designs, "ROOT", tmp_path)
-    assert designs.drawn(params, "isolation") is None
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    assert report.drawn(params, "isolation") is None
     for folder in (tmp_path / "figures", tmp_path / "new"):  # the committed ones, then those of a run
         (folder / "classroom-isolation").mkdir(parents=True)
         (folder / "classroom-isolation" / "INDEX.md").touch()
-        assert designs.drawn(params, "isolation") == folder / "classroom-isolation"
+        assert report.drawn(params, "isolation") == folder / "classroom-isolation"
 
 
 def said_of(design):
@@ -171,12 +171,13 @@ def test_the_pages_numbers_of_isolation_are_those_of_the_committed_table():
 
 def test_the_page_says_what_the_decoder_did():
     from lib.common.bundled import ROOT
-    from lib.figures.replication import agreement, read
+    from lib.figures.replication import read
+    from lib.influence.replication import agreement
 
     text = " ".join((ROOT / "docs" / "designs.md").read_text(encoding="utf-8").split())
     folder = ROOT / "figures" / "decoder"
     cells = read(folder / "models.csv")
-    told = {level: agreement(part) for level, part in cells.groupby("level")}
+    told = {level: agreement(part).iloc[0] for level, part in cells.groupby("level")}
     assert (
         f"over {told['task']['n']} effects of category × set the correlation is {minus(told['task']['r'], 2)}," in text
     )
@@ -190,7 +191,7 @@ def test_the_page_says_what_the_decoder_did():
         f"could reach {most['task']:.2f} at most (types: {minus(told['type']['r'], 2)} of {most['type']:.2f})" in text
     )
     assert f"the reliability of the type effects is {reliability(parts['type'], 'second'):.2f}" in text
-    assert told["task"]["marked"] == 9 and told["task"]["marked_same_sign"] == 5 and told["task"]["returned"] == 0
+    assert told["task"]["marked"] == 9 and told["task"]["same_sign"] == 5 and told["task"]["returned"] == 0
     claims = pd.read_csv(folder / "claims.csv").set_index("id")
     assert (
         claims["verdict"].value_counts()["in one study"] == 1

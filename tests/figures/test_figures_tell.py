@@ -1,5 +1,7 @@
 """What the figures tell: certainty before size, one study and two, somebody's own names, tables that lack something."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 from drawing import QUICK, again, command, own_results
@@ -7,18 +9,20 @@ from planted import study
 
 from lib.common.files import KitError
 from lib.figures import catalogue, replication, report
-from lib.figures.base import NEUTRAL, palette
+from lib.figures.base import NEUTRAL
 from lib.figures.catalogue import Report
-from lib.figures.effects import heat_map
 from lib.figures.forest import forest
+from lib.figures.matrix import heat_map
+from lib.figures.names import palette
 from lib.influence import tables
 from lib.influence.influence import analyse
+from lib.influence.replication import agreement
 
 PLANTED = {("sl", "Reranking"): 3.0, ("sl", "STS"): -3.0, ("ll", "Clustering"): 2.0}
 
 
-def drawn_heat(effects, across, **more):
-    fig, table = heat_map(effects, across, **more)
+def drawn_heat(a, **more):
+    fig, table = heat_map(a, **more)
     return fig, table, [p for p in fig.axes[0].patches if p.get_edgecolor()[:3] == (0.0, 0.0, 0.0)]
 
 
@@ -27,7 +31,7 @@ def test_what_is_certain_is_what_the_eye_meets():
     effects = a.effects.copy()
     wild = (effects["type"] == "Summarization") & (effects["factor"] == "ss")
     effects.loc[wild, ["effect", "se", "p", "p_bh", "p_holm"]] = [4.0, 4.0, 0.3, 0.5, 1.0]
-    fig, table, frames = drawn_heat(effects, a.across)
+    fig, table, frames = drawn_heat(replace(a, effects=effects))
     marked = table["mark"] != ""
     assert set(table["mark"]) <= {"", "*", "**"} and len(frames) == marked.sum() > 2
     assert all(frame.get_linestyle() in ("solid", "-") for frame in frames)
@@ -43,12 +47,13 @@ def test_what_is_certain_is_what_the_eye_meets():
 
 def test_marks_come_from_old_and_new_tables_across_sets():
     a = analyse(study(effects=PLANTED), QUICK)
-    new = a.across.assign(se_runs=0.1, se_sets=0.1)
-    effects = a.effects.assign(reliability=0.7, shrunk=0.7 * a.effects["effect"])
-    fig, table, _ = drawn_heat(effects, new, reliability=0.7)
+    new = replace(
+        a, across=a.across.assign(se_runs=0.1, se_sets=0.1), reliability=a.reliability.assign(reliability=0.7)
+    )
+    fig, table, _ = drawn_heat(new)
     assert "reliability of these effects: 0.70" in fig._suptitle.get_text() and {"shrunk", "reliability"} <= set(table)
-    assert table["mark"].tolist() == drawn_heat(a.effects, a.across)[1]["mark"].tolist()
-    fig, table = forest(effects, new)
+    assert table["mark"].tolist() == drawn_heat(a)[1]["mark"].tolist()
+    fig, table = forest(new)
     assert "shrunken" in " ".join(text.get_text() for text in fig.legends[0].get_texts()) and "shrunk" in table
 
 
@@ -58,12 +63,12 @@ def test_second_study_frames_and_agreement():
     cell = (table["type"] == "STS") & (table["factor"] == "sl") & (table["level"] == "type")
     assert table.loc[cell, "marked_first"].item()
     table.loc[cell, "returned"] = False
-    _, shown, frames = drawn_heat(a.effects, a.across, replication=replication.read(table))
+    _, shown, frames = drawn_heat(a, second=replication.read(table))
     assert sum(frame.get_linestyle() not in ("solid", "-") for frame in frames) == 1
     row = shown[(shown["type"] == "STS") & (shown["factor"] == "sl")]
     assert row["second"].item() == pytest.approx(table.loc[cell, "second"].item())
-    told = replication.agreement(table[table["level"] == "task"])
-    assert told["r"] > 0.8 and told["marked"] >= told["marked_same_sign"] >= told["returned"] > 0
+    told = agreement(table[table["level"] == "task"]).iloc[0]
+    assert told["r"] > 0.8 and told["marked"] >= told["same_sign"] >= told["returned"] > 0
     assert replication.about(table, a.effects)
     assert not replication.about(table, analyse(study(effects=PLANTED, seed=11), QUICK).effects)
     with pytest.raises(KitError, match="no column 'second'"):

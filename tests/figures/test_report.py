@@ -13,6 +13,7 @@ from planted import study
 from lib.common.files import KitError
 from lib.figures import catalogue, report
 from lib.figures.catalogue import Report, data_counts
+from lib.figures.structure import lattice
 from lib.influence import claims, verdicts
 from lib.influence.influence import analyse
 from lib.influence.verdicts import UNTESTABLE
@@ -55,10 +56,8 @@ def test_crossed_design_has_public_as_a_factor_and_categories_alone():
     shown = alone[(alone["type"] == "STS") & (alone["level"] == "type")].set_index(["public", "factor"])["effect"]
     assert shown[0, "sl"] == pytest.approx(sts["sl-alone"] - sts["base"], abs=1e-8)
     assert shown[1, "ll"] == pytest.approx(sts["ll"] - sts["none"], abs=1e-8)
-    _, cells = catalogue._lattice(r)
+    _, cells = lattice(r.analysis)
     assert len(cells) == 16 and "public" not in cells
-    with pytest.raises(KitError, match="isolation"):
-        catalogue._alone(Report(analyse(on, InfluenceParams()), {}))
 
 
 def test_summeval_takes_no_part_in_the_influence_and_that_is_said(tmp_path):

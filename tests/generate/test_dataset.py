@@ -9,7 +9,8 @@ from hashed import digest_tree, encode
 
 from lib.common.design import CODES, read_triplets
 from lib.common.files import KitError, read_json, read_jsonl
-from lib.figures import lessons, texts
+from lib.figures import data as draw
+from lib.figures import texts
 from lib.generate import sources
 from lib.generate.backends import close_backends
 from lib.generate.costs import cost_table
@@ -146,6 +147,6 @@ def test_the_picture_shows_every_category():
         }
         for c in CODES
     }
-    figure = lessons.where_it_goes(counts, 99)
+    figure = draw.where_it_goes(counts, 99)
     widths = sum(patch.get_width() for patch in figure.axes[0].patches)
     assert widths == 10 * len(CODES) and "99 public" in figure.axes[0].get_title("left")

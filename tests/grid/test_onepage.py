@@ -12,7 +12,7 @@ import pytest
 from lib.common.bundled import ROOT
 from lib.common.display import minus
 from lib.common.files import digest_file
-from lib.figures.base import category_name
+from lib.figures.names import category_name
 from lib.grid import onepage
 from lib.params.params import load
 

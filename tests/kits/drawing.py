@@ -45,7 +45,7 @@ def again(first, second) -> pd.DataFrame:
     both = both.rename(columns=names | {f"{old}_2": new.replace("first", "second") for old, new in names.items()})
     marked = both["p_bh"] < 0.05
     same = np.sign(both["first"]) == np.sign(both["second"])
-    both = both.assign(marked_first=marked, returned=marked & same & (both["second_p"] < 0.05))
+    both = both.assign(marked_first=marked, same_sign=same, returned=marked & same & (both["second_p"] < 0.05))
     return both.drop(columns=["p_bh", "p_bh_2"])
 
 

@@ -15,7 +15,7 @@ from lib.common.design import Triplet, write_triplets
 from lib.common.files import write_json
 from lib.embedder.embedder import Embedder
 from lib.figures import report
-from lib.figures.prediction import accuracy_against_cost
+from lib.figures.beyond import accuracy_against_cost
 from lib.params.params import load
 from lib.params.provenance import write_manifest
 

@@ -1,0 +1,256 @@
+"""Figures of notebooks 06 to 08: what could be predicted, what choosing a mixture gains, what explains the effects.
+
+Their tables are those of `lib.predict`: `predict.predict`, `choose.compare` and `choose.curse`, `explain.judge_all`.
+"""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from lib.figures.base import BAND, GAIN, INK, LOSS, NEUTRAL, WIDTH, line, mark, need, points, rows, style
+from lib.figures.names import OWN_COLOURS, defined, order_factors, palette
+
+PANELS = {
+    "lds": "rank correlation over larger subsets\n(LDS, mean over sets)",
+    "cells": "correlation with the effects\n(category × set)",
+    "rmse": "error of a predicted score\n(RMSE, points; lower is better)",
+}
+# how the name of a prediction begins: its family's name, marker and colour
+FAMILIES = {
+    "size": ("number of categories alone", "x", NEUTRAL),
+    "nothing": ("nothing changes", "+", NEUTRAL),
+    "gradients": ("gradients of category and set (AdamW's)", "^", OWN_COLOURS[2]),
+    "features": ("features, ridge from other sets", "D", OWN_COLOURS[3]),
+    "additive": ("five trainings, scores added", "o", OWN_COLOURS[0]),
+    "merged, mean": ("five trainings, adapters merged: mean", "s", OWN_COLOURS[1]),
+    "merged, sum": ("five trainings, adapters merged: sum", "p", OWN_COLOURS[7]),
+    "half": ("eight trainings, regressed", "P", OWN_COLOURS[4]),
+    "all, regressed": ("sixteen other trainings, regressed", "v", OWN_COLOURS[5]),
+    "all, as": ("sixteen other trainings, as they are", "*", INK),
+}
+LEFT_OUT = ("dot", "fisher", "chosen")  # other gradients, the better of two scalings: in the table, not in the picture
+SPREAD = 1.13  # factor between points of the same cost
+STRATEGIES = {
+    "none": "none: public data alone",
+    "all": "all categories",
+    "uniform": "equal shares of the steps",
+    "predicted": "best subset, predicted from singles",
+    "measured": "best subset, measured",
+    "routed": "routed: best subset per type",
+    "merged": "singles' adapters merged",
+    "oracle": "best subset in hindsight",
+    "subset": "best subset, measured",
+    "doses": "steps by influence",
+}
+JUDGES = {"study": "in the study's runs", "fresh": "in fresh runs"}
+JUDGED = {  # where a choice is judged, on which sets and runs: colour, marker, height, name
+    ("same", "same"): (LOSS, "X", -0.18, "where it was chosen"),
+    ("other", "same"): (NEUTRAL, "s", -0.06, "other sets, the same runs"),
+    ("same", "other"): (NEUTRAL, "^", 0.06, "the same sets, other runs"),
+    ("other", "other"): (GAIN, "o", 0.18, "other sets, other runs: the gain"),
+}
+TRUTHS = {"these runs": ("o", INK), "other seeds": ("s", GAIN), "second study": ("D", LOSS)}
+LEVELS = {"sets": "which sets of a type gain more?\n(a set left out)",
+          "types": "which types gain more?\n(a type left out)"}  # fmt: skip
+RULER = "score"  # the change of score itself, beside which explanations are read
+LOWEST = -0.6  # R2 below it are drawn there
+
+
+@style()
+def accuracy_against_cost(table: pd.DataFrame):
+    """Draw LDS, cell correlation and error against seconds of one core; dashed: a prediction without luck of its own.
+
+    Returns (figure, table). Raises KitError for a table without costs.
+    """
+    family = table["predictor"].map(lambda name: next((key for key in FAMILIES if name.startswith(key)), ""))
+    shown = table.assign(family=family)[family.ne("") & ~table["predictor"].str.endswith(LEFT_OUT)]
+    costs = shown["seconds"].notna().any()
+    need(costs, "no prediction with a cost; timing.csv beside the results says what trainings took")
+    at = np.maximum(shown["seconds"].fillna(0).to_numpy(float), 10)
+    order = np.argsort(at, kind="stable")
+    for before, here in zip(order, order[1:], strict=False):  # points that would hide each other a little apart
+        at[here] = max(at[here], at[before] * SPREAD)
+    shown, free = shown.assign(at=at), table[table["predictor"] == "noise-free"]
+    fig, axes = plt.subplots(1, len(PANELS), figsize=(WIDTH, 3.9), sharex=True)
+    for ax, (name, words) in zip(axes, PANELS.items(), strict=True):
+        for row in shown.itertuples():
+            value, low, high = (getattr(row, f"{name}{end}") for end in ("", "_low", "_high"))
+            if not np.isfinite(value) or (name != "rmse" and row.kind == "baseline" and value == 0):
+                continue  # a prediction that does not tell subsets apart has no correlation
+            _, shape, shade = FAMILIES[row.family]
+            ax.plot([row.at, row.at], [low, high], color=shade, linewidth=0.8)
+            ax.plot(row.at, value, shape, color=shade, markersize=6 if shape == "*" else 4.5)
+        for value in free[name]:
+            ax.axhline(value, color=INK, linewidth=0.9, linestyle="--")
+        if name == "rmse":
+            ax.set_ylim(bottom=0)
+        else:
+            ax.axhline(0, color=INK, linewidth=0.6)
+        ax.set(xscale="log", xlim=(7, 2 * at.max()))
+        ax.xaxis.set_major_formatter("{x:,.0f}")
+        ax.grid(axis="y")
+        ax.set_title(words, fontsize=7)
+    axes[1].set_xlabel("cost (seconds of one core; 10 stands for 10 or less)")
+    used = set(shown["family"])
+    key = [mark(words, shade, shape) for name, (words, shape, shade) in FAMILIES.items() if name in used]
+    key += [line("a prediction without luck of its own, about", 0.9, "--")] * bool(len(free))
+    key.append(line("bars: 95 % over sets (bootstrap)", 0.8))
+    fig.legend(handles=key, loc="outside lower center", ncols=2, fontsize=6.5)
+    return fig, table
+
+
+@style()
+def improve(table: pd.DataFrame):
+    """Gain over all and over none of every strategy with both intervals, and the set that gains least.
+
+    `table`: rows of `choose.compare` (and `mixtures.judged`) with a column `judge`, study or fresh; those of all sets
+    are drawn. Returns (figure, table).
+    """
+    whole = table[table["type"] == ""]
+    order = [judge for judge in JUDGES if (whole["judge"] == judge).any()]
+    known = whole[["judge", "strategy"]].drop_duplicates().itertuples(index=False, name=None)
+    lines = sorted(known, key=lambda key: (order.index(key[0]), list(STRATEGIES).index(key[1])))
+    place = {key: at + 1.2 * order.index(key[0]) for at, key in enumerate(lines)}
+    whole = whole.assign(at=[place[row.judge, row.strategy] for row in whole.itertuples()])
+    fig, axes = plt.subplots(
+        1, 3, figsize=(WIDTH, 0.21 * whole["at"].max() + 1.5), sharey=True, width_ratios=(1, 1, 0.8)
+    )
+    for ax, other in zip(axes, ("all", "none"), strict=False):
+        _gains(ax, whole[whole["against"] == other])
+        ax.set_xlabel(f"gain over {other} (points)")
+    worst = whole[whole["against"] == "all"]
+    points(axes[2], worst["worst_null"], worst["at"], NEUTRAL, marker="|", s=45, linewidth=1.4)
+    points(axes[2], worst["worst"], worst["at"], LOSS, s=16, zorder=3)
+    axes[2].set_xlabel("worst set, against all")
+    for ax in axes:
+        ax.axvline(0, color=INK, linewidth=0.7)
+        rows(ax, list(place.values()), [STRATEGIES[strategy] for _, strategy in place], 6.6)
+    for judge in order:
+        top = min(y for key, y in place.items() if key[0] == judge)
+        look = {"ha": "right", "va": "center", "fontsize": 6.6, "fontweight": "bold", "annotation_clip": False}
+        look |= {"xytext": (-4, 0), "textcoords": "offset points", "xycoords": ("axes fraction", "data")}
+        axes[0].annotate(JUDGES[judge], (0, top - 0.8), **look)
+    axes[0].set_ylim(max(place.values()) + 0.7, -1.4)
+    key = [
+        mark("the crossed interval excludes zero", GAIN),
+        mark("not told from zero", NEUTRAL, filled=False),
+        mark("hindsight: no interval", INK, "D", filled=False),
+        line("95 % over runs", 2.6, colour=NEUTRAL),
+        line("95 % over runs and sets", 0.9, colour=NEUTRAL),
+        mark("worst set;  |: if nothing acts", LOSS),
+    ]
+    fig.legend(handles=key, loc="outside lower center", ncols=3, fontsize=6.3, handletextpad=0.4)
+    return fig, table
+
+
+def _gains(ax, own: pd.DataFrame) -> None:
+    """Points with the interval over runs (thick) and over runs and sets (thin); without one in hindsight."""
+    sure = ((own["low"] > 0) | (own["high"] < 0)).to_numpy()
+    shade = np.where(~sure, NEUTRAL, np.where(own["gain"] > 0, GAIN, LOSS))
+    ax.hlines(own["at"], own["low"], own["high"], color=shade, linewidth=0.9)
+    ax.hlines(own["at"], own["low_runs"], own["high_runs"], color=shade, linewidth=2.6)
+    guess = own["se_runs"].isna().to_numpy()
+    points(ax, own["gain"][~guess], own["at"][~guess], shade[~guess], sure[~guess], s=20, linewidth=1, zorder=3)
+    points(ax, own["gain"][guess], own["at"][guess], INK, False, marker="D", s=16, linewidth=0.9, zorder=3)
+
+
+@style()
+def winners_curse(table: pd.DataFrame):
+    """The same choices judged in four ways: where they were made, on other sets, on other runs, on both others.
+
+    `table` is that of `choose.curse`. Only the filled circle is a gain; a study of one seed has none. Returns (figure,
+    table).
+    """
+    names = list(dict.fromkeys(table["strategy"]))
+    parts = dict(list(table.groupby(["judged_sets", "judged_runs"])))  # a single seed has no other runs
+    fig, ax = plt.subplots(figsize=(WIDTH, 0.42 * len(names) + 1.25))
+    key = []
+    for where, (shade, marker, height, told) in JUDGED.items():
+        if where not in parts:
+            continue
+        own, filled = parts[where], marker in "Xo"
+        at = own["strategy"].map(names.index) + height
+        if filled:
+            ax.hlines(at, own["low"], own["high"], color=shade, linewidth=1.1)
+        points(ax, own["gain"], at, shade, filled, marker=marker, s=26, linewidth=1, zorder=3)
+        key.append(mark(told, shade, marker, filled, markersize=5))
+    ax.axvline(0, color=INK, linewidth=0.7)
+    rows(ax, range(len(names)), [STRATEGIES[name] for name in names])
+    ax.set_xlabel("gain over all categories (points; 95 % over runs and sets)")
+    fig.legend(handles=key, loc="outside upper center", ncols=2, fontsize=7)
+    return fig, table
+
+
+@style()
+def explained(judged: pd.DataFrame):
+    """Cross-validated R2 of each explanation at every level and truth, with its null band and the ceiling.
+
+    `judged`: `explain.judge_all`. Grey: what chance gives 9 times in 10; filled: beyond chance after correction.
+    Returns (figure, table).
+    """
+    own = judged[judged["explanation"] != RULER]
+    order = [*own.groupby("explanation")["r2"].mean().sort_values(ascending=False).index, RULER]
+    truths, levels = list(dict.fromkeys(judged["truth"])), list(dict.fromkeys(judged["level"]))
+    size = (WIDTH, 0.36 * len(order) + 1.4)
+    fig, axes = plt.subplots(1, len(levels), figsize=size, sharey=True, squeeze=False)
+    for ax, level in zip(axes[0], levels, strict=True):
+        own = judged[judged["level"] == level]
+        for at, truth in enumerate(truths):
+            y = np.arange(len(order)) + 0.24 * (at - (len(truths) - 1) / 2)
+            _truth(ax, own[own["truth"] == truth].set_index("explanation").loc[order], y, *TRUTHS[truth])
+        ax.axvline(0, color=INK, linewidth=0.7)
+        ax.set_title(LEVELS[level])
+        shown = own[["r2", "ceiling", "null", "null_low"]].clip(lower=LOWEST)
+        ax.set(xlim=(shown.min().min() - 0.04, shown.max().max() + 0.06), xlabel="R² on what was left out")
+        ax.tick_params(axis="y", length=0)
+    rows(axes[0, 0], range(len(order)), [*order[:-1], "(the change of score itself)"])
+    axes[0, -1].grid(axis="x")
+    key = [mark(f"effects: {truth}", TRUTHS[truth][1], TRUTHS[truth][0]) for truth in truths]
+    key.append(line("chance (9 in 10)", 4, colour=BAND))
+    key += [line("ceiling: reliability", 1, ":")] * bool(judged["ceiling"].notna().any())
+    fig.legend(
+        handles=[*key, mark("not beyond chance", filled=False)], loc="outside upper center", ncols=3, fontsize=6.8
+    )
+    return fig, judged
+
+
+def _truth(ax, part: pd.DataFrame, y: np.ndarray, marker: str, shade: str) -> None:
+    """One truth's marks, bands and ceiling."""
+    low, high = (part[name].clip(lower=LOWEST) for name in ("null_low", "null"))
+    ax.hlines(y, low, high, color=BAND, linewidth=4.2, zorder=1)
+    sure = (part["p_holm"].fillna(part["p"]) < 0.05).to_numpy()  # the ruler is one, not one of many
+    points(ax, part["r2"].clip(lower=LOWEST), y, shade, sure, s=17, marker=marker, linewidth=0.9, zorder=3)
+    if np.isfinite(part["ceiling"].iloc[0]):
+        ax.axvline(part["ceiling"].iloc[0], color=shade, linewidth=0.9, linestyle=":")
+
+
+@style()
+def cells(table: pd.DataFrame, names: list[str]):
+    """Every explanation against the effect, a point per cell, each without the mean of its category on its type.
+
+    `table`: a row per cell with `task, type, factor, effect` (points) and a column per explanation. Cells of a type
+    with one set have no place here. Returns (figure, table).
+    """
+    shown = table[table.groupby("type")["task"].transform("nunique") > 1]
+    apart = shown[[*names, "effect"]] - shown.groupby(["type", "factor"])[[*names, "effect"]].transform("mean")
+    shades, height = palette(table["factor"]), -(-len(names) // 3)
+    fig, axes = plt.subplots(height, 3, figsize=(WIDTH, 1.75 * height + 0.5), sharey=True, squeeze=False)
+    for ax, name in zip(axes.flat, names, strict=False):
+        x, y = apart[name], apart["effect"]
+        points(ax, x, y, shown["factor"].map(shades).to_numpy(), s=11, linewidth=0)
+        if x.std() > 0:
+            ends = np.array([x.min(), x.max()])
+            ax.plot(ends, (x * y).sum() / (x**2).sum() * ends, color=INK, linewidth=0.9)
+        ax.axhline(0, color=NEUTRAL, linewidth=0.5)
+        ax.set_title(name)
+        ax.tick_params(labelsize=6.5)
+        ax.locator_params(axis="x", nbins=4)
+    for ax in axes.flat[len(names) :]:
+        ax.set_axis_off()
+    fig.supylabel("effect of the category on the set (points)", fontsize=8)
+    fig.supxlabel("explanation; both axes without the mean of the category on the type", fontsize=8)
+    key = [mark(defined([code]) or code, shades[code]) for code in order_factors(table["factor"])]
+    fig.legend(handles=key, loc="outside upper center", ncols=4)
+    return fig, table
