@@ -52,7 +52,7 @@ status: $(READY)  ## show what is done, what failed and why, and the time left: 
 test: test-fast  ## run all tests, the fast ones first
 	$(PY) -m pytest -q -n 2 -m slow
 
-test-long: $(READY)  ## run the tests of whole grids, clusters and several processes too (minutes each)
+test-long: $(READY)  ## run the tests of whole grids and clusters too (minutes each)
 	$(PY) -m pytest -q -m long
 
 test-vllm: $(READY)  ## run the generator's tests with the real vLLM on the CPU, in an environment of its own

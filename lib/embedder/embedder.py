@@ -11,10 +11,9 @@ import torch
 
 from lib.common.display import bar
 from lib.common.files import KitError, digest
-from lib.embedder import adapters
-from lib.embedder.basemodel import BERTS, DECODERS, Source, load_base, resolve
-from lib.embedder.forward import embed_rows
-from lib.embedder.packing import Rows, distinct, micro_batches, tokenize
+from lib.embedder import models
+from lib.embedder.packing import Rows, distinct, micro_batches, padded, ragged, ragged_attention, tokenize
+from lib.kernels.pooling import pool, pool_ragged
 from lib.params.params import ModelParams
 
 ADAPTER = "default"  # peft's own name for an adapter that nobody named
@@ -25,13 +24,14 @@ CHUNK = 50_000  # texts tokenised at a time when encoding
 class Embedder:
     """Texts to vectors. ``model`` is the HF model (inside peft once there is an adapter), ``dim`` its width."""
 
-    def __init__(self, model, tokenizer, params: ModelParams, source: Source | None = None):
+    def __init__(self, model, tokenizer, params: ModelParams, source: models.Source | None = None):
         family = model.config.model_type
-        if family not in DECODERS + BERTS:
-            raise KitError(f"model.name is of the family {family!r}; known are {', '.join(DECODERS + BERTS)}")
+        if family not in models.DECODERS + models.BERTS:
+            known = ", ".join(models.DECODERS + models.BERTS)
+            raise KitError(f"model.name is of the family {family!r}; known are {known}")
         self.params, self.tokenizer, self.source = params, tokenizer, source
         self.model = self.core = model.eval().requires_grad_(False)
-        self.causal, self.family = family in DECODERS, family
+        self.causal, self.family = family in models.DECODERS, family
         self.dim: int = model.config.hidden_size
         self.pad: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         self.eos = _eos(tokenizer, params)
@@ -44,8 +44,8 @@ class Embedder:
         ``device`` defaults to the GPU if there is one. Raises KitError for a model that is not there, of a family
         that is not known, or that an adapter does not fit.
         """
-        source = resolve(params)
-        embedder = cls(*load_base(source, params, device), params, source)
+        source = models.resolve(params)
+        embedder = cls(*models.load_base(source, params, device), params, source)
         if adapter is not None:
             embedder.load_adapter(adapter)
         return embedder
@@ -74,12 +74,31 @@ class Embedder:
     def embed(self, rows: Rows, attention: str = "padded") -> torch.Tensor:
         """Return (n, dim) fp32 embeddings of token ids, with gradients where they are enabled.
 
-        ``attention`` is "padded" or "ragged", the same function by two ways (``lib.embedder.forward``).
+        ``attention`` is "padded" or "ragged", the same function by two ways (``lib.embedder.packing``).
         """
-        return embed_rows(self, rows, attention)
+        if self.eos is not None and any(row[-1] != self.eos for row in rows):
+            raise KitError("a text does not end in the end-of-sequence token; make token ids with Embedder.tokenize")
+        if attention == "ragged":
+            ids, positions, offsets = ragged(rows, self.device)
+            if self.family in ("roberta", "xlm-roberta"):
+                positions = positions + self.core.config.pad_token_id + 1
+            with ragged_attention(self.core, [len(row) for row in rows], self.causal):
+                return pool_ragged(self._states(input_ids=ids, position_ids=positions), offsets, self.params.pooling)
+        ids, lengths = padded(rows, self.pad, self.device)
+        mask = {}
+        if not self.causal and min(map(len, rows)) < ids.shape[1]:
+            mask["attention_mask"] = (torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]).long()
+        return pool(self._states(input_ids=ids, **mask), lengths, self.params.pooling)
+
+    def _states(self, **arguments) -> torch.Tensor:
+        """Return the last hidden states. No key-value cache: with one, transformers forgets packed rows."""
+        output = self.core(**arguments, **({"use_cache": False} if self.causal else {}))
+        if getattr(output, "past_key_values", None) is not None:
+            raise KitError("the model kept a key-value cache in spite of use_cache=False: transformers changed; pin it")
+        return output.last_hidden_state
 
     def encode(
-        self, texts: Sequence[str], batch_tokens: int | None = None, progress: bool = False, instruction: str = ""
+        self, texts: Sequence[str], batch_tokens: int = 0, progress: bool = False, instruction: str = ""
     ) -> np.ndarray:
         """Return (n, dim) float32 embeddings, rows in input order; each distinct text is computed once.
 
@@ -87,18 +106,21 @@ class Embedder:
         """
         return self.encode_written([self.text_of(text, instruction) for text in texts], batch_tokens, progress)
 
-    def encode_written(
-        self, texts: Sequence[str], batch_tokens: int | None = None, progress: bool = False
-    ) -> np.ndarray:
+    def encode_written(self, texts: Sequence[str], batch_tokens: int = 0, progress: bool = False) -> np.ndarray:
         """Return embeddings as ``encode`` does, of texts that are as the model reads them (see ``text_of``)."""
         unique, index = distinct(texts)
-        budget = batch_tokens or self.params.encode_tokens
-        budget = budget or (CPU_TOKENS if self.device.type == "cpu" else GPU_TOKENS)
+        budget = batch_tokens or (CPU_TOKENS if self.device.type == "cpu" else GPU_TOKENS)
         out = np.empty((len(unique), self.dim), np.float32)
+        self.model.eval()
         with bar(total=len(unique), disable=not progress, desc="encode", unit="text", leave=False) as shown:
             for start in range(0, len(unique), CHUNK):
-                rows = self.tokenize(unique[start : start + CHUNK])
-                out[start : start + len(rows)] = self._encode_rows(rows, budget, shown)
+                rows, found, order = self.tokenize(unique[start : start + CHUNK]), [], []
+                for batch in micro_batches([len(row) for row in rows], budget):
+                    with torch.inference_mode():
+                        found.append(self.embed([rows[i] for i in batch.rows]))
+                    order += batch.rows
+                    shown.update(len(batch.rows))
+                out[start + np.array(order)] = torch.cat(found).cpu().numpy()
         bad = np.flatnonzero(~np.isfinite(out).all(axis=1))
         if len(bad):
             raise KitError(
@@ -107,24 +129,11 @@ class Embedder:
             )
         return out if len(unique) == len(texts) else out[index]
 
-    def _encode_rows(self, rows: Rows, budget: int, shown) -> np.ndarray:
-        found, order = [], []
-        self.model.eval()
-        with torch.inference_mode():
-            for batch in micro_batches([len(row) for row in rows], budget):
-                found.append(self.embed([rows[i] for i in batch.rows]))
-                order += batch.rows
-                shown.update(len(batch.rows))
-            together = torch.cat(found)
-            out = torch.empty_like(together)
-            out[torch.tensor(order, device=together.device)] = together
-            return out.cpu().numpy()
-
     # ── adapters ─────────────────────────────────────────────────────────────────────────────────────────
     def attach_lora(self, seed: int = 0) -> None:
         """Add a fresh LoRA adapter as the parameters of ``model`` say, its start drawn from ``seed``."""
         self._drop_adapters()
-        self.model, self._active = adapters.fresh_adapter(self.core, self.params, seed), ADAPTER
+        self.model, self._active = models.fresh_adapter(self.core, self.params, seed), ADAPTER
 
     def load_adapter(self, path: str | Path) -> None:
         """Load a peft adapter folder and make it the active one (another that was loaded before is dropped).
@@ -132,7 +141,7 @@ class Embedder:
         Raises KitError when the folder holds no adapter, or one for another base.
         """
         self._drop_adapters()
-        self.model = adapters.load_adapter(self.core, Path(path), self.portable_name)
+        self.model = models.load_adapter(self.core, Path(path), self.portable_name)
         self.model.eval().requires_grad_(False)
         self._active = ADAPTER
 
@@ -141,13 +150,13 @@ class Embedder:
         if self.model is not self.core:
             layers = self.model.base_model
             layers.disable_adapter_layers() if name is None else layers.enable_adapter_layers()
+            self._active = name
         elif name is not None:
             raise KitError("no adapter is loaded; call load_adapter with the folder of a trained one")
-        self._active = name
 
     def save_adapter(self, folder: str | Path) -> None:
         """Write the adapter as plain peft reads it; the base is named by its public name, not by a machine's path."""
-        adapters.save_adapter(self.model, Path(folder), self.portable_name)
+        models.save_adapter(self.model, Path(folder), self.portable_name)
 
     def _drop_adapters(self) -> None:
         if self.model is not self.core:
@@ -177,7 +186,8 @@ class Embedder:
     def fingerprint(self) -> str:
         """Return a digest of everything but the adapter that changes an embedding."""
         p, base = self.params, self.source.identity if self.source else self.family
-        how = [p.dtype, p.pooling, p.normalize, self.eos, p.max_length, p.query_template, p.document_template]
+        unit_length = True  # what was a choice once stays in the digest, so that kept scores stay valid
+        how = [p.dtype, p.pooling, unit_length, self.eos, p.max_length, p.query_template, p.document_template]
         return digest([base, *how])
 
 

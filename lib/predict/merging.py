@@ -18,7 +18,7 @@ import numpy as np
 
 from lib.common import display
 from lib.common.files import KitError, digest, read_json, write_json
-from lib.embedder.adapters import WEIGHTS
+from lib.embedder.models import WEIGHTS
 from lib.params.params import Params
 from lib.predict.judge import Truth, spearman
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from lib.common.design import BASE, CODES, LABELS, parse_run
 from lib.common.files import KitError, read_json, write_bytes, write_json, write_text
-from lib.embedder.adapters import CONFIG
+from lib.embedder.models import CONFIG
 from lib.params.params import Params
 from lib.params.provenance import package_versions
 from lib.share.common import PAPER, card, citation, licence, writer

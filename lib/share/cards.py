@@ -9,7 +9,7 @@ import pandas as pd
 from lib.common.bundled import shown
 from lib.common.design import BASE, FACTORIAL
 from lib.common.files import KitError, read_json
-from lib.embedder.adapters import corrupted
+from lib.embedder.models import corrupted
 from lib.params.params import Params
 from lib.share import adapters, crate, data
 

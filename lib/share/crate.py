@@ -12,7 +12,7 @@ import pandas as pd
 from lib import __version__
 from lib.common.design import BASE
 from lib.common.files import read_json, write_json
-from lib.embedder.adapters import CONFIG, WEIGHTS
+from lib.embedder.models import CONFIG, WEIGHTS
 from lib.params.params import Params
 from lib.share.common import PAPER, head, licence_url, made
 

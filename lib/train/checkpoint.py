@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,40 +13,21 @@ import torch
 from lib.common.files import KitError, write_bytes, write_jsonl
 
 NAME = "checkpoint.pt"
-DIGEST = (
-    hashlib.sha256().digest_size
-)  # a file with a changed byte may be one that torch can read: it begins with a digest
+DIGEST = 32  # bytes of SHA-256 at the head: a file with a changed byte may be one that torch can read
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where a run stands: optimizer steps done, and the token budgets it has been using."""
-
-    step: int
-    budget: int
-    keep: int
-
-
-def save(folder: Path, key: str, position: Position, model, optimizer) -> None:
-    """Write adapter, optimizer, random states and position. The schedule is a function of the step alone."""
-    state = {
-        "key": key,
-        "step": position.step,
-        "budget": position.budget,
-        "keep": position.keep,
-        "adapter": {name: weight.detach().cpu().clone() for name, weight in _trained(model)},
-        "optimizer": optimizer.state_dict(),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
+def save(folder: Path, key: str, step: int, budget: int, model, optimizer) -> None:
+    """Write adapter, optimizer, steps done and micro-batch budget. The schedule is a function of the step alone."""
+    adapter = {name: weight.detach().cpu().clone() for name, weight in _trained(model)}
+    state = {"key": key, "step": step, "budget": budget, "adapter": adapter, "optimizer": optimizer.state_dict()}
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getvalue()
     write_bytes(folder / NAME, hashlib.sha256(content).digest() + content)
 
 
-def load(folder: Path, key: str, model, optimizer, log: Path) -> Position | None:
-    """Restore a run from its checkpoint; None when there is none to go on from.
+def load(folder: Path, key: str, model, optimizer, log: Path) -> tuple[int, int]:
+    """Restore a run; return (steps done, micro-batch budget), (0, 0) when there is none to go on from.
 
     A checkpoint that is damaged, or whose steps are not all in ``log``, is none: that is said, and the run starts
     again. ``key`` is the digest of everything the run is made from. Raises KitError when the checkpoint belongs to
@@ -55,24 +35,23 @@ def load(folder: Path, key: str, model, optimizer, log: Path) -> Position | None
     """
     state = read(folder / NAME)
     if state is None:
-        return None
+        return 0, 0
     if state["key"] != key:
         raise KitError(
             f"{folder / NAME} is of a run with other data or parameters; delete {folder} to train anew, "
             "or go back to those parameters to finish it"
         )
-    step = state["step"]
-    if logged(log, step) is None:
-        print(f"{log} does not hold the {step} steps before the checkpoint; this run is trained again from its start")
-        return None
+    if logged(log, state["step"]) is None:
+        print(
+            f"{log} does not hold the {state['step']} steps before the checkpoint; this run is trained again from its "
+            "start"
+        )
+        return 0, 0
     with torch.no_grad():
         for name, weight in _trained(model):
             weight.copy_(state["adapter"][name])
     optimizer.load_state_dict(state["optimizer"])
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] and torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
-    return Position(step, state["budget"], state["keep"])
+    return state["step"], state["budget"]
 
 
 def read(path: Path) -> dict[str, Any] | None:
@@ -84,17 +63,6 @@ def read(path: Path) -> dict[str, Any] | None:
         print(f"{path} is damaged (its digest differs); this run is trained again from its start")
         return None
     return torch.load(io.BytesIO(content[DIGEST:]), map_location="cpu", weights_only=True)
-
-
-def remove(folder: Path) -> None:
-    """Delete the checkpoint of a finished run."""
-    (folder / NAME).unlink(missing_ok=True)
-
-
-def sweep(folder: Path) -> None:
-    """Delete what a killed process left half written in a run's own folder."""
-    for left in folder.glob(".*.tmp"):
-        left.unlink(missing_ok=True)
 
 
 def logged(path: Path, steps: int) -> list[dict] | None:

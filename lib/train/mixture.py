@@ -63,18 +63,36 @@ def plan(
                 f"{source} has {len(pools[source])} triplets, fewer than one batch of {batch_size}; generate more, "
                 "lower training.batch_size, or leave it out of the subset"
             )
-    if doses is not None:
-        doses = _given(doses, sources)
-    elif params.budget == "fixed_epochs":
-        doses = {source: params.epochs * (len(pools[source]) // batch_size) for source in sources}
-    else:
-        doses = _fixed_steps(subset, params, public)
     stream = seed if params.draws == "shared" else f"{'+'.join(sources)} {seed}"
-    batches = [
-        batch for source, dose in doses.items() for batch in draw(source, len(pools[source]), dose, batch_size, stream)
-    ]
+    batches = []
+    for source, dose in _doses(doses, sources, pools, params, batch_size).items():
+        batches += draw(source, len(pools[source]), dose, batch_size, stream)
     _stream("order", "+".join(sources), seed).shuffle(batches)
     return batches
+
+
+def _doses(given, sources: Sequence[str], pools, params: MixtureParams, batch_size: int) -> dict[str, int]:
+    """Return how many batches each source gives: as they are given, or by the budget."""
+    if given is not None:
+        if sorted(given) != sorted(sources) or any(dose < 1 for dose in given.values()):
+            raise KitError(
+                f"doses are given for {', '.join(given) or 'nothing'}, and the run has {', '.join(sources)}; give each "
+                "of these at least one batch, and leave a category without batches out of the subset"
+            )
+        return {source: int(given[source]) for source in sources}
+    if params.budget == "fixed_epochs":
+        return {source: params.epochs * (len(pools[source]) // batch_size) for source in sources}
+    subset = [source for source in sources if source != PUBLIC]
+    taken = params.steps_per_category * len(subset)
+    if taken > params.steps:
+        raise KitError(
+            f"{len(subset)} categories x {params.steps_per_category} batches are more than the {params.steps} steps "
+            "of a run; raise mixture.steps or lower mixture.steps_per_category"
+        )
+    if PUBLIC in sources:
+        return dict.fromkeys(subset, params.steps_per_category) | {PUBLIC: params.steps - taken}
+    share, rest = divmod(params.steps, len(subset))  # no public data to fill up with: the categories share the steps
+    return {source: share + (place < rest) for place, source in enumerate(subset)}
 
 
 def start_seed(subset: Sequence[str], params: MixtureParams, seed: int, public: bool = True) -> int:
@@ -104,29 +122,6 @@ def read_pools(data: str | Path, subset: Sequence[str], public: bool = True) -> 
 def steps_per_source(batches: Sequence[Batch]) -> dict[str, int]:
     """Return how many batches each source gives, for the run's record."""
     return dict(sorted(Counter(batch.source for batch in batches).items()))
-
-
-def _fixed_steps(subset: Sequence[str], params: MixtureParams, public: bool) -> dict[str, int]:
-    taken = params.steps_per_category * len(subset)
-    if taken > params.steps:
-        raise KitError(
-            f"{len(subset)} categories x {params.steps_per_category} batches are more than the {params.steps} steps "
-            "of a run; raise mixture.steps or lower mixture.steps_per_category"
-        )
-    doses = dict.fromkeys(subset, params.steps_per_category)
-    if public:
-        return doses | {PUBLIC: params.steps - taken}
-    share, rest = divmod(params.steps, len(subset))  # no public data to fill up with: the categories share the steps
-    return {source: share + (place < rest) for place, source in enumerate(subset)}
-
-
-def _given(doses: Mapping[str, int], sources: Sequence[str]) -> dict[str, int]:
-    if sorted(doses) != sorted(sources) or any(dose < 1 for dose in doses.values()):
-        raise KitError(
-            f"doses are given for {', '.join(doses) or 'nothing'}, and the run has {', '.join(sources)}; give each of "
-            "these at least one batch, and leave a category without batches out of the subset"
-        )
-    return {source: int(doses[source]) for source in sources}
 
 
 def draw(source: str, size: int, dose: int, batch_size: int, seed: int | str) -> list[Batch]:

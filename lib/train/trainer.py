@@ -9,15 +9,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import torch
 
 from lib.common.design import Triplet
 from lib.common.display import bar
 from lib.common.files import KitError, append_jsonl, digest, digest_file, read_json, write_json
-from lib.embedder.adapters import CONFIG, WEIGHTS, corrupted
-from lib.train import checkpoint, memory
-from lib.train.distributed import Group, current
-from lib.train.gradcache import GradCache, StepTexts, random_state, restore, step_texts
+from lib.embedder.models import CONFIG, WEIGHTS, corrupted
+from lib.train import checkpoint
+from lib.train.gradcache import GradCache, StepTexts, triplet_texts
 from lib.train.mixture import Batch, steps_per_source
 
 if TYPE_CHECKING:
@@ -44,21 +44,20 @@ def train(
 
     ``out_dir`` gets the adapter in peft's format, ``log.jsonl`` (a line per step) and ``train.json`` (the summary
     and ``extra``, say provenance). A run that was cut off goes on from its checkpoint to the same bits; a finished
-    one is only loaded. Under torchrun all ranks train one adapter and the first writes it.
+    one is only loaded.
 
     Raises KitError when a loss is not finite, naming the batch; the state before it stays in the checkpoint.
     """
-    run, extra = Run(embedder, pools, batches, params, Path(out_dir), seed, current()), dict(extra or {})
+    run, extra = Run(embedder, pools, batches, params, Path(out_dir), seed), dict(extra or {})
     done = run.finished()
     if done is not None:
         named = done | {name: extra[name] for name in IDENTITY if name in extra}
-        if named != done and run.group.first:  # the same run by another road
+        if named != done:  # the same run by another road
             write_json(run.out_dir / SUMMARY, named)
         embedder.load_adapter(out_dir)
         return named
     run.prepare()
-    shown = progress and run.group.first
-    with bar(total=len(batches), initial=run.start, disable=not shown, desc="train", unit="step") as steps:
+    with bar(total=len(batches), initial=run.start, disable=not progress, desc="train", unit="step") as steps:
         for step in range(run.start, len(batches)):
             row = run.step(step)
             steps.set_postfix(loss=f"{row['loss']:.3f}", tok_s=f"{row['tokens_per_second']:.0f}", data=row["source"])
@@ -78,13 +77,16 @@ def learning_rate(step: int, steps: int, params: TrainingParams) -> float:
 class Run:
     """One training run: what it is made from, its state, and its files."""
 
-    def __init__(self, embedder, pools, batches, params, out_dir: Path, seed: int, group: Group):
+    def __init__(self, embedder, pools, batches, params, out_dir: Path, seed: int):
         if not batches:
             raise KitError("there are no batches to train on; raise mixture.steps or mixture.epochs")
         self.embedder, self.pools, self.batches, self.params = embedder, pools, list(batches), params
-        self.out_dir, self.seed, self.group = out_dir, seed, group
-        self.key = _key(embedder, pools, self.batches, params, seed)
-        self.start, self.log, self._ids = 0, [], {}
+        self.out_dir, self.seed, self.start, self.log, self._ids = out_dir, seed, 0, [], {}
+        # the key: a digest of everything that decides the adapter, with the texts of every batch
+        used = [[batch.source, [asdict(pools[batch.source][row]) for row in batch.rows]] for batch in batches]
+        lora = {k: v for k, v in embedder.params.model_dump(mode="json").items() if k.startswith("lora_")}
+        recipe = params.model_dump(mode="json", exclude={"checkpoint_every", "keep_graph_tokens"})
+        self.key = digest([embedder.fingerprint(), lora, recipe, seed, digest(used)])
 
     def finished(self) -> dict | None:
         """Return the summary of a run that has been finished already from the same data and parameters."""
@@ -98,42 +100,31 @@ class Run:
             if file := corrupted(self.out_dir, summary):
                 print(f"{file} is not what training wrote (its digest differs); this run is trained again")
                 return None
-            if self.group.first:
-                checkpoint.remove(self.out_dir)  # a process killed just before its end had not come to that
-                if name == COPY:
-                    write_json(self.out_dir / SUMMARY, summary)
+            # a process killed just before its end had not come to that
+            (self.out_dir / checkpoint.NAME).unlink(missing_ok=True)
+            if name == COPY:
+                write_json(self.out_dir / SUMMARY, summary)
             return summary
         return None
 
     def prepare(self) -> None:
         """Attach the adapter, build the optimizer, and go to the checkpoint if there is one."""
-        torch.manual_seed(self.seed)
+        from lib.kernels.lora import fuse_lora  # peft takes seconds to import
+
         self.embedder.attach_lora(self.seed)
-        set_modes(self.embedder, self.params)
-        weights = [w for w in self.embedder.model.parameters() if w.requires_grad]
+        model = self.embedder.model.eval()  # no dropout anywhere: the second forward pass repeats the first
+        fuse_lora(model)
+        weights = [w for w in model.parameters() if w.requires_grad]
         self.optimizer = torch.optim.AdamW(weights, lr=self.params.learning_rate, weight_decay=self.params.weight_decay)
-        budget, keep = memory.budgets(self.embedder, self.params)
-        found = checkpoint.load(self.out_dir, self.key, self.embedder.model, self.optimizer, self.out_dir / LOG)
-        if found is not None:
-            self.start, budget, keep = found.step, found.budget, found.keep
-        budget = self.group.smallest(budget)  # every rank cuts the same micro-batches
-        if self.group.first:
-            checkpoint.sweep(self.out_dir)
-            self.log = checkpoint.trim_log(self.out_dir / LOG, self.start)
-        self.group.barrier()
-        attention = memory.attention_of(self.embedder, self.params)
-        self.cache = GradCache(self.embedder, self.params, budget, keep, attention, self.group)
+        self.start, budget = checkpoint.load(self.out_dir, self.key, model, self.optimizer, self.out_dir / LOG)
+        for left in self.out_dir.glob(".*.tmp"):
+            left.unlink(missing_ok=True)  # what a killed process left half written
+        self.log = checkpoint.trim_log(self.out_dir / LOG, self.start)
+        self.cache = GradCache(self.embedder, self.params, budget)
 
     def texts(self, batch: Batch) -> StepTexts:
         """Return a batch as token ids, each text tokenised once per run."""
-        rows = [self.pools[batch.source][row] for row in batch.rows]
-        write, hard = self.embedder.text_of, self.params.hard_negatives
-        return step_texts(
-            [write(t.query, t.instruction) for t in rows],
-            [write(t.positive, document=True) for t in rows],
-            [write(t.negative, document=True) if t.negative and hard else "" for t in rows],
-            self._tokenize,
-        )
+        return triplet_texts(self.embedder, [self.pools[batch.source][row] for row in batch.rows], self._tokenize)
 
     def _tokenize(self, texts: list[str]) -> list[list[int]]:
         new = [text for text in texts if text not in self._ids]
@@ -146,23 +137,28 @@ class Run:
     def step(self, step: int) -> dict:
         """Do one optimizer step; return its line of the log."""
         began, batch = time.perf_counter(), self.batches[step]
-        weights = self.optimizer.param_groups[0]["params"]
-        before = random_state(self.embedder.device)
+        group = self.optimizer.param_groups[0]
         self.optimizer.zero_grad(set_to_none=True)
         result = self.cache.run(self.texts(batch))
-        norm = float(torch.nn.utils.clip_grad_norm_(weights, self.params.clip_norm or math.inf))
+        norm = float(torch.nn.utils.clip_grad_norm_(group["params"], self.params.clip_norm or math.inf))
         if not (math.isfinite(result.loss) and math.isfinite(norm)):
-            restore(before)  # as before this step's dropout: what the checkpoint must hold
-            self._stop(step, batch, result.loss, norm)
-        rate = learning_rate(step, len(self.batches), self.params)
-        self.optimizer.param_groups[0]["lr"] = rate
+            self._save(step)  # the weights are still those of the last good step
+            rows = ", ".join(str(row) for row in batch.rows[:4])
+            raise KitError(
+                f"step {step + 1} gave loss {result.loss} and gradient norm {norm} on a batch of {batch.source} (rows "
+                f"{rows}, ...); the state after step {step} is in {self.out_dir / checkpoint.NAME}: look at those "
+                "rows, or lower training.learning_rate"
+            )
+        group["lr"] = learning_rate(step, len(self.batches), self.params)
         self.optimizer.step()
-        seconds = time.perf_counter() - began
+        device, seconds = self.embedder.device, time.perf_counter() - began
+        gpu = device.type == "cuda"
+        memory = torch.cuda.max_memory_allocated(device) if gpu else psutil.Process().memory_info().rss
         row = {
             "step": step + 1,
             "source": batch.source,
             "loss": result.loss,
-            "learning_rate": rate,
+            "learning_rate": group["lr"],
             "grad_norm": norm,
             "texts": result.texts,
             "tokens": result.tokens,
@@ -171,91 +167,43 @@ class Run:
             "kept_tokens": result.kept,
             "seconds": round(seconds, 4),
             "tokens_per_second": round(result.tokens / seconds, 1),
-            "memory_mb": round(memory.used(self.embedder.device) / 2**20),
+            "memory_mb": round(memory / 2**20),
         }
         self.log.append(row)
-        if self.group.first:
-            append_jsonl(self.out_dir / LOG, row)
-            every = self.params.checkpoint_every
-            if every and (step + 1) % every == 0 and step + 1 < len(self.batches):
-                self._save(step + 1)
+        append_jsonl(self.out_dir / LOG, row)
+        every = self.params.checkpoint_every
+        if every and (step + 1) % every == 0 and step + 1 < len(self.batches):
+            self._save(step + 1)
         return row
 
     def _save(self, step: int) -> None:
-        position = checkpoint.Position(step, self.cache.budget, self.cache.keep)
-        checkpoint.save(self.out_dir, self.key, position, self.embedder.model, self.optimizer)
-
-    def _stop(self, step: int, batch: Batch, loss: float, norm: float) -> None:
-        if self.group.first:
-            self._save(step)  # the weights are still those of the last good step
-        rows = ", ".join(str(row) for row in batch.rows[:4])
-        raise KitError(
-            f"step {step + 1} gave loss {loss} and gradient norm {norm} on a batch of {batch.source} (rows {rows}, "
-            f"...); the state after step {step} is in {self.out_dir / checkpoint.NAME}: look at those rows, or lower "
-            "training.learning_rate"
-        )
+        checkpoint.save(self.out_dir, self.key, step, self.cache.budget, self.embedder.model, self.optimizer)
 
     def finish(self, extra: dict) -> dict:
-        """Write adapter and summary, delete the checkpoint, leave the embedder ready to encode."""
-        self.embedder.model.eval()
-        if self.group.first:
-            self.embedder.save_adapter(self.out_dir)
-        self.group.barrier()
-        digests = {"adapter": digest_file(self.out_dir / WEIGHTS), "adapter_config": digest_file(self.out_dir / CONFIG)}
-        summary = {**extra, **self._summary(), **digests}
-        if self.group.first:
-            write_json(self.out_dir / COPY, summary)
-            write_json(self.out_dir / SUMMARY, summary)
-            checkpoint.remove(self.out_dir)
-        self.group.barrier()
-        return summary
-
-    def _summary(self) -> dict:
-        total = {name: sum(row[name] for row in self.log) for name in ("tokens", "padded_tokens", "seconds")}
-        return {
+        """Write adapter and summary, delete the checkpoint."""
+        self.embedder.save_adapter(self.out_dir)
+        tokens, padded, seconds = (sum(row[k] for row in self.log) for k in ("tokens", "padded_tokens", "seconds"))
+        summary = {
+            **extra,
             "key": self.key,
             "seed": self.seed,
             "steps": len(self.batches),
             "steps_per_source": steps_per_source(self.batches),
-            "world_size": self.group.size,
+            "world_size": 1,  # processes that train one adapter, a column of the results
             "effective_batch": len(self.batches[0].rows),
             "losses": [row["loss"] for row in self.log],
-            "tokens": total["tokens"],
-            "seconds": round(total["seconds"], 3),
-            "tokens_per_second": round(total["tokens"] / max(total["seconds"], 1e-9), 1),
-            "padding_share": round(1 - total["tokens"] / max(total["padded_tokens"], 1), 4),
+            "tokens": tokens,
+            "seconds": round(seconds, 3),
+            "tokens_per_second": round(tokens / max(seconds, 1e-9), 1),
+            "padding_share": round(1 - tokens / max(padded, 1), 4),
             "peak_memory_mb": max((row["memory_mb"] for row in self.log), default=0),
             "micro_batch_tokens": self.cache.budget,
-            "keep_graph_tokens": self.cache.keep,
-            "attention": self.cache.attention,
-            "final_loss": self.log[-1]["loss"] if self.log else None,
             "adapter_digest": self.embedder.adapter_digest(),
             "embedder": self.embedder.fingerprint(),
+            "adapter": digest_file(self.out_dir / WEIGHTS),
+            "adapter_config": digest_file(self.out_dir / CONFIG),
         }
-
-
-def _key(embedder, pools, batches, params, seed: int) -> str:
-    """Digest of everything that decides the adapter: base, LoRA, recipe, seed, and the texts of every batch."""
-    used = [[batch.source, [asdict(pools[batch.source][row]) for row in batch.rows]] for batch in batches]
-    lora = {k: v for k, v in embedder.params.model_dump(mode="json").items() if k.startswith("lora_")}
-    recipe = params.model_dump(mode="json", exclude={"checkpoint_every", "keep_graph_tokens"})
-    return digest([embedder.fingerprint(), lora, recipe, seed, digest(used)])
-
-
-def set_modes(embedder: Embedder, params: TrainingParams) -> None:
-    """Set which modules are in training mode, fuse the LoRA linears, switch checkpointing on if asked."""
-    model = embedder.model
-    model.train(params.base_dropout)
-    if params.fused_lora:
-        from lib.kernels.lora import fuse_lora  # peft takes seconds to import
-
-        fuse_lora(model)
-    for module in model.modules():
-        if hasattr(module, "lora_A"):
-            module.train()
-    if params.checkpointing:
-        embedder.core.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        embedder.core.enable_input_require_grads()
-        for module in embedder.core.modules():
-            if hasattr(module, "gradient_checkpointing"):
-                module.training = True
+        write_json(self.out_dir / COPY, summary)
+        write_json(self.out_dir / SUMMARY, summary)
+        (self.out_dir / checkpoint.NAME).unlink(missing_ok=True)
+        return summary

@@ -20,9 +20,11 @@ sys.path.remove(str(Path(__file__).resolve().parent))  # transformers would take
 
 import torch
 
-from lib.kernels import compiled_elementwise, infonce, pool, pool_ragged, reference
+from lib.kernels.infonce import infonce
 from lib.kernels.lora import fuse_lora
+from lib.kernels.pooling import pool, pool_ragged
 from tests.benchmarks.timing import device_name, interleaved
+from tests.kits import plain_kernels
 
 BYTES = {torch.float32: 4, torch.bfloat16: 2}
 
@@ -121,31 +123,22 @@ def lora_group(bench: Bench) -> None:
             ("Mistral-7B 4096 to 4096", 4096, 4096, 8192),
         ]
     for title, inputs, outputs, tokens in shapes:
-        for dropout in (0.0, 0.1):
-            base = torch.nn.Sequential(torch.nn.Linear(inputs, outputs, bias=False)).to(bench.device, bench.dtype)
-            model = get_peft_model(
-                base,
-                LoraConfig(target_modules=["0"], r=16, lora_alpha=16, lora_dropout=dropout, init_lora_weights=False),
-            )
-            fused = get_peft_model(
-                torch.nn.Sequential(base[0].base_layer),
-                LoraConfig(target_modules=["0"], r=16, lora_alpha=16, lora_dropout=dropout),
-            )
-            fused.load_state_dict(model.state_dict())
-            fuse_lora(fused)
-            model.train(), fused.train()
-            x = torch.randn(tokens, inputs, device=bench.device, dtype=bench.dtype, requires_grad=True)
-            grad = torch.randn(tokens, outputs, device=bench.device, dtype=bench.dtype)
-            if not dropout:
-                agree([model(x).detach(), fused(x).detach()], 2e-2 if bench.device == "cuda" else 1e-5, "lora")
-            bench.group(
-                f"LoRA linear {title}, r 16, dropout {dropout}, {tokens} tokens, forward + backward",
-                {
-                    "peft": lambda m=model, x=x, g=grad: m(x).backward(g),
-                    "fused": lambda m=fused, x=x, g=grad: m(x).backward(g),
-                },
-                flops=4 * tokens * inputs * outputs + 12 * tokens * 16 * (inputs + outputs) / 2,
-            )
+        base = torch.nn.Sequential(torch.nn.Linear(inputs, outputs, bias=False)).to(bench.device, bench.dtype)
+        config = LoraConfig(target_modules=["0"], r=16, lora_alpha=16, init_lora_weights=False)
+        model = get_peft_model(base, config)
+        fused = copy.deepcopy(model)
+        fuse_lora(fused)
+        x = torch.randn(tokens, inputs, device=bench.device, dtype=bench.dtype, requires_grad=True)
+        grad = torch.randn(tokens, outputs, device=bench.device, dtype=bench.dtype)
+        agree([model(x).detach(), fused(x).detach()], 2e-2 if bench.device == "cuda" else 1e-5, "lora")
+        bench.group(
+            f"LoRA linear {title}, r 16, {tokens} tokens, forward + backward",
+            {
+                "peft": lambda m=model, x=x, g=grad: m(x).backward(g),
+                "fused": lambda m=fused, x=x, g=grad: m(x).backward(g),
+            },
+            flops=4 * tokens * inputs * outputs + 12 * tokens * 16 * (inputs + outputs) / 2,
+        )
 
 
 def pooling_group(bench: Bench) -> None:
@@ -196,7 +189,7 @@ def decoder(kind: str, device: str):
 
 
 def models_group(bench: Bench) -> None:
-    """Whole models with LoRA r 16 on every linear layer: peft's forward, the fused one, and decoders compiled."""
+    """Whole models with LoRA r 16 on every linear layer: peft's forward and the fused one."""
     from peft import LoraConfig, get_peft_model
 
     texts, longest = (128, 256) if bench.device == "cuda" else (16, 128)
@@ -221,20 +214,13 @@ def models_group(bench: Bench) -> None:
 
         agree([step(plain), step(fused)], 3e-2 if bench.device == "cuda" else 1e-5, name)
         variants = {"peft": lambda m=plain, f=step: f(m), "fused LoRA": lambda m=fused, f=step: f(m)}
-        if options:
-
-            def compiled(model=fused, step=step):
-                with compiled_elementwise(model.get_base_model()):
-                    return step(model)
-
-            variants["fused LoRA, norms, RoPE and SwiGLU compiled"] = compiled
         bench.group(f"{name}, {texts} texts of {longest} tokens, forward + backward", variants)
 
 
 def reference_group(bench: Bench) -> None:
     """The float64 reference agrees with what is timed here (no timing)."""
     query, texts = unit(65, 70, bench), unit(129, 70, bench)
-    want = reference.infonce(query.detach().double(), texts.detach().double())
+    want = plain_kernels.infonce(query.detach().double(), texts.detach().double())
     agree([want, infonce(query, texts).detach()], 1e-3, "infonce against float64")
 
 

@@ -30,7 +30,7 @@ def child(kind: str, rows: int, columns: int, dim: int) -> None:
     """Run one loss forward and backward; print seconds and peak extra MiB as JSON."""
     import torch
 
-    from lib.kernels import infonce
+    from lib.kernels.infonce import infonce
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

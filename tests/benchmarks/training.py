@@ -8,7 +8,7 @@
 Same model, LoRA, token ids, temperature and precision; tokenising and the optimizer are in neither. Parity of loss
 and gradients is checked first, rounds are interleaved, the minimum counts, and a round during which other processes
 took over a tenth of the machine is marked (``--out`` collects the rounds of several calls). Needs torch, transformers,
-peft and sentence-transformers only. Variants that end in "bfloat16" keep rounded graphs; all arithmetic is in --dtype.
+peft and sentence-transformers only.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ import torch
 from tests.benchmarks.timing import interleaved
 
 SCALE = 20.0
-ROUNDED = "bfloat16"  # how a variant's name ends whose gradients are rounded on purpose
 SHAPES = {  # random weights of published shapes: family, hidden, inner, layers, heads, key heads, vocabulary
     "qwen2-1.5b": ("qwen2", 1536, 8960, 28, 12, 2, 32000),
     "mistral-7b": ("mistral", 4096, 14336, 32, 32, 8, 32000),
@@ -138,7 +137,6 @@ def variants(arguments, found) -> dict:
     from lib.kernels.lora import FusedLinear, Linear, fuse_lora
     from lib.params.params import TrainingParams
     from lib.train.gradcache import GradCache, StepTexts
-    from lib.train.memory import budgets
 
     def set_lora(fused: bool) -> None:
         """Give the LoRA linears the fused forward, or peft's own back."""
@@ -158,26 +156,19 @@ def variants(arguments, found) -> dict:
 
         return run
 
-    def ours(attention, keep, fused=True, kept="model"):
+    def ours(attention, keep, fused=True):
         params = TrainingParams(
-            temperature=1 / SCALE,
-            mask_duplicates=False,
-            fused_lora=fused,
-            attention=attention,
-            keep_graph_tokens=keep,
-            keep_graphs_in=kept,
-            micro_batch_tokens=arguments.tokens,
+            temperature=1 / SCALE, mask_duplicates=False, keep_graph_tokens=keep, micro_batch_tokens=arguments.tokens
         )
 
         def run(columns):
             set_lora(fused)
-            budget, kept = budgets(found, params)
             rows = [row for column in columns for row in column]
             count = len(columns[0])
             texts = StepTexts(
                 rows, list(range(count)), list(range(count, 2 * count)), list(range(2 * count, 3 * count))
             )
-            return GradCache(found, params, budget, kept, attention).run(texts).loss
+            return GradCache(found, params, attention=attention).run(texts).loss
 
         return run
 
@@ -189,9 +180,6 @@ def variants(arguments, found) -> dict:
         "kit: ragged, fused LoRA": ours("ragged", 0),
         f"kit: ragged, fused LoRA, graphs of {arguments.keep} tokens kept": ours("ragged", arguments.keep),
     }
-    if arguments.dtype == "float32":
-        name = f"kit: ragged, fused LoRA, graphs of {arguments.halves} tokens kept in {ROUNDED}"
-        everything[name] = ours("ragged", arguments.halves, kept=ROUNDED)
     return {
         name: run for name, run in everything.items() if not arguments.only or any(o in name for o in arguments.only)
     }
@@ -207,7 +195,7 @@ def parity(found, runs, arguments) -> dict[str, list[float]]:
         grad = torch.cat([w.grad.flatten().float() for w in found.model.parameters() if w.requires_grad])
         first = first or (loss, grad)
         table[name] = [abs(loss / first[0] - 1), float((grad - first[1]).norm() / first[1].norm())]
-        if arguments.dtype == "float32" and max(table[name]) > (1e-2 if name.endswith(ROUNDED) else 1e-5):
+        if arguments.dtype == "float32" and max(table[name]) > 1e-5:
             sys.exit(f"{name} is not the same function: relative errors {table[name]}; no time is worth reporting")
     return table
 
@@ -339,9 +327,6 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[32], help="their mini-batch sizes")
     parser.add_argument("--tokens", type=int, default=0, help="our tokens per micro-batch; 0 chooses")
     parser.add_argument("--keep", type=int, default=20000, help="tokens whose graphs are kept")
-    parser.add_argument(
-        "--halves", type=int, default=100000, help="tokens whose graphs are kept where they are kept in bfloat16"
-    )
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--only", nargs="*", default=[], help="variants whose name holds one of these")
     parser.add_argument("--out", help="JSON file; rounds of several calls add up")

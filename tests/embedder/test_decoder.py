@@ -33,7 +33,7 @@ def folder(request, tmp_path_factory):
 
 def test_a_folder_of_the_kit_is_found_from_everywhere(folder, tmp_path, monkeypatch):
     from lib.common import bundled
-    from lib.embedder.basemodel import resolve
+    from lib.embedder.models import resolve
 
     monkeypatch.setattr(bundled, "ROOT", folder.parent)
     monkeypatch.chdir(tmp_path)

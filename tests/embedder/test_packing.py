@@ -55,7 +55,5 @@ def test_tensors():
     assert (ids.tolist(), places.tolist(), offsets.tolist()) == ([[5, 6, 7, 8]], [[0, 1, 2, 0]], [0, 3, 4])
 
 
-def test_distinct_and_a_budget_of_nothing():
+def test_distinct():
     assert distinct(["b", "a", "b"]) == (["b", "a"], [0, 1, 0])
-    with pytest.raises(KitError, match="micro_batch_tokens"):
-        micro_batches([3], 0)

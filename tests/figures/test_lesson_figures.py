@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from lib.common.design import Triplet
 from lib.figures import lessons
-from lib.kernels.reference import infonce
+from lib.kernels.infonce import infonce
 from lib.train.fixed import Held, Vectors
 
 
@@ -23,7 +23,7 @@ def test_the_push_is_what_autograd_says_of_every_wrong_cosine():
     batch = Vectors(unit(rng, 4), unit(rng, 4), unit(rng, 3))
     _, table = lessons.push_picture(batch, Held(triplets, 4), (1.0, 0.1))
     cosines = torch.tensor(batch.cosines, requires_grad=True)
-    loss = infonce(torch.eye(4, dtype=torch.float64), cosines.T, temperature=0.1, reduction="sum")
+    loss = 4 * infonce(torch.eye(4, dtype=torch.float64), cosines.T, temperature=0.1)
     gradient = torch.autograd.grad(loss, cosines)[0].numpy()
     wrong = ~np.eye(4, 7, dtype=bool)
     assert table["push at 0.1"].to_numpy() == pytest.approx(gradient[wrong], rel=1e-3)

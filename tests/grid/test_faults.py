@@ -16,7 +16,7 @@ from test_training import BATCHES, one_run, weights
 
 from lib.__main__ import main
 from lib.common.files import CannotWrite, KitError, append_jsonl, digest, read_json, read_jsonl, write_bytes, write_json
-from lib.embedder.adapters import corrupted, load_adapter
+from lib.embedder.models import corrupted, load_adapter
 from lib.generate.answers import AnswerStore
 from lib.generate.dataset import Maker
 from lib.grid import results

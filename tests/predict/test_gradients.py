@@ -7,7 +7,6 @@ from engine_kit import difference, embedder, gradients, training, triplets, wake
 
 from lib.predict import gradients as g
 from lib.predict.sets import GRADES, LABELS, PAIRS, Sides
-from lib.train.distributed import Group
 from lib.train.mixture import Batch
 from lib.train.trainer import Run
 
@@ -22,7 +21,7 @@ def sides(kind):
 def test_the_gradient_is_that_of_the_training_step(tmp_path):
     params, rows = training(clip_norm=0), triplets(8)
     found = embedder("bert")
-    run = Run(found, {"public": rows}, [Batch("public", tuple(range(8)))], params, tmp_path, 1, Group())
+    run = Run(found, {"public": rows}, [Batch("public", tuple(range(8)))], params, tmp_path, 1)
     run.prepare()
     wake(found)
     texts = run.texts(run.batches[0])

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from lib.common.bundled import ROOT
 from lib.common.design import Triplet, write_triplets
 from lib.common.files import KitError, digest_file, read_json, write_json, write_text
-from lib.embedder.adapters import corrupted
+from lib.embedder.models import corrupted
 from lib.params.params import load
 from lib.params.provenance import write_manifest
 from lib.share import cards
