@@ -24,7 +24,8 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.remove(str(Path(__file__).resolve().parent))  # transformers would take kernels.py for the package `kernels`
 
 import torch
 
