@@ -25,7 +25,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-sys.path.remove(str(Path(__file__).resolve().parent))  # transformers would take kernels.py for the package `kernels`
 
 import torch
 

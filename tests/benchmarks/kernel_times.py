@@ -1,6 +1,6 @@
 """Micro-benchmarks of lib.kernels against plain torch and peft, with the share of the device's measured ceilings.
 
-    python tests/benchmarks/kernels.py [--device auto] [--quick] [--json out.json] [--only loss,lora,...]
+    python tests/benchmarks/kernel_times.py [--device auto] [--quick] [--json out.json] [--only loss,lora,...]
 
 Needs torch, transformers and peft; runs on a CPU and on one GPU (bf16 there, fp32 on a CPU). Every group checks
 that the variants agree before it times them. Times are minima of interleaved rounds.
@@ -16,7 +16,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-sys.path.remove(str(Path(__file__).resolve().parent))  # transformers would take this file for the package `kernels`
 
 import torch
 
