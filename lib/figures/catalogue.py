@@ -16,7 +16,7 @@ from lib.common.design import CODES, CROSSED, FACTORIAL, GENERATORS, ISOLATION
 from lib.common.files import KitError, read_json
 from lib.figures import forest, matrix, replication, scores, structure
 from lib.figures.base import need
-from lib.generate.costs import cost_table
+from lib.generate.dataset import cost_table
 from lib.influence import claims, tables
 from lib.influence.alone import isolation
 from lib.influence.gain_verdicts import own_rows

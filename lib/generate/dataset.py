@@ -1,35 +1,48 @@
-"""Dataset: one category from prompt to training file: ask, parse, clean, mine negatives, write.
+"""Dataset: one category from prompt to training file, what it cost, and equal shares of several generators.
 
-Notebook 01 calls ``make`` once per category and ``finish`` at the end. Files below ``out_dir``:
+Notebook 01 calls ``Maker.make`` once per category and ``finish`` at the end. Files below ``out_dir``:
 ``triplets/<category>.jsonl``, ``cleaning/<category>.json`` (what was dropped and why), ``public.jsonl``,
-``generation.json`` and, last, ``manifest.json`` with the digests of all triplet files.
+``generation.json`` (counts and tokens, the same however often the run was interrupted; measured seconds lie apart, in
+``timing/``) and, last, ``manifest.json`` with the digests of all triplet files.
 """
 
 from __future__ import annotations
 
+import fcntl
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib.common.design import Triplet, write_triplets
-from lib.common.files import KitError, write_json
+from lib.common.design import LABELS, Triplet, read_triplets, write_triplets
+from lib.common.files import (
+    KitError,
+    digest_file,
+    read_json,
+    read_jsonl,
+    write_bytes,
+    write_digests,
+    write_json,
+    writing,
+)
 from lib.generate.cleaning import clean
-from lib.generate.costs import write_report
-from lib.generate.generate import generate
+from lib.generate.generate import generate, money
 from lib.generate.negatives import encoder, mine
 from lib.generate.parsing import to_triplets
-from lib.generate.released import load_released
-from lib.generate.sources import public_pairs
-from lib.params.provenance import write_manifest
+from lib.generate.sources import load_released, public_pairs
+from lib.params.params import answering, generators, of_run
+from lib.params.provenance import MADE, write_manifest
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
     from lib.params.params import Params
 
+REPORT, MANIFEST = "generation.json", "manifest.json"
 _DUPLICATES = ("duplicate", "near_duplicate")
+_PRICES = "price_in price_out gpu_price gpus currency".split()
 
 
 @dataclass
@@ -62,7 +75,7 @@ class Maker:
             rows = generate(self.params, category, out_dir=self.out, progress=progress)
             triplets, rejected = to_triplets(category, rows)
         asked = len(rows) or len(triplets)
-        slots = {row["id"]: row["slots"] for row in rows} if rows else None
+        slots = {row["id"]: row["slots"] for row in rows}
         kept, report = clean(triplets, self.params.cleaning, slots, self.evaluation_texts)
         write_json(self.out / "cleaning" / f"{category}.json", {**report, "parsing": dict(sorted(rejected.items()))})
         if not kept:
@@ -85,8 +98,7 @@ class Maker:
         return mined
 
     def _encode(self, texts: list[str]) -> np.ndarray:
-        if self.encode is None:
-            self.encode = encoder(self.params.negatives)
+        self.encode = self.encode or encoder(self.params.negatives)
         return self.encode(texts)
 
     def finish(self) -> Path:
@@ -95,3 +107,120 @@ class Maker:
         write_triplets(self.out / "public.jsonl", public_pairs(self.params.public, suites))
         write_report(self.params, self.counts, self.out)
         return write_manifest(self.out, self.params)
+
+
+def write_report(params: Params, counts: Mapping[str, Mapping], out_dir: str | Path | None = None) -> Path:
+    """Write ``out_dir/generation.json`` and return its path.
+
+    ``counts``: {category: {"asked", "parsed", "rejected": {reason: n}, "cleaned": {reason: n}, "duplicates",
+    "valid"}}. Tokens are added from the answers' files, brainstorms included: None where any of them is unknown.
+    """
+    out, generation, categories = Path(out_dir or params.data_dir), params.generation, {}
+    for category, numbers in counts.items():
+        paths = [out / folder / f"{category}.jsonl" for folder in ("responses", "brainstorm")]
+        answers = [row for path in paths if path.exists() for row in read_jsonl(path)]
+        row = categories[category] = dict(numbers)
+        for name in ("tokens_in", "tokens_out"):
+            tokens = [answer.get(name) for answer in answers]
+            row[name] = None if None in tokens else sum(tokens)
+        for key in ("rejected", "cleaned"):
+            row[key] = dict(sorted(numbers.get(key, {}).items()))
+    report = {
+        "generator": generation.writer,
+        "backend": generation.backend,
+        "variant": generation.variant,
+        "seed": generation.seed,
+        "prices": {name: getattr(generation, name) for name in _PRICES},
+        "categories": categories,
+    }
+    return write_json(out / REPORT, report)
+
+
+def cost_table(out: str | Path) -> pd.DataFrame:
+    """Return one row per category of a run's data folder: what was asked, what came of it, and what it cost.
+
+    Columns: generator, category, asked, parsed, rejected (all reasons together), cleaned, duplicates, valid,
+    yield (valid per asked), tokens_in, tokens_out, seconds, cost, cost_per_1000 (of valid triplets), currency.
+    What was not measured, such as the tokens of bundled answers or a cost without a price, is empty.
+    """
+    import pandas as pd
+
+    report, rows = read_json(Path(out) / REPORT), []
+    for category, numbers in report["categories"].items():
+        timing = [Path(out) / "timing" / f"{name}{category}.json" for name in ("", "brainstorm_")]
+        seconds = sum(read_json(path)["seconds"] for path in timing if path.exists()) if timing[0].exists() else None
+        measured, valid = (numbers["tokens_in"], numbers["tokens_out"], seconds), numbers["valid"]
+        cost = None if None in measured else money(report["prices"], *measured)
+        rows.append(
+            {
+                "generator": report["generator"],
+                "category": LABELS[category],
+                "asked": numbers["asked"],
+                "parsed": numbers["parsed"],
+                "rejected": sum(numbers["rejected"].values()),
+                "cleaned": sum(numbers["cleaned"].values()),
+                "duplicates": numbers["duplicates"],
+                "valid": valid,
+                "yield": valid / numbers["asked"] if numbers["asked"] else None,
+                "tokens_in": numbers["tokens_in"],
+                "tokens_out": numbers["tokens_out"],
+                "seconds": seconds,
+                "cost": cost,
+                "cost_per_1000": 1000 * cost / valid if cost is not None and valid else None,
+                "currency": report["prices"]["currency"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def shares(pools: Mapping[str, Sequence[Triplet]]) -> dict[str, list[Triplet]]:
+    """Return {generator: its triplets} of equal length: those of common tasks first, row by row of the same task.
+
+    A generator that yields more would train on more different texts, and one that was given other tasks on other tasks:
+    neither is what a comparison asks. So each keeps as many triplets of every task as the generator with the fewest of
+    it has, and fills up with others, in its own order, to the size of the smallest pool.
+    """
+    size = min(map(len, pools.values()))
+    counts = [Counter(triplet.instruction for triplet in pool) for pool in pools.values()]
+    tasks = dict.fromkeys(triplet.instruction for triplet in next(iter(pools.values())))
+    quota = {task: least for task in tasks if (least := min(count[task] for count in counts))}
+    found = {}
+    for name, pool in pools.items():
+        common = [t for task, least in quota.items() for t in [t for t in pool if t.instruction == task][:least]]
+        taken = {id(triplet) for triplet in common}
+        found[name] = [*common, *(triplet for triplet in pool if id(triplet) not in taken)][:size]
+    return found
+
+
+def share_out(params: Params) -> bool:
+    """Write every generator's share into its data folder; return False as long as answers of one are missing.
+
+    Shares that are of these answers already are left alone, so whoever needs them can call this. Raises KitError where
+    a generator has no triplet of the category.
+    """
+    names, category = generators(params), params.study.category
+    asked = {name: answering(params, name).data_dir for name in names}
+    if not names or not all((folder / MANIFEST).is_file() for folder in asked.values()):
+        return False
+    made = {"category": category, "answers": {name: digest_file(asked[name] / MANIFEST) for name in names}}
+    places = {name: of_run(params, f"@{name}").data_dir for name in names}
+    home = places[names[0]].parent
+    with writing(home):
+        home.mkdir(parents=True, exist_ok=True)
+        lock = open(home / ".lock", "w")
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # jobs that start together wait for the first of them
+        records = [(folder / MADE, folder / MANIFEST) for folder in places.values()]
+        if all(record.is_file() and whole.is_file() and read_json(record) == made for record, whole in records):
+            return True
+        pools = {name: read_triplets(folder / "triplets" / f"{category}.jsonl") for name, folder in asked.items()}
+        if empty := [name for name, pool in pools.items() if not pool]:
+            raise KitError(f"{empty[0]} has no {category} triplet left; ask it for more (generation.n)")
+        for name, triplets in shares(pools).items():
+            folder = places[name]
+            (folder / MANIFEST).unlink(missing_ok=True)  # half a share is none
+            share = write_triplets(folder / "triplets" / f"{category}.jsonl", triplets)
+            public = write_bytes(folder / "public.jsonl", (asked[name] / "public.jsonl").read_bytes())
+            write_json(folder / MADE, made)
+            write_digests(folder / MANIFEST, [share, public])
+    return True

@@ -19,9 +19,7 @@ from lib.common import display
 from lib.common.design import CODES
 from lib.common.files import KitError, write_json, write_jsonl
 from lib.generate import sources
-from lib.generate.answers import AnswerStore, Request
-from lib.generate.backends import Replay, open_backend
-from lib.generate.costs import money
+from lib.generate.answers import AnswerStore, Replay, Request, open_backend
 from lib.generate.parsing import Parsed, parse_brainstorm, parse_response
 from lib.generate.prompts import BRAINSTORMED, Template, answer_schema, item_seed, load_template, sample_slots
 
@@ -58,13 +56,13 @@ def ask(
 ) -> list[dict]:
     """Return what ``generate`` returns, keep every answer in the store, but leave the final file alone: for a look."""
     out, generation = Path(out_dir or params.data_dir), params.generation
-    tasks = []
-    if category in BRAINSTORMED and not _bundled_plan(generation):
-        tasks = brainstorm(params, category, out, progress)
-    items = plan(generation, category, n, tasks)
-    return _collect(
-        generation, category, items, out, progress, lambda text: isinstance(parse_response(category, text), Parsed)
-    )
+    own_tasks = category in BRAINSTORMED and not _bundled_plan(generation)
+    items = plan(generation, category, n, brainstorm(params, category, out, progress) if own_tasks else [])
+
+    def is_valid(text: str) -> bool:
+        return isinstance(parse_response(category, text), Parsed)
+
+    return _collect(generation, category, items, out, is_valid, progress)
 
 
 def brainstorm(params: Params, category: str, out_dir: str | Path | None = None, progress: bool = True) -> list[str]:
@@ -77,14 +75,12 @@ def brainstorm(params: Params, category: str, out_dir: str | Path | None = None,
     out, generation = Path(out_dir or params.data_dir), params.generation
     if _bundled_plan(generation):
         generation = generation.model_copy(update={"backend": "replay"})
-    prompt = load_template(category, generation.variant, generation.templates or None, stage="brainstorm").render({})
+    template = load_template(category, generation.variant, "brainstorm")
     count = len(sources.brainstorm(category)) if generation.backend == "replay" else generation.brainstorms
-    items = [
-        Item(f"{CODES[category]}-tasks-{i:05d}", {}, _request(generation, category, "brainstorm", i, prompt))
-        for i in range(count)
-    ]
-    name = f"brainstorm_{category}"
-    rows = _collect(generation, name, items, out, progress, lambda text: bool(parse_brainstorm(text)))
+    items = [_item(generation, category, "brainstorm", i, template, {}) for i in range(count)]
+    rows = _collect(
+        generation, f"brainstorm_{category}", items, out, lambda text: bool(parse_brainstorm(text)), progress
+    )
     tasks: dict[str, str] = {}
     for row in rows:
         row["tasks"] = parse_brainstorm(row["response"])
@@ -102,35 +98,25 @@ def brainstorm(params: Params, category: str, out_dir: str | Path | None = None,
 def plan(generation: GenerationParams, category: str, n: int | None, tasks: Sequence[str]) -> list[Item]:
     """Return the first ``n`` rows of the plan; row i is the same whatever n is."""
     replay = generation.backend == "replay"
-    variant = sources.made_with(generation) if replay else generation.variant
-    template = load_template(category, variant, generation.templates or None)
+    template = load_template(category, sources.made_with(generation) if replay else generation.variant)
     n = generation.n.get(category, 0) if n is None else n
-    if replay:
-        slots = [row["slots"] for row in sources.responses(category, generation.bundle)]
-        if n > len(slots):
-            raise KitError(
-                f"generation.n asks for {n} {category} answers, but {len(slots)} are bundled; ask for fewer "
-                "or choose another generation.backend"
-            )
-        slots = slots[: n or None]
-    elif n < 1:
+    if not replay and n < 1:
         raise KitError(
             f"generation.n does not say how many {category} triplets to ask for; set generation.n.{category}"
         )
-    elif generation.variant == "small":  # row by row the plan of the bundled answers, then again with other seeds
-        rows = sources.responses(category)
-        slots = [rows[i % len(rows)]["slots"] for i in range(n)]
+    if _bundled_plan(generation):
+        rows = sources.responses(category, generation.bundle if replay else sources.CLASSROOM)
+        if replay and n > len(rows):
+            raise KitError(
+                f"generation.n asks for {n} {category} answers, but {len(rows)} are bundled; ask for fewer "
+                "or choose another generation.backend"
+            )
+        # a small model gets row by row the plan of the bundled answers, then the same again with other seeds
+        slots = [rows[i % len(rows)]["slots"] for i in range(n or len(rows))]
     else:
         given = list(tasks) if category in BRAINSTORMED else None
-        slots = sample_slots(template, n, generation.seed, category, given, by_index=generation.compare_indices)
-    return [
-        Item(
-            f"{CODES[category]}-{i:06d}",
-            row,
-            _request(generation, category, "instance", i, template.render(row), template),
-        )
-        for i, row in enumerate(slots)
-    ]
+        slots = sample_slots(template, n, generation.seed, category, given)
+    return [_item(generation, category, "instance", i, template, row) for i, row in enumerate(slots)]
 
 
 def _bundled_plan(generation: GenerationParams) -> bool:
@@ -138,14 +124,14 @@ def _bundled_plan(generation: GenerationParams) -> bool:
     return generation.backend == "replay" or generation.variant == "small"
 
 
-def _request(
-    generation: GenerationParams, category: str, stage: str, index: int, prompt: str, template: Template | None = None
-) -> Request:
+def _item(
+    generation: GenerationParams, category: str, stage: str, index: int, template: Template, slots: dict[str, str]
+) -> Item:
     writing = stage == "instance"
     structured = generation.structured if writing else "off"
-    return Request(
+    request = Request(
         system=generation.system,
-        prompt=prompt,
+        prompt=template.render(slots),
         model=Replay.model(generation, category, stage, index) if generation.backend == "replay" else generation.model,
         seed=item_seed(generation.seed, category, stage, index),
         temperature=generation.temperature if writing else generation.brainstorm_temperature,
@@ -153,9 +139,10 @@ def _request(
         max_tokens=generation.max_tokens,
         structured=structured,
         schema=answer_schema(category, generation.max_chars, template.lengths) if structured == "json_schema" else None,
-        examples=template.shown(index) if template else (),
+        examples=template.shown(index),
         frequency_penalty=generation.frequency_penalty,
     )
+    return Item(f"{CODES[category]}-{index:06d}" if writing else f"{CODES[category]}-tasks-{index:05d}", slots, request)
 
 
 def _collect(
@@ -163,23 +150,16 @@ def _collect(
     name: str,
     items: list[Item],
     out: Path,
-    progress: bool,
     is_valid: Callable[[str], bool],
+    progress: bool,
 ) -> list[dict]:
     """Ask for the answers that the store does not hold; return all rows in plan order."""
     wanted = {item.request.key: item.request for item in items}
     with AnswerStore(out / "answers" / f"{name}.jsonl") as store:
         missing = [request for key, request in wanted.items() if key not in store.answers]
         known = [store.answers[key] for key in wanted if key in store.answers]
-        with display.bar(
-            total=len(wanted),
-            initial=len(known),
-            desc=name,
-            unit="answer",
-            disable=not progress,
-            mininterval=0.5,
-            ncols=110,
-        ) as bar:
+        shown = {"desc": name, "unit": "answer", "mininterval": 0.5, "ncols": 110, "disable": not progress}
+        with display.bar(total=len(wanted), initial=len(known), **shown) as bar:
             tally: Counter = Counter()
             _show(bar, tally, generation, is_valid, known)
             if missing:  # closed at once when interrupted, so that no request stays under way
@@ -216,6 +196,15 @@ def finish(request: Request, answer: Mapping) -> str:
         if isinstance(text, str) and len(text) >= rule.get("maxLength", len(text) + 1):
             return "length"
     return answer["finish"]
+
+
+def money(prices: GenerationParams | Mapping, tokens_in: int, tokens_out: int, seconds: float) -> float | None:
+    """Return the cost of tokens and GPU-seconds in ``generation.currency``, or None when no price is set."""
+    prices = prices if isinstance(prices, Mapping) else prices.model_dump()
+    gpu_price = prices["gpu_price"] * prices["gpus"]
+    if not (prices["price_in"] or prices["price_out"] or gpu_price):
+        return None
+    return (tokens_in * prices["price_in"] + tokens_out * prices["price_out"]) / 1e6 + gpu_price * seconds / 3600
 
 
 def _show(

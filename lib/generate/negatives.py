@@ -3,8 +3,7 @@
 The released generator draws uniformly among the ten nearest positives of the whole category, over all tasks and
 languages, with no guard: near-duplicate tasks make such a negative a correct answer now and then. Here that is one
 setting (``random_of_top_k``, margin 0), seeded; by default a candidate must score clearly below the true positive and
-be in its language. The LLM's own negatives (short-long, long-short, STS, bitext) are kept where the strategy says
-``llm``.
+be in its language. The LLM's own negatives are kept where the strategy says ``llm``.
 """
 
 from __future__ import annotations
@@ -27,14 +26,15 @@ if TYPE_CHECKING:
     from lib.params.params import NegativesParams
 
 Encode = Callable[[list[str]], np.ndarray]
+_FEW = 8192
 
 
 @dataclass(frozen=True)
 class Candidates:
     """What was found for one category before one candidate is chosen.
 
-    ``texts``: the corpus (distinct positives). ``scores``, ``indices`` ``(n, skip + top_k)``: best allowed
-    candidates of each triplet, -inf and -1 where there are fewer. ``positive``: score of the true positive ``(n,)``.
+    ``texts``: the corpus (distinct positives). ``scores``, ``indices`` ``(n, top_k)``: best allowed candidates of each
+    triplet, -inf and -1 where there are fewer. ``positive``: score of the true positive ``(n,)``.
     """
 
     texts: list[str]
@@ -52,13 +52,11 @@ def mine(triplets: Sequence[Triplet], negatives: NegativesParams, encode: Encode
     to the query or to a positive of the same query. Raises KitError when the encoder's rows do not fit.
     """
     chosen = list(triplets)
-    by_category: dict[str, list[int]] = defaultdict(list)
-    for position, triplet in enumerate(triplets):
-        by_category[triplet.category].append(position)
-    for category, positions in by_category.items():
+    for category in dict.fromkeys(triplet.category for triplet in triplets):
         strategy = negatives.strategy.get(category, "llm")
         if strategy == "llm":
             continue
+        positions = [position for position, triplet in enumerate(triplets) if triplet.category == category]
         found = None
         if strategy != "none":
             encode = encode or encoder(negatives)
@@ -71,7 +69,7 @@ def mine(triplets: Sequence[Triplet], negatives: NegativesParams, encode: Encode
 
 def choose(triplet: Triplet, found: Candidates, row: int, negatives: NegativesParams) -> str:
     """Return the negative of the triplet in ``row`` of its category: the nearest, or a seeded draw from the top k."""
-    window = [int(index) for index in found.indices[row, negatives.skip :] if index >= 0]
+    window = [int(index) for index in found.indices[row] if index >= 0]
     if not window:
         return ""
     if negatives.strategy[triplet.category] == "nearest":
@@ -93,12 +91,10 @@ def candidates(triplets: Sequence[Triplet], negatives: NegativesParams, encode: 
     scores, indices = top_k(
         queries,
         corpus,
-        negatives.skip + negatives.top_k,
+        negatives.top_k,
         ceiling=positive - negatives.margin * np.abs(positive) if negatives.margin else None,
         forbidden=_forbidden(triplets, texts),
         groups=_groups(triplets, texts, negatives),
-        block=negatives.block,
-        chunk=negatives.chunk,
     )
     return Candidates(texts, scores, indices, positive)
 
@@ -138,10 +134,8 @@ def _groups(triplets: Sequence[Triplet], texts: Sequence[str], negatives: Negati
     """Return the (triplet labels, candidate labels) that must agree: task and language, where asked for."""
     groups = []
     for name, wanted in (("instruction", negatives.same_task), ("language", negatives.same_language)):
-        if wanted:
-            of_text = {}
-            for triplet in triplets:  # a positive of several tasks belongs to the first of them
-                of_text.setdefault(triplet.positive, getattr(triplet, name))
+        if wanted:  # a positive of several tasks belongs to the first of them
+            of_text = {triplet.positive: getattr(triplet, name) for triplet in reversed(triplets)}
             numbers = {value: number for number, value in enumerate(dict.fromkeys(of_text.values()))}
             of_triplets = np.array([numbers.get(getattr(t, name), -1) for t in triplets], np.int32)
             groups.append((of_triplets, np.array([numbers[of_text[text]] for text in texts], np.int32)))
@@ -156,8 +150,7 @@ def top_k(
     ceiling: np.ndarray | None = None,
     forbidden: Iterable[tuple[int, int]] = (),
     groups: Iterable[tuple[np.ndarray, np.ndarray]] = (),
-    block: int = 1024,
-    chunk: int = 8192,
+    block: int = 128,
     threads: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (scores, indices) of the k best candidates per query, ``(queries, k)``; -inf and -1 where there are fewer.
@@ -166,60 +159,35 @@ def top_k(
     cosine. ``ceiling`` ``(n,)``: only candidates scoring strictly below it count. ``forbidden``: (query, candidate)
     positions never returned. ``groups``: pairs of integer labels ``(n,)``, ``(m,)`` that must be equal.
     Equal scores are ordered by candidate position. The result equals a full sort, but no query x candidate matrix
-    exists: memory is ``threads x block x chunk`` floats beside the embeddings (tests/benchmarks/mining.py).
+    exists: memory is ``threads x block x m`` floats beside the embeddings (tests/benchmarks/mining.py).
     """
     queries = np.ascontiguousarray(queries, np.float32)
     candidates = np.ascontiguousarray(candidates, np.float32)
-    ceiling = np.full(len(queries), np.inf, np.float32) if ceiling is None else np.asarray(ceiling, np.float32)
     banned = np.array(sorted(set(forbidden)), np.int64).reshape(-1, 2)
-    labels = [(np.asarray(a), np.asarray(b)) for a, b in groups]
     scores = np.full((len(queries), k), -np.inf, np.float32)
     indices = np.full((len(queries), k), -1, np.int64)
 
     def work(start: int) -> None:
         rows = slice(start, min(start + block, len(queries)))
+        found = queries[rows] @ candidates.T
         low, high = np.searchsorted(banned[:, 0], [rows.start, rows.stop])
-        own = banned[low:high] - [rows.start, 0]
-        for first in range(0, len(candidates), chunk):
-            columns = slice(first, min(first + chunk, len(candidates)))
-            found = queries[rows] @ candidates[columns].T
-            inside = own[(own[:, 1] >= columns.start) & (own[:, 1] < columns.stop)]
-            found[inside[:, 0], inside[:, 1] - columns.start] = -np.inf
-            for of_query, of_candidate in labels:
-                found[of_query[rows, None] != of_candidate[None, columns]] = -np.inf
-            _merge(scores[rows], indices[rows], found, ceiling[rows], columns.start)
+        found[banned[low:high, 0] - start, banned[low:high, 1]] = -np.inf
+        for of_query, of_candidate in groups:
+            found[of_query[rows, None] != of_candidate[None]] = -np.inf
+        if ceiling is not None:
+            found[found >= ceiling[rows, None]] = -np.inf
+        # The k-th best of the first candidates bounds the k-th best of all from below: few are left to be sorted.
+        few = found[:, :_FEW]
+        bound = np.partition(few, -k, axis=1)[:, -k, None] if few.shape[1] >= k else -np.inf
+        line, column = np.nonzero((found >= bound) & (found > -np.inf))
+        values = found[line, column]
+        order = np.lexsort((column, -values, line))
+        line, column, values = line[order], column[order], values[order]
+        place = np.arange(len(line)) - np.searchsorted(line, line)
+        kept = place < k
+        scores[start + line[kept], place[kept]] = values[kept]
+        indices[start + line[kept], place[kept]] = column[kept]
 
     with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
         list(pool.map(work, range(0, len(queries), block)))
     return scores, indices
-
-
-def _merge(scores: np.ndarray, indices: np.ndarray, found: np.ndarray, ceiling: np.ndarray, offset: int) -> None:
-    """Fold one tile of scores into the running best (in place).
-
-    Most scores of a tile are below the row's k-th best so far: one comparison finds the few that are not, and
-    only those are checked against the ceiling and sorted.
-    """
-    k, width = scores.shape[1], found.shape[1]
-    if offset == 0 and width > 4 * k:  # the first tile: nothing is known yet, so find its own k-th best
-        allowed = np.where(found < ceiling[:, None], found, -np.inf)
-        better = found >= np.partition(allowed, width - k, axis=1)[:, width - k, None]
-    else:
-        better = found > scores[:, -1:]
-    flat = np.flatnonzero(better)
-    values, rows = found.ravel()[flat], flat // width
-    keep = (values < ceiling[rows]) & (values > -np.inf)
-    values, rows, columns = values[keep], rows[keep], flat[keep] % width + offset
-    if not len(rows):
-        return
-    touched, counts = np.unique(rows, return_counts=True)
-    line = np.repeat(np.arange(len(touched)), counts)
-    place = k + np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    all_scores = np.full((len(touched), k + counts.max()), -np.inf, np.float32)
-    all_indices = np.full(all_scores.shape, -1, np.int64)
-    all_scores[:, :k], all_indices[:, :k] = scores[touched], indices[touched]
-    all_scores[line, place], all_indices[line, place] = values, columns
-    # A stable sort: those found in earlier tiles stand first and have lower positions, so ties keep that order.
-    order = np.argsort(-all_scores, axis=1, kind="stable")[:, :k]
-    scores[touched] = np.take_along_axis(all_scores, order, axis=1)
-    indices[touched] = np.take_along_axis(all_indices, order, axis=1)

@@ -10,12 +10,12 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from lib.common.design import Triplet
 
+PERMUTATIONS = 128  # of MinHash: more find more of what lies near the threshold, and take longer
 SHORTEST = 4  # evaluation texts of fewer words are never contamination
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplying mixes all 64 bits
 # Scripts written without spaces: every character counts as one word for overlap, and characters are divided by
@@ -88,7 +88,7 @@ def runs(found: Sequence[str], size: int, numbers: Numbers) -> np.ndarray:
     return total ^ (total >> np.uint64(31))
 
 
-def near_duplicates(texts: Sequence[str], threshold: float = 0.7, permutations: int = 128, seed: int = 0) -> list[int]:
+def near_duplicates(texts: Sequence[str], threshold: float = 0.7) -> list[int]:
     """Return for each text the index of the earlier kept text it repeats, or -1 when it is the first of its kind.
 
     Two texts are one when the Jaccard similarity of their word trigrams is at least ``threshold``. MinHash (rensa) only
@@ -98,7 +98,7 @@ def near_duplicates(texts: Sequence[str], threshold: float = 0.7, permutations: 
     from rensa import RMinHash, RMinHashLSH
 
     numbers, sets = Numbers(), []
-    index = RMinHashLSH(threshold, permutations, bands(threshold, permutations))
+    index = RMinHashLSH(threshold, PERMUTATIONS, bands(threshold))
     first_of, twins = {}, []
     for number, text in enumerate(texts):
         found = words(text)
@@ -109,7 +109,7 @@ def near_duplicates(texts: Sequence[str], threshold: float = 0.7, permutations: 
         if not len(members) or key in first_of:
             twins.append(first_of.get(key, -1))
             continue
-        sketch = RMinHash(permutations, seed)
+        sketch = RMinHash(PERMUTATIONS, 0)
         sketch.update([content[place : place + 8] for place in range(0, len(content), 8)])
         near = (j for j in sorted(index.query(sketch)) if _similarity(members, sets[j]) >= threshold)
         twins.append(next(near, -1))
@@ -119,32 +119,19 @@ def near_duplicates(texts: Sequence[str], threshold: float = 0.7, permutations: 
     return twins
 
 
-def bands(threshold: float, permutations: int, recall: float = 0.999) -> int:
+def bands(threshold: float, recall: float = 0.999) -> int:
     """Return the fewest LSH bands that find a pair at exactly ``threshold`` with probability ``recall``.
 
     Few bands of many rows mean few false candidates; where no division reaches ``recall``, every row is a band.
     """
-    for rows in sorted((r for r in range(1, permutations + 1) if permutations % r == 0), reverse=True):
-        if 1 - (1 - threshold**rows) ** (permutations // rows) >= recall:
-            return permutations // rows
-    return permutations
+    divisors = [count for count in range(1, PERMUTATIONS + 1) if PERMUTATIONS % count == 0]
+    found = (count for count in divisors if 1 - (1 - threshold ** (PERMUTATIONS // count)) ** count >= recall)
+    return next(found, PERMUTATIONS)
 
 
 def _similarity(a: np.ndarray, b: np.ndarray) -> float:
     both = len(np.intersect1d(a, b, assume_unique=True))
     return both / (len(a) + len(b) - both)
-
-
-@dataclass
-class Contamination:
-    """Which triplets share text with which sets.
-
-    ``hits``: {position of the triplet: names of the sets}; ``sets``: {set: {"texts", "texts_touched", "triplets",
-    "example"}}, counts and one shared run of words to look at ("" when the set is clean).
-    """
-
-    hits: dict[int, tuple[str, ...]] = field(default_factory=dict)
-    sets: dict[str, dict] = field(default_factory=dict)
 
 
 def ngrams(text: str, n: int, numbers: Numbers) -> np.ndarray:
@@ -153,8 +140,13 @@ def ngrams(text: str, n: int, numbers: Numbers) -> np.ndarray:
     return runs(found, min(n, len(found)), numbers) if len(found) >= SHORTEST else np.empty(0, np.uint64)
 
 
-def find(triplets: Sequence[Triplet], sets: Mapping[str, Iterable[str]], n: int = 8) -> Contamination:
+def find(
+    triplets: Sequence[Triplet], sets: Mapping[str, Iterable[str]], n: int = 8
+) -> tuple[dict[int, tuple[str, ...]], dict[str, dict]]:
     """Compare all texts of ``triplets`` with every set's texts, ``{set: texts}``; texts may be a stream.
+
+    Returns {position of a triplet that shares text: names of the sets}, and {set: {"texts", "texts_touched",
+    "triplets", "example"}}: counts and one shared run of words to look at.
 
     The test that language-model papers use (word n-grams; Brown et al. 2020, appendix C, with n = 13 there): a triplet
     is contaminated when any n words in a row occur in an evaluation text. Evaluation texts shorter than n words count
@@ -171,22 +163,20 @@ def find(triplets: Sequence[Triplet], sets: Mapping[str, Iterable[str]], n: int 
     known, owner = np.concatenate(parts), np.concatenate(owners)
     order = np.argsort(known, kind="stable")
     known, owner = known[order], owner[order]
-    result, found = Contamination(), {}
+    hits, reports = {}, {}
     for name, texts in sets.items():
-        row = {"texts": 0, "texts_touched": 0, "triplets": 0, "example": ""}
-        touched: set[int] = set()
+        count, marked, example, touched = 0, 0, "", set()
         for text in texts:
-            row["texts"] += 1
+            count += 1
             hashes = ngrams(text, n, numbers)
             low, high = (np.searchsorted(known, hashes, side=side) for side in ("left", "right"))
             shared = np.flatnonzero(high > low)
             if len(shared):
-                row["texts_touched"] += 1
-                row["example"] = row["example"] or " ".join(words(text)[shared[0] : shared[0] + n])
+                marked += 1
+                example = example or " ".join(words(text)[shared[0] : shared[0] + n])
                 for place in shared:
                     touched.update(owner[low[place] : high[place]].tolist())
         for position in sorted(touched):
-            found.setdefault(position, []).append(name)
-        result.sets[name] = {**row, "triplets": len(touched)}
-    result.hits = {position: tuple(names) for position, names in sorted(found.items())}
-    return result
+            hits.setdefault(position, []).append(name)
+        reports[name] = {"texts": count, "texts_touched": marked, "triplets": len(touched), "example": example}
+    return {position: tuple(names) for position, names in sorted(hits.items())}, reports

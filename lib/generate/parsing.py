@@ -18,13 +18,12 @@ from dataclasses import dataclass
 from lib.common.design import CODES, Triplet
 from lib.common.files import KitError
 from lib.generate.prompts import FIXED_INSTRUCTION, KEYS
-from lib.generate.repair import Broken, EndOfText, read_list, read_object
+from lib.generate.repair import Broken, EndOfText, mended, read_list
 
 REASONS = (
     "empty invalid_json truncated missing_key not_text duplicate_key several_objects bad_unicode no_answer".split()
 )
 _START = re.compile(r"""\{(?=\s*(?:["'“”„‟‘’}]|$))""")
-_BRACE = re.compile("[{}]")
 _HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair
 _THINKING = re.compile(r"<(think|thinking|reasoning)>.*?</\1>", re.DOTALL | re.IGNORECASE)
 _WRAPPERS = ("text", "content", "value", "document", "string")
@@ -55,8 +54,7 @@ class _Repeated(ValueError):
 def to_triplets(category: str, responses: Sequence[dict]) -> tuple[list[Triplet], Counter]:
     """Return the triplets of the answers that can be read, and how many were rejected for which reason.
 
-    The negative is the LLM's own where the category has one, else "". Outer white space is removed. The language of
-    bitext reads "source -> target".
+    Outer white space is removed. The language of bitext reads "source -> target".
     """
     triplets, rejected = [], Counter()
     for number, row in enumerate(responses):
@@ -100,24 +98,31 @@ def parse_response(category: str, text: str) -> Parsed | Rejection:
         raise KitError(f"unknown category {category!r}; the categories are {', '.join(CODES)}")
     if not text.strip():
         return Rejection("empty", "the answer is empty")
+    keys = KEYS[category]
     found, problem = _objects(_THINKING.sub("", text))
-    complete = [values for values in map(lambda o: _locate(o, KEYS[category]), found) if values is not None]
+    complete = [values for values in (_locate(value, keys) for value in found) if values is not None]
     if problem is not None and (problem.reason != "invalid_json" or not complete):
         return problem
     if not complete:
-        nearest = max(found, key=lambda value: sum(key in value for key in KEYS[category]))
-        missing = [key for key in KEYS[category] if key not in nearest]
+        nearest = max(found, key=lambda value: sum(key in value for key in keys))
+        missing = [key for key in keys if key not in nearest]
         return Rejection("missing_key", ", ".join(missing) or "the keys lie in more than one place")
     if any(other != complete[0] for other in complete[1:]):
         return Rejection("several_objects", f"{len(complete)} different objects hold the keys")
-    return _texts(complete[0], KEYS[category])
+    for key, value in complete[0].items():
+        if not isinstance(value, str):
+            return Rejection("not_text", f"{key} is of type {type(value).__name__}")
+        if _HALF.search(value):
+            return Rejection("bad_unicode", f"{key} holds half of a surrogate pair")
+        if _is_blank(value):
+            return Rejection("empty", key)
+    return Parsed(*complete[0].values())
 
 
 def _objects(text: str) -> tuple[list[dict], Rejection | None]:
     """Return all JSON objects at the top level of the answer, and what was wrong with the rest (or None)."""
     found: list[dict] = []
-    problem: Rejection | None = None
-    position = 0
+    problem, position = None, 0
     for _ in range(_MAX_STARTS):
         match = _START.search(text, position)
         if match is None:
@@ -131,24 +136,15 @@ def _objects(text: str) -> tuple[list[dict], Rejection | None]:
             return found, Rejection("truncated", "the answer ends inside an object")
         except Broken as error:
             problem = problem or Rejection("invalid_json", str(error))
-            position = _past_braces(text, match.start())
+            depth, position = 0, len(text)
+            for brace in re.finditer("[{}]", text[match.start() :]):  # what lies inside a broken object is not read
+                depth += 1 if brace[0] == "{" else -1
+                if depth == 0:
+                    position = match.start() + brace.end()
+                    break
     if not found and problem is None:
-        if (inner := _whole_string(text)) is not None:
-            return _objects(inner)
-        if re.search(r"```[\w ]*\s*$", text) and text.count("```") == 1:
-            return [], Rejection("truncated", "the answer ends where its object should begin")
         problem = Rejection("invalid_json", "there is no JSON object in the answer")
     return found, problem
-
-
-def _past_braces(text: str, start: int) -> int:
-    """Return the position after the braces that open at ``start``: what lies inside a broken object is not read."""
-    depth = 0
-    for brace in _BRACE.finditer(text, start):
-        depth += 1 if brace[0] == "{" else -1
-        if depth == 0:
-            return brace.end()
-    return len(text)
 
 
 def _read(text: str, start: int) -> tuple[dict, int]:
@@ -158,8 +154,13 @@ def _read(text: str, start: int) -> tuple[dict, int]:
     except _Repeated:
         raise
     except (ValueError, RecursionError):
-        pairs, end = read_object(text, start)
-        return _no_repeats(pairs), end
+        better, end = mended(text, start)
+    try:
+        return _DECODER.decode(better), end
+    except _Repeated:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise Broken(str(error)) from None
 
 
 def _no_repeats(pairs: list[tuple[str, object]]) -> dict:
@@ -172,18 +173,6 @@ def _no_repeats(pairs: list[tuple[str, object]]) -> dict:
 _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_no_repeats)
 
 
-def _whole_string(text: str) -> str | None:
-    """Return the inner text of an answer that is one JSON string holding JSON, else None."""
-    stripped = text.strip()
-    if not (stripped.startswith('"') and stripped.endswith('"') and r"{" in stripped):
-        return None
-    try:
-        inner = json.loads(stripped, strict=False)
-    except ValueError:
-        return None
-    return inner if isinstance(inner, str) and not inner.lstrip().startswith('"') else None
-
-
 def _plain(key: str) -> str:
     return re.sub(r"[\W_]+", "", key).lower()
 
@@ -192,30 +181,16 @@ def _locate(value: object, keys: tuple[str, ...], depth: int = 0) -> dict | None
     """Return {key: value} of the object, or of the only object inside it, that has all keys; else None."""
     if not isinstance(value, dict) or depth > 4:
         return None
-    if all(key in value for key in keys):
-        return {key: value[key] for key in keys}
-    names = {}
+    names: dict[str, list] = {}
     for name, item in value.items():
-        names.setdefault(_plain(name), []).append(item)
+        names.setdefault(_plain(name), []).append(_unwrap(item, name))
+    if all(key in value for key in keys):
+        return {key: _unwrap(value[key], key) for key in keys}
     if all(len(names.get(_plain(key), ())) == 1 for key in keys):
         return {key: names[_plain(key)][0] for key in keys}
     children = [child for item in value.values() for child in (item if isinstance(item, list) else [item])]
     inside = [got for child in children if (got := _locate(child, keys, depth + 1)) is not None]
     return inside[0] if len(inside) == 1 else None
-
-
-def _texts(values: dict, keys: tuple[str, ...]) -> Parsed | Rejection:
-    texts = []
-    for key in keys:
-        value = _unwrap(values[key], key)
-        if not isinstance(value, str):
-            return Rejection("not_text", f"{key} is of type {type(value).__name__}")
-        if _HALF.search(value):
-            return Rejection("bad_unicode", f"{key} holds half of a surrogate pair")
-        if _is_blank(value):
-            return Rejection("empty", key)
-        texts.append(value)
-    return Parsed(*texts)
 
 
 def _unwrap(value: object, key: str) -> object:
@@ -241,11 +216,10 @@ def parse_brainstorm(text: str) -> list[str]:
     text = _THINKING.sub("", text)
     for match in list(re.finditer(r"\[(?=\s*[\"'“”„‟‘’])", text))[:20]:
         try:
-            items = json.loads(text[match.start() : text.rindex("]") + 1], strict=False)
+            items = _DECODER.raw_decode(text, match.start())[0]
         except (ValueError, RecursionError):
             items = read_list(text, match.start())
-        tasks = _tidy(item for item in items if isinstance(item, str))
-        if tasks:
+        if tasks := _tidy(item for item in items if isinstance(item, str)):
             return tasks
     lines = re.findall(r"^[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]+(\S.*)$", text, re.MULTILINE)
     return _tidy(line.strip().rstrip(",").strip("\"'“”‘’ ") for line in lines)

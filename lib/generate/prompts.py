@@ -1,20 +1,17 @@
 """Prompts: the templates of the six categories and a slot sampler that gives row i the same slots always.
 
-A template is a JSON file in the form of the released generator: ``prompt_template`` (``str.format``
-placeholders), ``args`` (values per slot), ``args_p`` (their probabilities; uniform when missing) and
-``constraints``. Files in that form load unchanged. Ours add three things: a string in place of a list names
-a file beside the template, ``constants`` fill placeholders that are not drawn, and ``variants`` hold what
-Wang et al. and the classroom do differently (paper, appendix B; the released code is the base form).
+A template is a JSON file in lib/data/templates, in the form of the released generator: ``prompt_template``
+(``str.format`` placeholders), ``args`` (values per slot), ``args_p`` (their probabilities; uniform when missing) and
+``constraints``. Added: a string in place of a list names a file beside the template, ``constants`` fill placeholders
+that are not drawn, ``variants`` hold what Wang et al. and the classroom do differently (paper, appendix B).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,7 +49,6 @@ class Template:
     weights: dict[str, tuple[float, ...]]
     unequal: tuple[tuple[str, str], ...] = ()
     constants: dict[str, str] = field(default_factory=dict)
-    slots: tuple[str, ...] = ()
     examples: tuple[tuple[str, str], ...] = ()
     lengths: dict[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -65,118 +61,64 @@ class Template:
         return tuple(self.examples[(index + k) % count] for k in range(min(SHOWN, count)))
 
     def render(self, slots: dict[str, str]) -> str:
-        """Fill the placeholders. Raises KitError when a slot has no value."""
-        values = {**self.constants, **slots}
-        missing = [name for name in self.slots if name not in values]
-        if missing:
-            raise KitError(
-                f"the prompt needs a value for slot {missing[0]!r}; add it to the answer's slots or the template"
-            )
-        return self.text.format(**values)
+        """Fill the placeholders."""
+        return self.text.format(**{**self.constants, **slots})
 
 
-def load_template(
-    category: str, variant: str = "released", folder: str | Path | None = None, stage: str = "instance"
-) -> Template:
+def load_template(category: str, variant: str = "released", stage: str = "instance") -> Template:
     """Load the template of a category (``stage="brainstorm"``: the prompt that asks for tasks).
 
-    ``folder`` replaces the kit's templates by files of the same names, such as the released generator's.
-    Raises KitError for an unknown category or variant, and naming the file for one that is not a valid template.
+    Raises KitError for an unknown category or variant.
     """
     if category not in KEYS or (stage == "brainstorm" and category not in BRAINSTORMED):
         known = ", ".join(BRAINSTORMED if stage == "brainstorm" else CODES)
         raise KitError(f"no {stage} template for category {category!r}; there is one for {known}")
     if variant not in VARIANTS:
         raise KitError(f"unknown template variant {variant!r}; choose one of {', '.join(VARIANTS)}")
-    path = Path(folder or FOLDER) / f"{category if stage == 'instance' else f'brainstorm_{category}'}.json"
-    raw = read_json(path)
-    if not isinstance(raw, dict) or not isinstance(raw.get("prompt_template"), str):
-        raise KitError(f"{path} has no text under 'prompt_template'; it must be a template in the released form")
-    change = (raw.get("variants") or {}).get(variant, {})
-    args = {**(raw.get("args") or {}), **change.get("args", {})}
-    weights = {name: p for name, p in (raw.get("args_p") or {}).items() if name not in change.get("args", {})}
+    raw = read_json(FOLDER / f"{category if stage == 'instance' else f'brainstorm_{category}'}.json")
+    change = raw.get("variants", {}).get(variant, {})
+    weights = {name: p for name, p in raw.get("args_p", {}).items() if name not in change.get("args", {})}
     weights |= change.get("args_p", {})
-    if not isinstance(args.get("task"), list):
-        args.pop("task", None)  # the released files name the file of brainstormed tasks here; ours are passed in
-    values, probabilities = {}, {}
-    for name, given in args.items():
+    values = {}
+    for name, given in {**raw.get("args", {}), **change.get("args", {})}.items():
         if isinstance(given, str):
-            listed = read_json(path.parent / given)
+            listed = read_json(FOLDER / given)
             given, weights[name] = listed["values"], listed["weights"]
         values[name] = tuple(str(value) for value in given)
-        probabilities[name] = _weights(path, name, values[name], weights.get(name))
-    constants = {**raw.get("constants", {}), **change.get("constants", {})}
-    unequal = tuple(_unequal(path, rule, values) for rule in raw.get("constraints") or [])
-    text = change.get("prompt_template", raw["prompt_template"])
-    slots = _placeholders(path, text, {"task", *values, *constants})
-    lengths = {key: tuple(both) for key, both in change.get("lengths", {}).items()}
-    bare = Template(text, values, probabilities, unequal, constants, slots, (), lengths)
+        weights[name] = tuple(weights.get(name) or (1 / len(given),) * len(given))
+    bare = Template(
+        text=change.get("prompt_template", raw["prompt_template"]),
+        args=values,
+        weights=weights,
+        unequal=tuple((rule["value1"], rule["value2"]) for rule in raw.get("constraints", [])),
+        constants={**raw.get("constants", {}), **change.get("constants", {})},
+        lengths={key: tuple(both) for key, both in change.get("lengths", {}).items()},
+    )
     worked = change.get("examples", [])
     examples = ((bare.render(one["slots"]), json.dumps(one["answer"], ensure_ascii=False)) for one in worked)
     return replace(bare, examples=tuple(examples))
 
 
-def _weights(path: Path, name: str, values: tuple[str, ...], given: Any) -> tuple[float, ...]:
-    if not values:
-        raise KitError(f"{path}: slot {name!r} has no values; list at least one")
-    if given is None:
-        return (1 / len(values),) * len(values)
-    if len(given) != len(values) or min(given) < 0 or abs(sum(given) - 1) > 1e-6:
-        raise KitError(f"{path}: the probabilities of slot {name!r} must be {len(values)} numbers that sum to 1")
-    return tuple(float(p) for p in given)
-
-
-def _unequal(path: Path, rule: dict, values: dict) -> tuple[str, str]:
-    """Return the two slots that a constraint wants to differ."""
-    one, two = rule.get("value1"), rule.get("value2")
-    if rule.get("type") != "neq" or one not in values or two not in values:
-        raise KitError(f"{path}: constraint {json.dumps(rule)} is not known; only 'neq' between two slots is")
-    if len({*values[one], *values[two]}) == 1:
-        raise KitError(f"{path}: slots {one!r} and {two!r} must differ, but both have one and the same value")
-    return one, two
-
-
-def _placeholders(path: Path, text: str, known: set[str]) -> tuple[str, ...]:
-    try:
-        names = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
-    except ValueError as error:
-        raise KitError(
-            f"{path}: the braces of 'prompt_template' do not match ({error}); write {{{{ for a brace"
-        ) from None
-    unknown = [name for name in names if name not in known]  # also refuses {task.attribute} and {task[0]}
-    if unknown:
-        raise KitError(f"{path}: placeholder {{{unknown[0]}}} has no values under 'args'; add them")
-    return tuple(dict.fromkeys(names))
-
-
 def sample_slots(
-    template: Template,
-    n: int,
-    seed: int,
-    category: str,
-    tasks: list[str] | None = None,
-    start: int = 0,
-    by_index: bool = False,
+    template: Template, n: int, seed: int, category: str, tasks: list[str] | None = None, start: int = 0
 ) -> list[dict[str, str]]:
     """Return the slots of rows ``start`` to ``start + n - 1``.
 
     Row i depends on (seed, category, i, template, tasks) alone: it reads its own place in a counter-based
     stream, so it is the same whatever n is and however rows are split between workers. A row that breaks a
     constraint is drawn again, whole, from the next stream, which leaves all other rows as they were; this is
-    the rejection the released code does. ``by_index`` compares positions in the value list and not the values
-    themselves, as the released code does, and lets a language through that the list holds twice.
+    the rejection the released code does.
     Raises KitError when the template has a task slot and there are no tasks.
     """
-    values, weights = dict(template.args), dict(template.weights)
-    if tasks is not None:
-        values = {"task": tuple(tasks)} | {name: given for name, given in values.items() if name != "task"}
-    if "task" in template.slots and not values.get("task"):
+    values, weights = template.args, template.weights
+    if tasks:
+        values = {"task": tuple(tasks), **values}
+        weights = {"task": (1 / len(tasks),) * len(tasks), **weights}
+    elif "{task}" in template.text:
         raise KitError(f"there is no task for category {category!r}; brainstorm first")
-    if "task" in values:
-        weights["task"] = _weights(Path("tasks"), "task", values["task"], None)
     names = list(values)
     edges = [np.cumsum(weights[name])[:-1] for name in names]
-    compared = {name: np.arange(len(given)) if by_index else np.array(given) for name, given in values.items()}
+    compared = {name: np.array(given) for name, given in values.items()}
     chosen = {name: np.zeros(n, np.int64) for name in names}  # places in the value lists
     wrong = np.ones(n, bool)
     for attempt in range(1000):

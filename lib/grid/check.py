@@ -207,7 +207,7 @@ def places(params: Params) -> Iterator[Finding]:
 def _named(params: Params) -> list[tuple[str, str, str]]:
     """Return (parameter, value, kind) of everything the profile reads by name: models and data sets."""
     named = [("model.name", params.model.name, "models")]
-    if params.generation.backend in ("vllm", "transformers"):
+    if params.generation.backend == "vllm":
         named.append(("generation.model", params.generation.model, "models"))
     if params.generation.backend == "released":
         named.append(("generation.location", params.generation.location, "datasets"))

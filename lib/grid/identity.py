@@ -19,7 +19,7 @@ from lib.common.bundled import shown
 from lib.common.design import BASE, generator_of
 from lib.common.files import KitError, digest_file, read_json
 from lib.embedder.models import WEIGHTS, corrupted
-from lib.generate.even import share_out
+from lib.generate.dataset import share_out
 from lib.grid.jobs import answers, listed, spoken, stage_files
 from lib.grid.results import read_scores, tables
 from lib.params.params import Params, generators, of_run

@@ -10,7 +10,7 @@ import pandas as pd
 from lib.common.bundled import DATA, shown
 from lib.common.design import BASE, generator_of
 from lib.common.files import KitError, read_json, write_text
-from lib.generate.costs import cost_table
+from lib.generate.dataset import cost_table
 from lib.grid.jobs import listed, spoken, stage_files
 from lib.params.params import Params, answering, generators
 from lib.score.score import check_scores

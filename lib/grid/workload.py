@@ -93,7 +93,7 @@ def disk(params: Params, at_once: int) -> dict[str, float]:
     plan, count, sizes = params.plan, len(runs(params)), pool_sizes(params)
     at_once, texts = min(at_once, count), 4 * plan.triplet_tokens / 1e9
     rows = sum(n for pool, n in sizes.items() if pool != "public")
-    own_generator = params.generation.backend in ("vllm", "transformers")
+    own_generator = params.generation.backend == "vllm"
     return {
         "weights": plan.base_gb + (plan.generator_gb if own_generator else 0.0),
         "data": texts * (3 * rows + sizes["public"]),  # brainstorms and answers, answers read, triplets; public rows

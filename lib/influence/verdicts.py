@@ -46,7 +46,7 @@ class Verdict:
 class Evidence:
     """What claims are judged on.
 
-    `costs`: `lib.generate.costs.cost_table`, or None; `reference`: the published scores; `replication`: the second
+    `costs`: `lib.generate.dataset.cost_table`, or None; `reference`: the published scores; `replication`: the second
     study cell by cell (level, task, type, factor, second, second_se, second_p, ...), or None; `rows`: the effects that
     rules look at, of the first study where None. Designs without a regression have no analysis but `contrasts`: the
     table of `lib.influence.alone.isolation` or `lib.influence.generators.contrasts`, at the level of `settings`.

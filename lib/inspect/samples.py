@@ -6,10 +6,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from lib.common.design import CODES, Triplet
-from lib.generate.overlap import jaccard, shingles
+from lib.generate.overlap import shingles
 
 
 def closest(data: pd.DataFrame, threshold: float = 0.25, limit: int = 5000) -> pd.DataFrame:
@@ -18,36 +19,21 @@ def closest(data: pd.DataFrame, threshold: float = 0.25, limit: int = 5000) -> p
     The first ``limit`` examples of each are compared; pairs below ``threshold`` are not reported. Cleaning has
     removed those above ``cleaning.near_duplicate``.
     """
+    from sklearn.feature_extraction.text import CountVectorizer
+
     rows = []
     for (generator, category), part in data.groupby(["generator", "category"], sort=False):
         part = part.head(limit)
         texts = list(part["query"] + "\n" + part["positive"])
-        sets = [shingles(text) for text in texts]
-        pairs = ((jaccard(sets[i], sets[j]), i, j) for i, j in _candidates(sets))
-        score, i, j = max(pairs, default=(0.0, 0, 0), key=lambda pair: (pair[0], -pair[1], -pair[2]))
-        if score >= threshold:
-            rows.append(
-                {
-                    "generator": generator,
-                    "category": category,
-                    "similarity": round(score, 2),
-                    "one": texts[i][:90],
-                    "other": texts[j][:90],
-                }
-            )
+        members = CountVectorizer(analyzer=shingles, dtype=np.int32).fit_transform(texts)
+        sizes, both = members.sum(axis=1).A1, (members @ members.T).tocoo()
+        one, other, shared = both.row, both.col, both.data
+        score = np.where(one < other, shared / (sizes[one] + sizes[other] - shared), 0.0)
+        best = np.lexsort((other, one, -score))[0]
+        if score[best] >= threshold:
+            i, j = one[best], other[best]
+            rows.append((generator, category, round(score[best], 2), texts[i][:90], texts[j][:90]))
     return pd.DataFrame(rows, columns=["generator", "category", "similarity", "one", "other"])
-
-
-def _candidates(sets: Sequence[frozenset[str]]) -> set[tuple[int, int]]:
-    """Return the pairs that share at least one trigram, by way of an index of trigrams."""
-    places: dict[str, list[int]] = {}
-    pairs = set()
-    for number, members in enumerate(sets):
-        for member in sorted(members):
-            seen = places.setdefault(member, [])
-            pairs.update((other, number) for other in seen[-50:])
-            seen.append(number)
-    return pairs
 
 
 def corrupt(triplets: Sequence[Triplet], n: int = 12, seed: int = 0) -> tuple[list[Triplet], dict[int, str]]:
@@ -60,9 +46,8 @@ def corrupt(triplets: Sequence[Triplet], n: int = 12, seed: int = 0) -> tuple[li
     }
     copy, expected = list(triplets), {}
     for number, position in enumerate(sorted(random.Random(seed).sample(range(len(copy)), min(n, len(copy))))):
-        reason = list(ways)[number % len(ways)]
+        reason = expected[position] = list(ways)[number % len(ways)]
         copy[position] = ways[reason](copy[position])
-        expected[position] = reason
     return copy, expected
 
 
@@ -71,16 +56,14 @@ def page(data: pd.DataFrame, n: int = 1, seed: int = 0) -> str:
     blocks = []
     for code in CODES.values():
         for generator, part in data[data["code"] == code].groupby("generator", sort=False):
-            for row in part.sample(min(n, len(part)), random_state=seed).itertuples():
+            for row in part.sample(min(n, len(part)), random_state=seed).to_dict("records"):
                 texts = "\n".join(
-                    f"- **{name}** ({words} words): {' '.join(text.split()) or 'none, in-batch negatives only'}"
-                    for name, text, words in (
-                        ("query", row.query, row.words_query),
-                        ("positive", row.positive, row.words_positive),
-                        ("negative", row.negative, row.words_negative),
-                    )
+                    f"- **{name}** ({row[f'words_{name}']} words): "
+                    f"{' '.join(row[name].split()) or 'none, in-batch negatives only'}"
+                    for name in ("query", "positive", "negative")
                 )
-                blocks.append(f"**{row.category}**, {generator}, `{row.id}`, {row.language}\n\n*{row.task}*\n\n{texts}")
+                head = f"**{row['category']}**, {generator}, `{row['id']}`, {row['language']}\n\n*{row['task']}*"
+                blocks.append(f"{head}\n\n{texts}")
     return "\n\n---\n\n".join(blocks)
 
 

@@ -6,20 +6,20 @@ is trained on). The rejection funnel is run again rather than read back, so it a
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from lib.common.bundled import ROOT
 from lib.common.design import CODES, LABELS, Triplet, read_triplets
 from lib.common.files import KitError, read_json, read_jsonl, write_json
-from lib.generate.cleaning import REASONS, clean
+from lib.generate.cleaning import LANGUAGES, REASONS, clean, detect, judgeable, wanted
 from lib.generate.overlap import count_words, find, overlap
 from lib.generate.parsing import Rejection, read_answer, to_triplets
-from lib.generate.rules import LANGUAGES, detect, judgeable, wanted
 
 if TYPE_CHECKING:
     from lib.params.params import Params
@@ -56,47 +56,39 @@ def written(folder: Path) -> Iterator[tuple[str, Triplet]]:
 def load(places: Mapping[str, Path]) -> pd.DataFrame:
     """Return one row per triplet of every generator.
 
-    Columns: generator, code, category, task, language, id, query, positive, negative, the word counts
-    words_query, words_positive, words_negative (0: no negative), and the word overlaps (share of the shorter
-    text's words) overlap_positive and overlap_negative of the query with either.
+    Columns: generator, code, category, task, language, id, query, positive, negative, their word counts words_query and
+    so on (0: no negative), and overlap_positive, overlap_negative: the share of the shorter text's words that the query
+    and either have in common.
     """
-    rows = [
-        {
-            "generator": generator,
-            "code": CODES[category],
-            "category": LABELS[category],
-            "task": t.instruction,
-            "language": t.language,
-            "id": t.id,
-            "query": t.query,
-            "positive": t.positive,
-            "negative": t.negative,
-            "words_query": count_words(t.query),
-            "words_positive": count_words(t.positive),
-            "words_negative": count_words(t.negative),
-            "overlap_positive": overlap(t.query, t.positive),
-            "overlap_negative": overlap(t.query, t.negative) if t.negative else float("nan"),
-        }
-        for generator, folder in places.items()
-        for category, t in written(folder)
-    ]
-    if not rows:
+    found = [(name, category, triplet) for name, folder in places.items() for category, triplet in written(folder)]
+    if not found:
         raise KitError("the triplet files are empty; run notebook 01 again")
-    return pd.DataFrame(rows)
+    columns = ["generator", "code", "category", "task", "language", "id", "query", "positive", "negative"]
+    data = pd.DataFrame(
+        [
+            (name, CODES[category], LABELS[category], t.instruction, t.language, t.id, t.query, t.positive, t.negative)
+            for name, category, t in found
+        ],
+        columns=columns,
+    )
+    for name in ("query", "positive", "negative"):
+        data[f"words_{name}"] = data[name].map(count_words)
+    data["overlap_positive"] = [overlap(t.query, t.positive) for *_, t in found]
+    data["overlap_negative"] = [overlap(t.query, t.negative) if t.negative else np.nan for *_, t in found]
+    return data
 
 
 def counts(data: pd.DataFrame) -> pd.DataFrame:
     """Return the paper's Table 2 for this data: per generator and category examples, tasks, languages, mean lengths."""
-    grouped = data.groupby(["generator", "category"], sort=False)
-    table = grouped.agg(
+    table = data.groupby(["generator", "category"], sort=False).agg(
         examples=("id", "size"),
         tasks=("task", "nunique"),
         # a translation names two languages
         languages=("language", lambda names: len({one for both in names for one in both.split(" -> ")})),
         query_words=("words_query", "mean"),
         positive_words=("words_positive", "mean"),
+        **{"with negative": ("negative", lambda texts: int((texts != "").sum()))},
     )
-    table["with negative"] = grouped["negative"].agg(lambda texts: int((texts != "").sum()))
     return table.round(1).reset_index()
 
 
@@ -117,9 +109,15 @@ def funnel(
                 continue
             reports[generator][category] = report
             named = {"generator": generator, "category": LABELS[category]}
-            stages.append(
-                {"generator": generator, "code": CODES[category], "category": LABELS[category]} | _stages(asked, report)
+            reasons = report["reasons"]
+            copies, leaked = (
+                reasons.get("duplicate", 0) + reasons.get("near_duplicate", 0),
+                reasons.get("contaminated", 0),
             )
+            rules = report["asked"] - (sum(reasons.values()) - copies - leaked)
+            kept = rules - copies - leaked
+            left = zip(STAGES, (asked, report["asked"], rules, rules - copies, kept, kept), strict=True)
+            stages.append({"generator": generator, "code": CODES[category], "category": LABELS[category], **dict(left)})
             rejected += [{**named, **row, "meaning": "the answer cannot be read"} for row in unread]
             rejected += [{**row, **named, "meaning": REASONS[row["reason"]]} for row in report["rejected"]]
     rejected = pd.DataFrame(rejected, columns=["generator", "category", "id", "reason", "meaning", "detail"])
@@ -134,52 +132,39 @@ def _report(
     Triplets that others released have no answers to read again: their report is the one that notebook 01 wrote.
     """
     answers, triplets = folder / "responses" / f"{category}.jsonl", folder / "triplets" / f"{category}.jsonl"
-    if not answers.exists():
-        if not triplets.exists():
-            return 0, {}, []
-        report = read_json(folder / "cleaning" / f"{category}.json")
-        return report["asked"], {**report, "kept_ids": [triplet.id for triplet in read_triplets(triplets)]}, []
-    rows = read_jsonl(answers)
-    slots = {row["id"]: row.get("slots") or {} for row in rows}
-    kept, report = clean(to_triplets(category, rows)[0], params.cleaning, slots, suites)
-    unread = [
-        {"id": row["id"], "reason": answer.reason, "detail": answer.detail}
-        for row in rows
-        if isinstance(answer := read_answer(category, row), Rejection)
-    ]
-    return len(rows), {**report, "kept_ids": [triplet.id for triplet in kept]}, unread
-
-
-def _stages(asked: int, report: dict) -> dict[str, int]:
-    """Return what is left after each of STAGES, from the counts of the cleaning report."""
-    reasons = report["reasons"]
-    copies = reasons.get("duplicate", 0) + reasons.get("near_duplicate", 0)
-    leaked = reasons.get("contaminated", 0)
-    rules = report["asked"] - (sum(reasons.values()) - copies - leaked)
-    left = (asked, report["asked"], rules, rules - copies, rules - copies - leaked, rules - copies - leaked)
-    return dict(zip(STAGES, left, strict=True))
+    if answers.exists():
+        rows = read_jsonl(answers)
+        slots = {row["id"]: row.get("slots") or {} for row in rows}
+        kept, report = clean(to_triplets(category, rows)[0], params.cleaning, slots, suites)
+        read = [(row["id"], read_answer(category, row)) for row in rows]
+        unread = [{"id": name, **asdict(answer)} for name, answer in read if isinstance(answer, Rejection)]
+        return len(rows), {**report, "kept_ids": [triplet.id for triplet in kept]}, unread
+    if not triplets.exists():
+        return 0, {}, []
+    report = read_json(folder / "cleaning" / f"{category}.json")
+    return report["asked"], {**report, "kept_ids": [triplet.id for triplet in read_triplets(triplets)]}, []
 
 
 def contamination(reports: Mapping[str, Mapping[str, dict]]) -> pd.DataFrame:
     """Return per generator and evaluation set: its texts, how many are touched, by how many triplets, an example."""
-    rows: dict[tuple[str, str], dict] = {}
-    for generator, by_category in reports.items():
-        for report in by_category.values():
-            for name, found in report["contamination"].items():
-                zero = {"generator": generator, "set": name, "texts": found["texts"], "texts touched": 0, "triplets": 0}
-                row = rows.setdefault((generator, name), {**zero, "shared words": ""})
-                row["texts touched"] += found["texts_touched"]
-                row["triplets"] += found["triplets"]
-                row["shared words"] = row["shared words"] or found["example"]
-    return pd.DataFrame(rows.values())
+    rows = [
+        (generator, name, found["texts"], found["texts_touched"], found["triplets"], found["example"])
+        for generator, by_category in reports.items()
+        for report in by_category.values()
+        for name, found in report["contamination"].items()
+    ]
+    table = pd.DataFrame(rows, columns=["generator", "set", "texts", "texts touched", "triplets", "shared words"])
+    how = {"texts": "first", "texts touched": "sum", "triplets": "sum"}
+    how["shared words"] = lambda found: next(filter(None, found), "")
+    return table.groupby(["generator", "set"], sort=False).agg(how).reset_index()
 
 
 def shared_runs(places: Mapping[str, Path], suites: Mapping[str, Sequence[str]], n: int) -> pd.DataFrame:
     """Return (generator, set, triplets that share a run of ``n`` words with it) for the triplets on disk."""
     rows = []
     for generator, folder in places.items():
-        found = find([triplet for _, triplet in written(folder)], suites, n)
-        rows += [(generator, name, row["triplets"]) for name, row in found.sets.items()]
+        sets = find([triplet for _, triplet in written(folder)], suites, n)[1]
+        rows += [(generator, name, row["triplets"]) for name, row in sets.items()]
     return pd.DataFrame(rows, columns=["generator", "set", f"triplets, runs of {n}"])
 
 
@@ -191,10 +176,9 @@ def write(path: str | Path, stages: pd.DataFrame, rejected: pd.DataFrame, sets: 
 
 
 def slot_lengths(places: Mapping[str, Path]) -> pd.DataFrame:
-    """Return one row per text whose prompt asked for a length.
+    """Return one row per text whose prompt asked for a length, in ``asked``: ``low`` to ``high`` words.
 
-    Columns: generator, code, category, text (query, positive, negative), slot, asked (the slot's value), low, high
-    (words), words (what came), fits (within the bounds exactly).
+    Columns: generator, code, category, text (query, positive, negative), slot, asked, low, high, words, fits.
     """
     rows = []
     for generator, folder in places.items():
@@ -217,16 +201,16 @@ def languages(data: pd.DataFrame, min_chars: int = 60) -> pd.DataFrame:
 
     Columns: generator, language, texts (asked for), judged (long enough, and known to the detector), agree.
     """
-    tally: dict[tuple[str, str], Counter] = {}
+    rows = []
     for row in data.itertuples():
         source, _, target = row.language.partition(" -> ")
         for text, language in ((row.query, source), (row.positive, target or source)):
-            count = tally.setdefault((row.generator, language or "not stated"), Counter())
-            count["texts"] += 1
-            if language in LANGUAGES and judgeable(text, min_chars):
-                count["judged"] += 1
-                count["agree"] += detect(text) in LANGUAGES[language]
-    order = list(dict.fromkeys(data["generator"]))
-    rows = [(*names, count["texts"], count["judged"], count["agree"]) for names, count in tally.items()]
-    rows.sort(key=lambda row: (order.index(row[0]), -row[2], row[1]))
-    return pd.DataFrame(rows, columns=["generator", "language", "texts", "judged", "agree"])
+            judged = language in LANGUAGES and judgeable(text, min_chars)
+            rows.append(
+                (row.generator, language or "not stated", 1, judged, judged and detect(text) in LANGUAGES[language])
+            )
+    names = ["generator", "language", "texts", "judged", "agree"]
+    table = pd.DataFrame(rows, columns=names).groupby(names[:2], sort=False).sum().astype(int).reset_index()
+    table["order"] = table["generator"].map({name: place for place, name in enumerate(data["generator"].unique())})
+    table = table.sort_values(["order", "texts", "language"], ascending=[True, False, True], ignore_index=True)
+    return table[names]

@@ -13,7 +13,7 @@ from IPython import get_ipython
 from lib.common.bundled import shown
 from lib.common.design import BASE, run_in_order
 from lib.common.files import KitError
-from lib.generate.even import share_out
+from lib.generate.dataset import share_out
 from lib.grid.devices import claim
 from lib.params.params import Params, answering, load, of_run
 

@@ -86,9 +86,9 @@ class StudyParams(Section):
 class GenerationParams(Section):
     """How an LLM is asked for triplets (paper, section 2 and appendix B; its sampling values are the defaults)."""
 
-    backend: Literal["replay", "openai", "vllm", "transformers", "released"] = Field(
+    backend: Literal["replay", "openai", "vllm", "released"] = Field(
         "replay",
-        description="who answers: the bundled answers, an OpenAI-compatible server, vLLM or transformers here; "
+        description="who answers: the bundled answers, an OpenAI-compatible server, vLLM here; "
         "released: nobody, the triplets at location are used",
     )
     bundle: str = Field(
@@ -103,10 +103,6 @@ class GenerationParams(Section):
         "released",
         description="whose templates: the paper's released code, Wang et al., or short texts for a laptop; small: the "
         "same from a small model, with worked examples, for the tasks and slots of the bundled answers",
-    )
-    templates: str = Field("", description="folder of template files in the released form; empty = the kit's own")
-    compare_indices: bool = Field(
-        False, description="bitext languages differ by list position (released code), not name"
     )
     n: dict[Category, int] = Field(
         {}, description="triplets per category; not named or 0 = all bundled ones (replay only)"
@@ -133,7 +129,6 @@ class GenerationParams(Section):
     max_model_len: int = Field(8192, ge=64, description="tokens of prompt and answer together (backend vllm)")
     gpu_memory: float = Field(0.9, gt=0, le=1, description="share of a GPU's memory that vLLM may take")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field("auto", description="precision of the generator")
-    batch_size: int = Field(16, ge=1, description="answers written at once (backend transformers)")
     price_in: float = Field(0.0, ge=0, description="price of a million prompt tokens")
     price_out: float = Field(0.0, ge=0, description="price of a million answer tokens")
     gpu_price: float = Field(0.0, ge=0, description="price of one GPU for one hour")
@@ -154,17 +149,14 @@ class CleaningParams(Section):
     rules: bool = Field(True, description="apply the rules on single triplets (refusal, copy, label leak, ...)")
     language: bool = Field(True, description="drop texts that are clearly not in the language their slot asked for")
     language_min_chars: int = Field(60, ge=20, description="shorter texts are not judged by the language detector")
-    language_margin: float = Field(0.1, ge=0, description="log-probability per character by which another must lead")
     length_tolerance: float = Field(0.4, ge=0, le=1, description="share by which a text may miss its slot's word count")
     duplicates: bool = Field(True, description="drop exact and near duplicates")
     near_duplicate: float = Field(0.7, gt=0, le=1, description="word-trigram Jaccard from which two texts count as one")
-    permutations: int = Field(128, ge=16, le=512, description="MinHash permutations: more is more exact and slower")
     contamination: Literal["remove", "report", "off"] = Field(
         "remove", description="what happens to triplets that share an n-gram with an evaluation text"
     )
     contamination_ngram: int = Field(8, ge=3, le=50, description="words in a row that count as contamination")
     contamination_limit: int = Field(0, ge=0, description="texts compared per evaluation set; 0 = all of them")
-    seed: int = Field(0, ge=0, description="seed of the MinHash permutations")
 
 
 _MINED = {"short_short": "random_of_top_k", "long_long": "random_of_top_k"}
@@ -178,7 +170,6 @@ class NegativesParams(Section):
         description="per category: the LLM's own, the nearest candidate, a seeded draw from the top k, or none",
     )
     top_k: int = Field(10, ge=1, le=1000, description="candidates that survive the filters and may be chosen")
-    skip: int = Field(0, ge=0, le=1000, description="nearest candidates left out before the top k begins")
     margin: float = Field(
         0.05,
         ge=0,
@@ -191,8 +182,6 @@ class NegativesParams(Section):
     pooling: Literal["mean", "cls", "last"] = Field("mean", description="pooling of the mining encoder")
     max_length: int = Field(256, ge=8, description="tokens the mining encoder reads of a text")
     query_template: str = Field("{text}", description="how a query is embedded for mining: {instruction} and {text}")
-    block: int = Field(1024, ge=1, description="queries scored at once; memory is threads x block x chunk, never n x n")
-    chunk: int = Field(8192, ge=1, description="candidates scored at once")
     seed: int = Field(0, ge=0, description="seed of random_of_top_k")
 
 

@@ -182,7 +182,7 @@ def _checked(path: Path, overrides: dict[str, Any]) -> Params:
 
 # A generator's parameters, in the design that compares several, differ in the section ``generation`` only. What it
 # answered lies where other parameters of its kind would put it; what its runs train on, an equal share of that
-# (lib.generate.even), lies in ``generators/<name>`` of the study. Its adapters and scores lie beside all others, under
+# (``share_out``), lies in ``generators/<name>`` of the study. Its adapters and scores lie beside all others, under
 # run names that carry its own, ``sl@<name>``; their records hold its parameters.
 def generators(params: Params) -> tuple[str, ...]:
     """Return the names of the generators that a study compares, () for every other design.

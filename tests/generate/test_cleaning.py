@@ -12,12 +12,10 @@ import numpy as np
 import pytest
 
 from lib.common.design import CODES, Triplet
-from lib.common.files import KitError
 from lib.generate import sources
-from lib.generate.cleaning import REASONS, clean
+from lib.generate.cleaning import LANGUAGES, REASONS, bounds, clean, reject, wrong_language
 from lib.generate.overlap import Numbers, bands, count_words, find, jaccard, near_duplicates, ngrams, shingles, words
 from lib.generate.parsing import to_triplets
-from lib.generate.rules import LANGUAGES, bounds, reject, wrong_language
 from lib.params.params import CleaningParams
 
 CLEAN = CleaningParams()
@@ -39,7 +37,7 @@ def bundled(category):
     rows = sources.responses(category)
     triplets, rejected = to_triplets(category, rows)
     assert not rejected
-    return triplets, [row["slots"] for row in rows]
+    return triplets, {t.id: row["slots"] for t, row in zip(triplets, rows, strict=True)}
 
 
 def triplet(
@@ -51,11 +49,11 @@ def triplet(
 def test_the_bundled_answers_pass():
     """All of them were read and repaired by hand, so a rule that rejects one is too strict."""
     suites = sources.suite_texts()
-    triplets, slots = [], []
+    triplets, slots = [], {}
     for category in CODES:
         rows, given = bundled(category)
         triplets += rows
-        slots += given
+        slots |= given
     kept, report = clean(triplets, CLEAN, slots, suites)
     assert kept == triplets, report["rejected"]
     assert report["reasons"] == {} and report["asked"] == report["kept"] == 1150
@@ -179,13 +177,6 @@ def test_corrupted_answers_are_found_and_counted():
     assert report["reasons"] == dict(Counter(expected.values()))
     assert kept == [t for p, t in enumerate(triplets) if p not in expected]
     assert clean(corrupted, CleaningParams(rules=False, duplicates=False), slots)[0] == corrupted
-    by_id = {t.id: s for t, s in zip(triplets, slots, strict=True)}
-    assert clean(corrupted, CLEAN, by_id)[1] == report
-
-
-def test_slots_out_of_step_are_refused():
-    with pytest.raises(KitError, match="1 slot rows for 2 triplets"):
-        clean([triplet(), triplet()], CLEAN, [{}])
 
 
 def test_exact_and_near_duplicates_go_and_the_first_stays():
@@ -226,7 +217,7 @@ def test_near_duplicates_equal_the_comparison_of_all_pairs(threshold):
 
 def test_enough_bands_are_used():
     for threshold in (0.5, 0.6, 0.7, 0.8, 0.9):
-        count = bands(threshold, 128)
+        count = bands(threshold)
         assert 128 % count == 0 and 1 - (1 - threshold ** (128 // count)) ** count >= 0.999
 
 
@@ -247,10 +238,10 @@ def test_contamination_is_found_and_named():
 
 def test_short_evaluation_texts_count_only_as_a_whole():
     sets = {"S": ["How do I renew my passport?", "harbour town"]}
-    assert find([triplet("how do I renew my passport", "yes", "")], sets).hits == {0: ("S",)}
-    assert find([triplet("how do I renew my passport in a harbour town", "yes", "")], sets).hits == {}
-    assert find([triplet("harbour town", "yes", "")], sets).hits == {}  # an everyday phrase
-    assert find([], sets).hits == {}
+    assert find([triplet("how do I renew my passport", "yes", "")], sets)[0] == {0: ("S",)}
+    assert find([triplet("how do I renew my passport in a harbour town", "yes", "")], sets)[0] == {}
+    assert find([triplet("harbour town", "yes", "")], sets)[0] == {}  # an everyday phrase
+    assert find([], sets)[0] == {}
 
 
 def test_contamination_equals_a_plain_search_for_shared_runs():
@@ -270,7 +261,7 @@ def test_contamination_equals_a_plain_search_for_shared_runs():
     known = set().union(*map(runs, texts))
     expected = {position for position, row in enumerate(rows) if (runs(row.query) | runs(row.positive)) & known}
     assert 0 < len(expected) < len(rows)
-    assert set(find(rows, {"S": texts}, 5).hits) == expected
+    assert set(find(rows, {"S": texts}, 5)[0]) == expected
 
 
 def test_ngram_hashes_do_not_collide_on_the_bundled_texts():

@@ -51,25 +51,25 @@ def test_blocks_give_what_a_full_sort_gives(seed):
         {"ceiling": ceiling, "forbidden": forbidden, "groups": groups},
     ):
         want_scores, want = plain(queries, corpus, k, **options)
-        for block, chunk, threads in ((7, 11, 1), (64, 100, 2), (1000, 1000, 1)):
-            scores, found = top_k(queries, corpus, k, block=block, chunk=chunk, threads=threads, **options)
+        for block, threads in ((7, 1), (64, 2), (1000, 1)):
+            scores, found = top_k(queries, corpus, k, block=block, threads=threads, **options)
             np.testing.assert_array_equal(found, want)
             np.testing.assert_allclose(scores, want_scores, atol=2e-6)
 
 
 def test_equal_scores_are_ordered_by_position():
     corpus = np.repeat(np.eye(4, dtype=np.float32), 5, axis=0)
-    scores, found = top_k(np.eye(4, dtype=np.float32)[:2], corpus, 7, block=1, chunk=3)
+    scores, found = top_k(np.eye(4, dtype=np.float32)[:2], corpus, 7, block=1)
     assert found[0, :5].tolist() == [0, 1, 2, 3, 4] and found[1, :5].tolist() == [5, 6, 7, 8, 9]
     assert scores[0, :5].tolist() == [1.0] * 5
 
 
 def test_the_matrix_never_exists():
-    """2,000 x 2,000 floats are 16 MB; blocks of 64 x 256 must get by with a small part of that."""
+    """2,000 x 2,000 floats are 16 MB; blocks of 64 rows must get by with a small part of that."""
     rng = np.random.default_rng(0)
     queries, corpus = unit(rng, 2000, 8), unit(rng, 2000, 8)
     tracemalloc.start()
-    top_k(queries, corpus, 10, forbidden=[(i, i) for i in range(2000)], block=64, chunk=256, threads=1)
+    top_k(queries, corpus, 10, forbidden=[(i, i) for i in range(2000)], block=64, threads=1)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 3e6
@@ -117,8 +117,7 @@ def test_the_guard_and_the_window_hold():
     free = candidates(given, NegativesParams(margin=0.0, top_k=5, same_language=False), encode)
     assert (free.scores >= ceiling[:, None]).any()  # the guard had something to do
     nearest = NegativesParams(strategy={"short_short": "nearest"}, margin=0.0, same_language=False)
-    third = mine(given, nearest.model_copy(update={"skip": 2}), encode)
-    assert [t.negative for t in third] == [free.texts[i] for i in free.indices[:, 2]]
+    assert [t.negative for t in mine(given, nearest, encode)] == [free.texts[i] for i in free.indices[:, 0]]
 
 
 def test_task_and_language_can_be_required():
@@ -143,7 +142,6 @@ def test_draws_repeat_and_do_not_depend_on_the_other_rows():
     given, options = rows(), NegativesParams(margin=0.0, same_language=False)
     first = mine(given, options, encode)
     assert mine(given, options, encode) == first
-    assert mine(given, options.model_copy(update={"block": 4, "chunk": 7}), encode) == first
     assert mine(given[::-1], options, encode)[::-1] == first
     assert mine(given, options.model_copy(update={"seed": 1}), encode) != first
 

@@ -155,7 +155,7 @@ def test_any_text(category, text):
         (PAIR[:-1], "truncated"),
         (PAIR[:9], "truncated"),
         ("{", "truncated"),
-        ("```json\n", "truncated"),
+        ("```json\n", "invalid_json"),
         (PAIR + '{"input": "z", "posi', "truncated"),
         ('{"input": "x" + "z", "positive_document": "y"}', "invalid_json"),
         ('{"input": """x""", "positive_document": """y"""}', "invalid_json"),
@@ -174,7 +174,6 @@ def test_reasons(answer, reason):
     "answer",
     [
         PAIR + PAIR,
-        json.dumps(PAIR),
         f'{{"result": {{"data": {PAIR}}}}}',
         PAIR.replace("input", "Input").replace("_", " "),
         PAIR[:-1] + ', "input_note": "z",}',

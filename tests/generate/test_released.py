@@ -8,9 +8,7 @@ import pytest
 
 from lib.common.design import CODES, Triplet, write_triplets
 from lib.common.files import KitError
-from lib.generate import released
-from lib.generate.released import config_name, fetch, load_e5, load_released
-from lib.generate.sources import public_pairs
+from lib.generate.sources import config_name, fetch, load_e5, load_released, public_pairs
 from lib.params.params import PublicParams
 
 GENERATOR = "LLaMA-3.1-8B-Instruct"
@@ -51,19 +49,18 @@ def test_what_was_released_comes_back(tmp_path, form):
         else:
             pd.DataFrame(triplets).to_parquet(folder / "train.parquet")
         assert load_released(tmp_path, GENERATOR, category) == triplets
-    assert released.released(tmp_path) == sorted((GENERATOR, category) for category in CODES)
     sample = load_released(tmp_path, GENERATOR, "sts", n=3, seed=1)
     assert len(sample) == 3 and sample == load_released(tmp_path, GENERATOR, "sts", n=3, seed=1)
     assert [t for t in data["sts"] if t in sample] == sample  # in file order
     assert any(load_released(tmp_path, GENERATOR, "sts", 3, seed) != sample for seed in range(2, 6))
 
 
-@pytest.mark.parametrize("layout", ["file", "json list", "json lines", "shards", "readme", "hyphens", "inside"])
+@pytest.mark.parametrize("layout", ["file", "json list", "json lines", "shards", "hyphens"])
 def test_every_layout_of_the_released_form_is_read(tmp_path, layout):
     rows = [
         {"instruction": "i", "query": f"q{i}", "positive": f"p{i}", "negative": "" if i else None} for i in range(5)
     ]
-    name, place = config_name(GENERATOR, "short_long"), tmp_path
+    name = config_name(GENERATOR, "short_long")
     if layout == "file":
         write(tmp_path / f"{name}.jsonl", rows)
     elif layout == "json list":
@@ -73,18 +70,9 @@ def test_every_layout_of_the_released_form_is_read(tmp_path, layout):
     elif layout == "shards":
         write(tmp_path / name / "train-00000.jsonl", rows[:3])
         write(tmp_path / name / "train-00001.jsonl", rows[3:])
-    elif layout == "hyphens":
-        write(tmp_path / config_name(GENERATOR, "short-long") / "train.jsonl", rows)
-    elif layout == "inside":
-        write(tmp_path / name / "train.jsonl", rows)
-        place = tmp_path / name
     else:
-        write(tmp_path / "data" / "eight" / "a.jsonl", rows)
-        (tmp_path / "README.md").write_text(
-            f"---\nconfigs:\n- config_name: {name}\n  data_files:\n"
-            "  - split: train\n    path: data/eight/*.jsonl\n---\n"
-        )
-    found = load_released(place, GENERATOR, "short_long")
+        write(tmp_path / config_name(GENERATOR, "short-long") / "train.jsonl", rows)
+    found = load_released(tmp_path, GENERATOR, "short_long")
     assert bare(found) == [("i", f"q{i}", f"p{i}", "", "short_long") for i in range(5)]
     assert [t.id for t in found] == [f"sl-{i:06d}" for i in range(5)]
 
@@ -124,8 +112,6 @@ def test_e5_data_sets_are_read_mixed_and_sampled_in_proportion(tmp_path):
     assert sum(t.id.startswith("nq") for t in sample) == 20 and len(sample) == 30
     assert sample == load_e5(tmp_path, ("nq", "fever"), n=30, seed=4)
     assert len({t.id.split("-")[0] for t in sample[:8]}) == 2  # mixed, not one set after the other
-    (tmp_path / "instructions.json").write_text('{"fever": "Mine."}')
-    assert {t.instruction for t in load_e5(tmp_path, ("fever",))} == {"Mine."}
     given = PublicParams(source="e5", location=str(tmp_path), datasets=("fever",), n=5)
     assert len(public_pairs(given)) == 5
     with pytest.raises(KitError, match="holds no data set squad; it holds fever, nq, own, sharded"):
@@ -177,7 +163,7 @@ def test_the_hub_is_asked_for_one_configuration_only(tmp_path, monkeypatch):
         asked.update(options, name=name)
         return str(tmp_path)
 
-    monkeypatch.setattr("lib.common.bundled.online", lambda: True)
+    monkeypatch.setattr("lib.generate.sources.online", lambda: True)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert load_released("owner/data", GENERATOR, "sts") == made("sts")
     assert asked["name"] == "owner/data" and asked["repo_type"] == "dataset" and not asked["local_files_only"]

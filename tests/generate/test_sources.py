@@ -17,7 +17,7 @@ SUITE = bundled.DATA / "classroom" / "suite"
 
 @pytest.fixture(scope="module")
 def pairs():
-    return sources.docstring_pairs(SMALL)
+    return sources.public_pairs(SMALL)
 
 
 def test_bundled_answers_are_all_there():
@@ -82,19 +82,17 @@ def test_pairs_are_clean(pairs):
 
 def test_pairs_that_leak_into_an_evaluation_set_are_dropped(pairs):
     leaked = pairs[3]
-    again = sources.docstring_pairs(SMALL, {"Mine": [f"Somebody quotes it: {leaked.positive}"]})
+    again = sources.public_pairs(SMALL, {"Mine": [f"Somebody quotes it: {leaked.positive}"]})
     assert leaked.positive not in {pair.positive for pair in again}
-    assert leaked.positive in {pair.positive for pair in sources.docstring_pairs(SMALL, {})}
+    assert leaked.positive in {pair.positive for pair in sources.public_pairs(SMALL, {})}
 
 
 def test_the_bundled_pairs_are_the_study_s_byte_for_byte():
     """Frozen data: other texts or another order are another study."""
-    found = sources.docstring_pairs(PublicParams())
+    found = sources.public_pairs(PublicParams())
     assert len(found) == 4_000
     assert digest([[t.id, t.query, t.positive] for t in found]) == "3e4970b81b4148db"
-    assert (
-        sources.docstring_pairs(PublicParams(), sources.suite_texts()) == found
-    )  # nothing leaks into the bundled sets
+    assert sources.public_pairs(PublicParams(), sources.suite_texts()) == found  # nothing leaks into the bundled sets
     notice = (
         (bundled.DATA / "classroom/public/NOTICE.md").read_text(encoding="utf-8").replace("scikit-learn", "sklearn")
     )

@@ -18,10 +18,9 @@ from lib.common.files import KitError, read_json, read_jsonl, write_json, write_
 from lib.figures import data as draw
 from lib.generate import sources
 from lib.generate.cleaning import clean
-from lib.generate.costs import write_report
-from lib.generate.dataset import Maker
+from lib.generate.dataset import Maker, write_report
 from lib.generate.overlap import jaccard, shingles
-from lib.generate.released import config_name
+from lib.generate.sources import config_name
 from lib.inspect import samples
 from lib.inspect import tables as inspection
 from lib.params.params import CleaningParams, load

@@ -36,8 +36,8 @@ class FakeLLM:
     """``with FakeLLM() as server:`` serves at ``server.url``. ``faults(k)`` may return a status, headers or None for
     the k-th request; ``count`` and ``most`` tell how many requests came and were under way at once."""
 
-    def __init__(self, delay=(0.001, 0.01), faults=lambda k: None, headers=None):
-        self.delay, self.faults, self.headers = delay, faults, headers or {}
+    def __init__(self, delay=(0.001, 0.01), faults=lambda k: None):
+        self.delay, self.faults = delay, faults
         self.count = self.busy = self.most = 0
         self.bodies, self.auth, self.times = [], [], []
         self.lock = threading.Lock()
@@ -96,12 +96,7 @@ class FakeLLM:
             }
         data = json.dumps(reply).encode()
         http.send_response(status)
-        for name, value in {
-            **self.headers,
-            **headers,
-            "Content-Type": "application/json",
-            "Content-Length": str(len(data)),
-        }.items():
+        for name, value in {**headers, "Content-Type": "application/json", "Content-Length": str(len(data))}.items():
             http.send_header(name, value)
         http.end_headers()
         http.wfile.write(data)

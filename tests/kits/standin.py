@@ -21,7 +21,7 @@ HEAD = """
 import os, pathlib, signal, time
 from lib.common.files import digest, digest_file, read_json, write_bytes, write_digests, write_json, write_text
 from lib.params.params import load
-from lib.generate.even import share_out
+from lib.generate.dataset import share_out
 from lib.params.params import answering, of_run
 from lib.params.provenance import decisive
 from lib.params.provenance import MADE, data_hash

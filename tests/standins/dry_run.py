@@ -60,7 +60,6 @@ WRITING = {  # what a tiny generator writes: little, and short
     "generation.max_chars": 12,
     "generation.max_tokens": 256,
     "generation.max_model_len": 4096,
-    "generation.batch_size": 256,
 }
 
 
@@ -73,7 +72,7 @@ def overrides_of(profile: str, overrides: dict[str, Any] | None = None) -> dict[
     found = {"profile": name, "paths.figures": f"{real.paths.runs}/figures", **SMALL}
     models = {"model.name": real.model.name, "negatives.encoder": real.negatives.encoder}
     backend, suite = real.generation.backend, real.scoring.suite
-    if backend in ("vllm", "transformers"):
+    if backend == "vllm":
         models["generation.model"] = real.generation.model
     found |= {name: str(home / f"tiny-{model.split('/')[-1]}") for name, model in models.items() if _on_hub(model)}
     if suite != "classroom" and not (isinstance(suite, str) and Path(suite).is_dir()):

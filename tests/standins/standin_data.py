@@ -9,7 +9,7 @@ from lib.common.design import CATEGORIES, CODES, Triplet, write_triplets
 from lib.common.files import read_json, write_jsonl
 from lib.generate import sources
 from lib.generate.parsing import to_triplets
-from lib.generate.released import config_name
+from lib.generate.sources import config_name
 
 ROWS = 150  # per public data set: the fourteen together are one batch of 2,048 and a rest
 
@@ -47,6 +47,6 @@ def write_public(folder: Path) -> None:
 
 
 def write_released(folder: Path, generator: str) -> None:
-    """Write the bundled triplets as a generator's released data: a folder per category (``lib.generate.released``)."""
+    """Write the bundled triplets as a generator's released data: a folder per category (``lib.generate.sources``)."""
     for category in CODES:
         write_triplets(folder / config_name(generator, category) / "train.jsonl", triplets(category))

@@ -19,7 +19,7 @@ import pytest
 from lib.common.design import CODES
 from lib.common.files import KitError, read_jsonl
 from lib.generate import generate as generation
-from lib.generate.backends import close_backends
+from lib.generate.answers import close_backends
 from lib.generate.parsing import to_triplets
 from lib.generate.prompts import BRAINSTORMED, KEYS
 from lib.params.params import load
@@ -153,7 +153,7 @@ def server(llama, tmp_path_factory):
             "--max-model-len",
             "1500",
             "--enforce-eager",
-            "--no-enable-chunked-prefill",  # as in lib.generate.vllm_local: on a processor it breaks seeded requests
+            "--no-enable-chunked-prefill",  # as in lib.generate.llms: on a processor it breaks seeded requests
             "--dtype",
             "bfloat16",
         ],
