@@ -88,25 +88,20 @@ class GenerationParams(Section):
 
     backend: Literal["replay", "openai", "vllm", "released"] = Field(
         "replay",
-        description="who answers: the bundled answers, an OpenAI-compatible server, vLLM here; "
-        "released: nobody, the triplets at location are used",
+        description="who answers: the bundle, an OpenAI-compatible server, vLLM, nobody (triplets at location)",
     )
     bundle: str = Field(
-        "classroom",
-        pattern=r"^[A-Za-z0-9._-]+$",
-        description="whose bundled answers are replayed: classroom, or a folder of lib/data/generators",
+        "classroom", pattern=r"^[A-Za-z0-9._-]+$", description="classroom, or a folder of lib/data/generators (replay)"
     )
     model: str = Field("", description="name or folder of the generator (as the server knows it for backend openai)")
     revision: str = Field("", description="revision of the generator on the hub; empty = the newest")
     location: str = Field("", description="folder or hub name of released triplets (model says whose)")
     variant: Literal["released", "wang2024", "classroom", "small"] = Field(
         "released",
-        description="whose templates: the paper's released code, Wang et al., or short texts for a laptop; small: the "
-        "same from a small model, with worked examples, for the tasks and slots of the bundled answers",
+        description="whose templates: the paper's released code, Wang et al., short texts for a laptop; small: those "
+        "for a small model, with worked examples, for the tasks and slots of the bundled answers",
     )
-    n: dict[Category, int] = Field(
-        {}, description="triplets per category; not named or 0 = all bundled ones (replay only)"
-    )
+    n: dict[Category, int] = Field({}, description="triplets per category; 0 or not named = all bundled ones (replay)")
     brainstorms: int = Field(100, ge=1, description="how often each brainstorm prompt is asked, about 20 tasks each")
     seed: int = Field(42, ge=0, description="seed of the slots and, through them, of every single answer")
     system: str = Field("You are a helpful assistant.", description="system prompt; empty = none")
@@ -171,10 +166,7 @@ class NegativesParams(Section):
     )
     top_k: int = Field(10, ge=1, le=1000, description="candidates that survive the filters and may be chosen")
     margin: float = Field(
-        0.05,
-        ge=0,
-        lt=1,
-        description="false-negative guard: a candidate must score below (1 - margin) x the positive's score; 0 = off",
+        0.05, ge=0, lt=1, description="a candidate must score below (1 - margin) x the positive's score; 0 = off"
     )
     same_task: bool = Field(False, description="candidates only from triplets with the same instruction")
     same_language: bool = Field(True, description="candidates only from triplets in the same language")

@@ -31,9 +31,7 @@ class ModelParams(Section):
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="type of weights and activations")
     pooling: Literal["mean", "cls", "last"] = Field("mean", description="hidden states to one vector")
     append_eos: bool = Field(False, description="end every text with the end-of-sequence token (pooling last needs it)")
-    max_length: int = Field(
-        256, ge=2, description="tokens read of a text when encoding (training.max_length when training)"
-    )
+    max_length: int = Field(256, ge=2, description="tokens read of a text when encoding, instruction included")
     query_template: str = Field("", description="how an instruction and a query become one text: {instruction}, {text}")
     document_template: str = Field("", description="how a document is written: {text}; empty for the text alone")
     lora_rank: int = Field(16, ge=1, description="rank of the LoRA update")
@@ -52,12 +50,9 @@ class TrainingParams(Section):
     clip_norm: float = Field(1.0, ge=0, description="largest gradient norm; 0 for no clipping")
     temperature: float = Field(0.05, gt=0, description="temperature of InfoNCE")
     loss: Literal["in_batch", "pair"] = Field(
-        "in_batch",
-        description="in_batch: all positives and hard negatives of the batch; pair: the query's own two only",
+        "in_batch", description="against all positives and hard negatives of the batch, or the query's own two only"
     )
-    mask_duplicates: bool = Field(
-        True, description="a copy of the positive, or of a known one of the query, is no negative"
-    )
+    mask_duplicates: bool = Field(True, description="a copy of a positive of the query is no negative of it")
     micro_batch_tokens: int = Field(0, ge=0, description="tokens per forward pass; 0 chooses from the free memory")
     keep_graph_tokens: int = Field(
         -1, ge=-1, description="tokens whose graphs are kept (no second forward pass); -1: by free memory"
@@ -84,27 +79,23 @@ class InfluenceParams(Section):
 
     normalize: Literal["z", "std", "t"] = Field(
         "z",
-        description="normalized influence: z (scores z-scored over the runs, then mean difference; the paper does not "
-        "define its own), std (standardised coefficient) or t (effect over its standard error)",
+        description="z: mean difference of scores z-scored over the runs (the paper does not define its own), std: "
+        "standardised coefficient, t: effect over its standard error",
     )
     exclude: tuple[str, ...] = Field(
-        ("SummEval",),
-        strict=False,
-        description="tasks of a results table that take no part in the influence (SummEval's score is half a p-value)",
+        ("SummEval",), strict=False, description="tasks that take no part (SummEval's score is half a p-value)"
     )
     terms: Literal["main", "two_way", "saturated"] = Field(
         "main", description="regression terms: interactions that are fitted leave the error"
     )
-    nan: Literal["refuse", "drop"] = Field(
-        "refuse", description="missing scores: stop, or as if the run did not happen"
-    )
+    nan: Literal["refuse", "drop"] = Field("refuse", description="missing scores: stop, or leave the run out")
     correction: Literal["bh", "holm"] = Field("bh", description="which corrected p decides the marks on the heat map")
     alpha: float = Field(0.05, gt=0, lt=1, description="level of the tests, and one minus the coverage of intervals")
     margin: float = Field(
         1.0,
         gt=0,
-        description="points within which two generators count as alike, stated beforehand: half of the 2.07 that all "
-        "synthetic data add in the published scores of Wang et al. (2024), so that half of the gain at least is kept",
+        description="points within which two generators count as alike: half of the 2.07 that all synthetic data add "
+        "in the published scores of Wang et al. (2024), so that half of the gain at least is kept",
     )
     power: float = Field(0.8, gt=0, lt=1, description="power at which a detectable effect is reported")
     seeds_considered: tuple[int, ...] = Field(

