@@ -18,7 +18,7 @@ import torch
 from lib.generate.overlap import overlap, words
 from lib.generate.parsing import Parsed, parse_response
 from lib.kernels.infonce import infonce
-from lib.predict.additive import additive
+from lib.predict.predict import additive
 
 
 class Exercise(NamedTuple):

@@ -61,54 +61,48 @@ class Scored:
 
 
 def scored(scores, exclude: Sequence[str] = (), merged: pd.DataFrame | None = None) -> Scored:
-    """Return the ``Scored`` of a study's results (path or table), with rows of ``merged`` adapters of the same seeds.
-
-    Sets that not every run has are left out, and seeds beyond what every subset has. Raises KitError as ``study`` does.
-    """
+    """Return the ``Scored`` of results (path or table) and of rows of ``merged`` adapters: the sets of every run."""
     data = study(without_excluded(read(scores), exclude)[0])
-    whole, names = complete(data.y), tuple(dict.fromkeys(data.runs["subset"]))
-    rows = [np.flatnonzero(data.runs["subset"] == name) for name in names]
-    y = 100 * np.array([data.y[np.ix_(own[: min(map(len, rows))], whole)] for own in rows])
-    x, tasks, types = data.x[[own[0] for own in rows]], np.array(data.tasks)[whole], np.array(data.types)[whole]
-    found = Scored(names, x, tuple(tasks), tuple(types), y, *error(y, x), len(names))
+    whole, runs = complete(data.y), data.runs.drop_duplicates("subset")
+    tasks, types = np.array(data.tasks)[whole], np.array(data.types)[whole]
+    wide = pd.DataFrame(100 * data.y[:, whole], pd.MultiIndex.from_frame(data.runs[["subset", "seed"]]), tasks)
+    found = _scored(wide, types, runs["subset"], runs[list(data.factors)].to_numpy(float))
     if merged is None:
         return found
     other = arranged(merged, found.tasks)
-    if other.y.shape[1] != y.shape[1]:
-        raise KitError(f"{other.y.shape[1]} seeds are merged, and the study has {y.shape[1]}; run `make improve` again")
-    x = np.vstack([x, np.ones((len(other.names), x.shape[1]))])
-    return replace(found, names=names + other.names, x=x, y=np.concatenate([y, other.y]))
+    here, there = other.y.shape[1], found.y.shape[1]
+    if here != there:
+        raise KitError(f"{here} seeds are merged, and the study has {there}; run `make improve` again")
+    x = np.vstack([found.x, np.ones((len(other.names), found.x.shape[1]))])
+    return replace(found, names=found.names + other.names, x=x, y=np.concatenate([found.y, other.y]))
 
 
 def arranged(table: pd.DataFrame, tasks: Sequence[str] = ()) -> Scored:
-    """Return the ``Scored`` of rows ``subset, seed, task, type, score``, sets as in ``tasks``, of any mixtures.
-
-    Only seeds that every mixture has count. Raises KitError where there is none.
-    """
+    """Return the ``Scored`` of rows ``subset, seed, task, type, score`` of any mixtures, sets as in ``tasks``."""
     wide = 100 * table.pivot(index=["subset", "seed"], columns="task", values="score")
     wide = wide.reindex(columns=list(tasks or wide.columns)).dropna()
-    names = tuple(dict.fromkeys(table["subset"]))
-    seeds = [seed for seed in sorted(set(table["seed"])) if all((name, seed) in wide.index for name in names)]
+    names, types = table["subset"].unique(), table.drop_duplicates("task").set_index("task")["type"][wide.columns]
+    return _scored(wide, types, names, np.zeros((len(names), 0)))
+
+
+def _scored(wide: pd.DataFrame, types: Sequence[str], names: Sequence[str], x: np.ndarray) -> Scored:
+    """Scores (index subset and seed, columns sets) as a block of the seeds that all ``names`` have."""
+    seeds = [seed for seed in sorted(set(wide.index.levels[1])) if all((name, seed) in wide.index for name in names)]
     if not seeds:
         raise KitError("no seed has every mixture's scores on every set; run `make improve` to its end")
-    y = np.array([[wide.loc[(name, seed)] for seed in seeds] for name in names])
-    types, x = table.drop_duplicates("task").set_index("task")["type"][wide.columns], np.zeros((len(names), 0))
-    return Scored(names, x, tuple(wide.columns), tuple(types), y, *error(y, x), len(names))
+    y = wide.loc[[(name, seed) for name in names for seed in seeds]].to_numpy().reshape(len(names), len(seeds), -1)
+    return Scored(tuple(names), x, tuple(wide.columns), tuple(types), y, *error(y, x), len(names))
 
 
 def error(y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return the covariance (sets, sets) of what candidate and seed leave of ``y``, and its degrees of freedom.
-
-    With one seed it is of what the main effects of ``x`` leave, interactions included.
-    """
+    """Return the covariance (sets, sets) of what candidate and seed (with one seed: main effects) leave, and its df."""
     candidates, seeds, sets = y.shape
     if seeds > 1:
         rest, df = y - y.mean(axis=1, keepdims=True), (candidates - 1) * (seeds - 1)
-        rest = rest - rest.mean(axis=0)
+        rest = (rest - rest.mean(axis=0)).reshape(-1, sets)
     else:
         design = np.column_stack([np.ones(candidates), x])
         rest, df = y[:, 0] - design @ np.linalg.lstsq(design, y[:, 0])[0], candidates - np.linalg.matrix_rank(design)
-    rest = rest.reshape(-1, sets)
     return (rest.T @ rest / df if df else np.full((sets, sets), np.nan)), int(df)
 
 
@@ -124,20 +118,19 @@ def halves(types: Sequence[str], seed: int = 0) -> np.ndarray:
 
 
 def choose(s: Scored, how: str, mean: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Return the candidate that a strategy takes on each set, having seen ``mean`` (candidates, sets) on some sets.
+    """Return a strategy's candidates (choices, sets), where ``mean`` (candidates, sets) is ``seen`` (choices, sets).
 
-    ``seen`` are masks (choices, sets), and so is what is returned. ``predicted``: the subset whose score, added up from
-    none and the single categories, is highest. ``measured``: the subset with the highest mean. ``routed``: that for
-    each type by itself (over all sets where it saw none of the type). ``merged``: the best of the merged adapters.
+    ``predicted``: the subset whose score, added up from none and the singles, is highest; ``measured``: the subset with
+    the highest mean; ``routed``: that for each type by itself (of all sets where it saw none of the type); ``merged``.
     """
     score = mean @ seen.T / seen.sum(axis=1)  # (candidates, choices)
-    subsets, merged = score[: s.menu], score[s.menu :]
+    subsets, x = score[: s.menu], s.x[: s.menu]
     if how == "merged":
-        return np.repeat(s.menu + merged.argmax(axis=0)[:, None], seen.shape[1], axis=1)
+        return np.repeat(s.menu + score[s.menu :].argmax(axis=0)[:, None], seen.shape[1], axis=1)
     if how == "predicted":
-        none, x = s.corners[0], s.x[: s.menu]
-        single = [np.flatnonzero((x == row).all(axis=1))[0] for row in np.eye(x.shape[1])]
-        subsets = subsets[none] + x @ (subsets[single] - subsets[none])
+        none = subsets[s.corners[0]]
+        singles = [subsets[(x == row).all(axis=1)][0] for row in np.eye(x.shape[1])]
+        subsets = none + x @ (np.array(singles) - none)
     picks = np.repeat(subsets.argmax(axis=0)[:, None], seen.shape[1], axis=1)
     for kind in set(s.types) if how == "routed" else ():
         own = np.array(s.types) == kind
@@ -149,9 +142,8 @@ def choose(s: Scored, how: str, mean: np.ndarray, seen: np.ndarray) -> np.ndarra
 def weights(s: Scored, how: str, splits: int = 50, sets: str = "other", runs: str = "other") -> np.ndarray:
     """Return what a strategy would have used, (candidates, seeds, sets), over random splits and all seeds.
 
-    In each split it is chosen on one half of the sets and on all seeds but one, and used on the ``other`` half and the
-    other seed (``same``: where it was chosen, to see what that pretends); then halves swap, and each seed has its turn.
-    With one seed, choice and judgement share the runs.
+    It is chosen on half of the sets and on all seeds but one, and used on the ``other`` half and the other seed, then
+    the reverse (``same``: used where it was chosen). With one seed, choice and judgement share the runs.
     """
     count, w = s.y.shape[1], np.zeros_like(s.y)
     half = np.array([halves(s.types, split) for split in range(splits)])
@@ -168,9 +160,8 @@ def weights(s: Scored, how: str, splits: int = 50, sets: str = "other", runs: st
 def gain(s: Scored, g: np.ndarray, kind: str = "", turns: float = 1.0, alpha: float = 0.05) -> dict:
     """Return the gain in points of the difference ``g`` of two arrays of weights, on the sets of a type ("" for all).
 
-    ``sets, gain, se_runs, low_runs, high_runs`` (would these sets gain again?); ``se, low, high, p, df`` (crossed:
-    would others of their kind? NaN for one set); ``worst_set``, its gain ``worst``, and ``worst_null``, its mean if
-    nothing did anything. ``turns`` multiplies the variance over runs.
+    ``se_runs, low_runs, high_runs``: would these sets gain again? ``se, low, high, p, df``: would others of their kind?
+    ``worst_null``: the mean of ``worst`` if nothing did anything. ``turns`` multiplies the variance over runs.
     """
     at = np.flatnonzero([kind in ("", one) for one in s.types])
     g, n = g[:, :, at], len(at)
@@ -182,13 +173,17 @@ def gain(s: Scored, g: np.ndarray, kind: str = "", turns: float = 1.0, alpha: fl
         both = Variances(d[None], *(np.array([part]) for part in parts), s.df, n - 1)
         se, bar = both.se()[0], both.bar(alpha)[0]
         crossed = [se, mean - bar * se, mean + bar * se, both.p()[0], float(stdtridf(1 - alpha / 2, bar))]
-    row = {"sets": n, "gain": mean} | dict(zip(GUESS, [np.sqrt(runs), mean - half, mean + half, *crossed], strict=True))
+    guess = dict(zip(GUESS, [np.sqrt(runs), mean - half, mean + half, *crossed], strict=True))
     least = np.random.default_rng(0).normal(size=(1000, n)).min(axis=1).mean()
-    return row | {"worst_set": s.tasks[at[d.argmin()]], "worst": d.min(), "worst_null": np.sqrt(each) * least}
+    worst = {"worst_set": s.tasks[at[d.argmin()]], "worst": d.min(), "worst_null": np.sqrt(each) * least}
+    return {"sets": n, "gain": mean, **guess, **worst}
 
 
 def gains_table(s: Scored, used: Mapping[str, tuple[np.ndarray, float]], alpha: float) -> pd.DataFrame:
-    """Return ``gain`` of {strategy: (weights, turns)} over all and over none, for all sets (type "") and by type."""
+    """Return ``gain`` of {strategy: (weights, turns)} over all and over none, for all sets (type "") and by type.
+
+    ``detectable``: with probability 0.8. The oracle, best in hindsight, has no interval: what chose it measures it.
+    """
     rows = [
         {"strategy": how, "against": other, "type": kind, **gain(s, w - used[other][0], kind, turns, alpha)}
         for other in ("all", "none")
@@ -204,11 +199,7 @@ def gains_table(s: Scored, used: Mapping[str, tuple[np.ndarray, float]], alpha: 
 
 
 def compare(s: Scored, splits: int = 50, alpha: float = 0.05) -> pd.DataFrame:
-    """Return ``gains_table`` of every strategy that needs no fresh run.
-
-    ``detectable`` gains would be found with probability 0.8. The oracle, best in hindsight, has no interval: it was
-    chosen by what it is measured with.
-    """
+    """Return ``gains_table`` of every strategy that needs no fresh run."""
     best = s.y[: s.menu].mean(axis=(1, 2)).argmax()
     fixed = zip(("none", "all", "oracle"), (*s.corners, best), strict=True)
     used = {name: (s.only(s.names[place]), 1.0) for name, place in fixed}
@@ -216,10 +207,7 @@ def compare(s: Scored, splits: int = 50, alpha: float = 0.05) -> pd.DataFrame:
 
 
 def curse(s: Scored, splits: int = 50, alpha: float = 0.05) -> pd.DataFrame:
-    """Return the gain over all of every strategy, judged where it was chosen and elsewhere; a row each.
-
-    ``judged_sets, judged_runs``: same or other. Only "other, other" is a gain; "same, same" is that and luck.
-    """
+    """Return the gain over all of every strategy where it was chosen ("same": with luck) and elsewhere ("other")."""
     full, places = s.only(s.names[s.corners[1]]), ("same", "other")
     cells = [(how, a, b) for how in s.strategies for a in places for b in places[: s.y.shape[1]]]
     rows = [gain(s, weights(s, how, splits, a, b) - full, "", TURNS, alpha) for how, a, b in cells]

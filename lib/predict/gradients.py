@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn.functional import softplus
+from torch.nn.functional import normalize, softplus
 
 from lib.common.files import digest, read_json, write_json
 from lib.params.params import Params, TrainingParams
 from lib.params.provenance import data_hash
-from lib.predict.sets import GRADES, LABELS, PAIRS, Sides
+from lib.predict.sets import GRADES, PAIRS, Sides
 from lib.train import mixture
 from lib.train.gradcache import GradCache, StepTexts, batch_loss, step_texts, triplet_texts
 
@@ -42,8 +42,8 @@ def label_loss(vectors: torch.Tensor, labels: torch.Tensor, temperature: float) 
     own = torch.eye(len(labels), dtype=torch.bool, device=vectors.device)
     logits = (vectors @ vectors.T / temperature).masked_fill(own, -1e9)
     same = (labels[:, None] == labels[None, :]) & ~own
-    log_p, count = logits.log_softmax(dim=1), same.sum(dim=1)
-    each = -(log_p.masked_fill(~same, 0.0).sum(dim=1)) / count.clamp(min=1)
+    count = same.sum(dim=1)
+    each = -(logits.log_softmax(dim=1).masked_fill(~same, 0.0).sum(dim=1)) / count.clamp(min=1)
     return each[count > 0].mean() if (count > 0).any() else vectors.sum() * 0
 
 
@@ -69,123 +69,96 @@ class Slope(GradCache):
 
 def set_objective(sides: Sides, embedder, params: TrainingParams) -> tuple[StepTexts, Callable]:
     """Return a set's texts and its own loss: InfoNCE of pairs, the order of grades, or texts of one label together."""
-
-    def tokenize(texts):
-        return embedder.tokenize(texts, params.max_length)
-
-    left, right = ([embedder.text_of(text, how) for text in part]
-                   for part, how in zip((sides.left, sides.right), sides.instructions, strict=True))  # fmt: skip
-    wrong = [embedder.text_of(text, sides.instructions[1]) if text else "" for text in sides.wrong] or [""] * len(left)
-    texts = step_texts(left, right, wrong, tokenize)
-    if sides.kind == PAIRS:
-        return texts, batch_loss
+    query, document = sides.instructions
+    left = [embedder.text_of(text, query) for text in sides.left]
+    right = [embedder.text_of(text, document) for text in sides.right]
+    wrong = [embedder.text_of(text, document) if text else "" for text in sides.wrong] or [""] * len(left)
+    texts = step_texts(left, right, wrong, partial(embedder.tokenize, max_length=params.max_length))
 
     def graded(embeddings, texts, params):
         cosines = (embeddings[texts.query] * embeddings[texts.positive]).sum(dim=1)
         return rank_loss(cosines, torch.tensor(sides.known, device=cosines.device), params.temperature)
 
     def labelled(embeddings, texts, params):
-        names = {label: place for place, label in enumerate(dict.fromkeys(sides.known))}
-        labels = torch.tensor([names[label] for label in sides.known], device=embeddings.device)
+        labels = torch.tensor([sides.known.index(label) for label in sides.known], device=embeddings.device)
         return label_loss(embeddings[texts.query], labels, params.temperature)
 
-    return texts, {GRADES: graded, LABELS: labelled}[sides.kind]
-
-
-def source_gradients(slope: Slope, pools: dict, batches: int, params: Params, seed: int):
-    """Return {source: sums (2, weights) of the gradients of every other batch}, and the mean square of a batch's."""
-    halves, squares = {}, 0.0
-    for source, pool in pools.items():
-        drawn = mixture.draw(source, len(pool), batches, params.training.batch_size, f"predict {seed}")
-        halves[source] = torch.zeros(2, sum(weight.numel() for weight in slope.weights))
-        for place, batch in enumerate(drawn):
-            rows = [pool[row] for row in batch.rows]
-            read = partial(slope.embedder.tokenize, max_length=params.training.max_length)
-            found = slope.of(triplet_texts(slope.embedder, rows, read))
-            halves[source][place % 2] += found.cpu()
-            squares = squares + found.cpu() ** 2
-    return halves, squares / (batches * len(pools))
+    return texts, batch_loss if sides.kind == PAIRS else graded if sides.kind == GRADES else labelled
 
 
 def conflict(halves: Sequence[torch.Tensor]) -> np.ndarray:
     """Return (sources, sources) cosines of gradients, each of one half of a source's batches with another's other half.
 
-    Below 0 two sources pull against each other. The diagonal is a source's agreement with itself, which no pair of
-    noisy gradients can be expected to pass. NaN where a source has one batch only.
+    Below 0 they pull against each other; the diagonal is a source's agreement with itself, as much as noisy gradients
+    can show. NaN where a source has one batch only.
     """
     first, second = (torch.stack([half[k] for half in halves]) for k in (0, 1))
-    cosines = torch.nn.functional.normalize(first, dim=1) @ torch.nn.functional.normalize(second, dim=1).T
+    cosines = normalize(first, dim=1) @ normalize(second, dim=1).T
     cosines[(first.norm(dim=1) == 0)[:, None] | (second.norm(dim=1) == 0)] = torch.nan
     return ((cosines + cosines.T) / 2).numpy()
 
 
 def preconditioned(gradient: torch.Tensor, square: torch.Tensor, kind: str) -> torch.Tensor:
-    """Return what an optimizer makes of a gradient: ``dot`` nothing, ``adam`` g/sqrt(v), ``fisher`` g/(v + damping).
-
-    v is the mean square of single batches' gradients; the damping is DAMPING times its mean.
-    """
+    """Return P·g of a gradient g with mean square v: ``dot`` g, ``adam`` g/sqrt(v), ``fisher`` g/(v + damping)."""
     if kind == "dot":
         return gradient
     return gradient / (square.sqrt() + 1e-8 if kind == "adam" else square + DAMPING * square.mean())
 
 
 def alignments(slope: Slope, pools: dict, sides: Sequence[Sides], params: Params, batches: int, seed: int) -> dict:
-    """Return {preconditioner: alignments (categories, sets)} at the weights that the embedder has now, and CONFLICT.
+    """Return {preconditioner: alignments (categories, sets), CONFLICT: (sources, sources)} at the embedder's weights.
 
     The alignment is <h / |h|, P(g - public's g)>: the units of sets' losses say nothing about those of their scores.
-    CONFLICT is (sources, sources), the categories and public data.
     """
-    halves, square = source_gradients(slope, pools, batches, params, seed)
-    means = {source: half.sum(dim=0) / batches for source, half in halves.items()}
-    replaced = means.pop(mixture.PUBLIC)
-    steps = {kind: torch.stack([preconditioned(g - replaced, square, kind) for g in means.values()])
-             for kind in PRECONDITIONERS}  # fmt: skip
-    columns = {kind: [] for kind in PRECONDITIONERS}
+    read = partial(slope.embedder.tokenize, max_length=params.training.max_length)
+    sums, square = {}, 0.0
+    for source, pool in pools.items():
+        drawn = mixture.draw(source, len(pool), batches, params.training.batch_size, f"predict {seed}")
+        sums[source] = torch.zeros(2, sum(weight.numel() for weight in slope.weights))  # of every other batch
+        for place, batch in enumerate(drawn):
+            texts = triplet_texts(slope.embedder, [pool[row] for row in batch.rows], read)
+            gradient = slope.of(texts).cpu()
+            sums[source][place % 2] += gradient
+            square = square + gradient**2
+    square = square / (batches * len(pools))
+    means = {source: both.sum(dim=0) / batches for source, both in sums.items()}
+    changes = [means[source] - means[mixture.PUBLIC] for source in pools if source != mixture.PUBLIC]
+    steps, columns = torch.stack([preconditioned(g, square, kind) for kind in PRECONDITIONERS for g in changes]), []
     for one in sides:
-        texts, loss = set_objective(one, slope.embedder, params.training)
-        gradient = slope.of(texts, loss).cpu()
-        gradient = gradient / gradient.norm().clamp(min=1e-12)
-        for kind, step in steps.items():
-            columns[kind].append((step @ gradient).numpy())
-    found = {kind: np.column_stack(rows).astype(float) for kind, rows in columns.items()}
-    return found | {CONFLICT: conflict(list(halves.values())).astype(float)}
+        gradient = slope.of(*set_objective(one, slope.embedder, params.training)).cpu()
+        columns.append((steps @ (gradient / gradient.norm().clamp(min=1e-12))).numpy())
+    found = np.split(np.column_stack(columns).astype(float), len(PRECONDITIONERS))
+    return dict(zip(PRECONDITIONERS, found, strict=True)) | {CONFLICT: conflict(list(sums.values())).astype(float)}
 
 
 def aligned(params: Params, sides: Sequence[Sides], seed: int, batches: int, folder: Path) -> dict[str, dict]:
     """Return {place: {preconditioner: (categories, sets), CONFLICT: (sources, sources), "seconds": of the processor}}.
 
-    Places along none's trajectory: ``start``, its fresh adapter before the first step, and ``none``, the trained one;
-    ``batches`` of each source, public data last. What is found stays in ``folder``, place by place. Raises KitError
-    where none was not trained.
+    Places along none's trajectory: ``start``, its fresh adapter, and ``none``, the trained one; ``batches`` of each
+    source, public data last. What is found stays in ``folder``.
     """
     from lib.embedder.embedder import Embedder
+    from lib.kernels.lora import fuse_lora
 
     pools = mixture.read_pools(params.data_dir, params.study.categories)
     start, kept = mixture.start_seed((), params.mixture, seed), (*PRECONDITIONERS, CONFLICT)
     stamp = digest([params.hash("model"), data_hash(params.data_dir), batches, kept, [asdict(one) for one in sides]])
     found = {}
-    for place, adapter in (("start", None), ("none", params.models_dir / "none" / f"seed{seed}")):
+    for place in ("start", "none"):
         file = folder / f"seed{seed}" / f"gradients.{place}.json"
         if not file.is_file() or read_json(file).get("made_of") != stamp:
             began = time.process_time()
             embedder = Embedder.from_params(params.model)
-            prepare(embedder, start, adapter)
+            if place == "start":
+                embedder.attach_lora(start)
+            else:
+                embedder.load_adapter(params.models_dir / "none" / f"seed{seed}")
+                for name, weight in embedder.model.named_parameters():
+                    weight.requires_grad_("lora_" in name)
+            fuse_lora(embedder.model.eval())
             made = alignments(Slope(embedder, params.training), pools, sides, params, batches, seed)
             rows = {kind: np.where(np.isfinite(made[kind]), made[kind], None).tolist() for kind in kept}
             write_json(file, {"made_of": stamp, "seconds": time.process_time() - began, **rows})
         record = read_json(file)
         found[place] = {kind: np.array(record[kind], float) for kind in kept} | {"seconds": record["seconds"]}
     return found
-
-
-def prepare(embedder, start: int, folder: Path | None) -> None:
-    """Give the embedder a fresh adapter with a start seed, or the one in ``folder``, ready to take gradients."""
-    from lib.kernels.lora import fuse_lora
-
-    if folder is None:
-        embedder.attach_lora(start)
-    else:
-        embedder.load_adapter(folder)
-        for name, weight in embedder.model.named_parameters():
-            weight.requires_grad_("lora_" in name)
-    fuse_lora(embedder.model.eval())

@@ -7,7 +7,6 @@ both. Three questions: are the larger subsets ranked rightly on each set (linear
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -29,18 +28,12 @@ class Truth:
     subsets: tuple[str, ...]
     codes: tuple[str, ...]
     tasks: tuple[str, ...]
-    types: tuple[str, ...]
     seeds: tuple[int, ...]
 
     @cached_property
     def held(self) -> np.ndarray:
         """(subsets,) which of them have two categories or more: no prediction has seen these models."""
         return self.x.sum(axis=1) > 1
-
-    @cached_property
-    def rows(self) -> np.ndarray:
-        """(subsets,) which of them the measured effects come from: all, with one seed those held out."""
-        return self.held if len(self.seeds) == 1 else np.ones(len(self.x), bool)
 
     def others(self, place: int) -> np.ndarray:
         """(subsets, sets) mean scores of all seeds but one; with a single seed its own, of which ``held`` is unseen."""
@@ -55,14 +48,10 @@ def truth(study: Study) -> Truth:
     full = len(order) == 2 ** len(names) and len(runs) == len(order) * len(seeds) and np.isfinite(study.y).all()
     if not full:
         raise KitError("predictions are judged by a complete study, every subset with every seed; run `make reproduce`")
-    place = runs.set_index(["seed", "subset"]).index
-    wanted = place.get_indexer([(seed, name) for seed in seeds for name in order["subset"]])
-    y = 100 * study.y[wanted].reshape(len(seeds), len(order), -1)
-    found = Truth(y, order[names].to_numpy(float), tuple(order["subset"]), study.factors, study.tasks, study.types,
-                  tuple(int(seed) for seed in seeds))  # fmt: skip
-    if found.held.sum() < 3:
-        raise KitError("fewer than three subsets of two categories: nothing to rank; predict needs three categories")
-    return found
+    wanted = [(seed, name) for seed in seeds for name in order["subset"]]
+    y = 100 * study.y[runs.set_index(["seed", "subset"]).index.get_indexer(wanted)]
+    return Truth(y.reshape(len(seeds), len(order), -1), order[names].to_numpy(float), tuple(order["subset"]),
+                  study.factors, study.tasks, tuple(map(int, seeds)))  # fmt: skip
 
 
 def effects(scores: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -73,24 +62,20 @@ def effects(scores: np.ndarray, x: np.ndarray) -> np.ndarray:
 def judge(predicted: np.ndarray, known: Truth, draws: int = DRAWS, seed: int = 0) -> dict[str, float]:
     """Return how well ``predicted`` (seeds, subsets, sets; points; NaN for a seed without) agrees with ``known``.
 
-    ``lds``: Spearman over the held-out subsets, mean over sets and seeds; a set whose subsets are all predicted alike
-    counts 0. ``lds_size``: the same after the mean of each size of subsets is taken out: which categories, given how
-    many. ``cells``: correlation with measured effects, category x set. ``rmse``: points, held-out subsets. Each with
-    ``_low, _high`` (95 %, bootstrap over sets: other sets of these kinds, the same models) and, but for ``rmse``,
-    ``_p``: share of permutations (of subsets; for ``cells`` of categories and of sets) that do as well, one-sided.
+    ``lds``: Spearman over the held-out subsets, mean over sets and seeds. ``lds_size``: the same without the mean of
+    each size of subsets. ``cells``: correlation with measured effects, category x set. ``rmse``: points. With ``_low,
+    _high`` (95 %, bootstrap over sets) and ``_p`` (share of permutations, of subsets or cells, that do as well).
     """
     random, used = np.random.default_rng(seed), [k for k in range(len(known.seeds)) if np.isfinite(predicted[k]).all()]
-    if not used:
-        raise KitError("no seed has a complete prediction; see what is missing of it")
     pairs = [(predicted[k], known.others(k)) for k in used]
     held = [(a[known.held], b[known.held]) for a, b in pairs]
     size = known.x[known.held].sum(axis=1)
     out = _ranking("lds", held, random, draws)
     out |= _ranking("lds_size", [(_without_size(a, size), _without_size(b, size)) for a, b in held], random, draws)
-    x = known.x[known.rows]
-    out |= _cells([(effects(a[known.rows], x), effects(b[known.rows], x)) for a, b in pairs], random, draws)
+    rows = known.held if len(known.seeds) == 1 else slice(None)  # a single seed is judged by models not seen
+    out |= _cells([[effects(part[rows], known.x[rows]) for part in pair] for pair in pairs], random, draws)
     square = np.mean([((a - b) ** 2).mean(axis=0) for a, b in held], axis=0)
-    return out | _with_bounds("rmse", square, lambda part: np.sqrt(part.mean(axis=-1)), random, draws)
+    return out | _with_bounds("rmse", square, random, draws, np.sqrt)
 
 
 def _without_size(scores: np.ndarray, size: np.ndarray) -> np.ndarray:
@@ -106,19 +91,19 @@ def _standard(values: np.ndarray) -> np.ndarray:
     return np.divide(values, length, out=np.zeros_like(values), where=length > 1e-12)
 
 
-def spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return Spearman's correlation of the columns of two arrays (subsets, sets): (sets,); 0 where one is constant."""
-    ranks = [_standard(rankdata(np.round(part, 9), axis=0)) for part in (a, b)]
-    return (ranks[0] * ranks[1]).sum(axis=0)
+def ranks(scores: np.ndarray) -> np.ndarray:
+    """Return the ranks of columns of (subsets, sets), scaled so that the products of two add up to Spearman's rho."""
+    return _standard(rankdata(np.round(scores, 9), axis=0))
 
 
 def _ranking(name: str, pairs: list, random, draws: int) -> dict[str, float]:
     """Mean rank correlation; the permutations take all sets and seeds along, whose models' luck is shared."""
-    ranks = [[_standard(rankdata(np.round(part, 9), axis=0)) for part in pair] for pair in pairs]
-    per_set = np.mean([(a * b).sum(axis=0) for a, b in ranks], axis=0)
-    products = sum(a @ b.T for a, b in ranks) / len(ranks) / per_set.size  # what each pair of subsets would add
+    ranked = [(ranks(a), ranks(b)) for a, b in pairs]
+    per_set = np.mean([(a * b).sum(axis=0) for a, b in ranked], axis=0)
+    products = sum(a @ b.T for a, b in ranked) / len(ranked) / per_set.size  # what each pair of subsets would add
     drawn = products[np.arange(len(products)), _orders(random, draws, len(products))].sum(axis=1)
-    return _with_bounds(name, per_set, lambda part: part.mean(axis=-1), random, draws) | _p(name, per_set.mean(), drawn)
+    p = float((1 + np.sum(drawn >= per_set.mean() - 1e-12)) / (1 + draws))
+    return _with_bounds(name, per_set, random, draws) | {f"{name}_p": p}
 
 
 def _cells(pairs: list, random, draws: int) -> dict[str, float]:
@@ -129,8 +114,9 @@ def _cells(pairs: list, random, draws: int) -> dict[str, float]:
     value = float(np.mean([_r(a[None], b[None]) for a, b in pairs]))
     booted = np.mean([_r(*(part[:, again].swapaxes(0, 1) for part in pair)) for pair in pairs], axis=0)
     drawn = np.mean([_r(a[rows, columns], b[None]) for a, b in pairs], axis=0)
-    low, high = np.quantile(booted, [0.025, 0.975])
-    return {"cells": value, "cells_low": float(low), "cells_high": float(high)} | _p("cells", value, drawn)
+    low, high = map(float, np.quantile(booted, [0.025, 0.975]))
+    p = float((1 + np.sum(drawn >= value - 1e-12)) / (1 + draws))
+    return {"cells": value, "cells_low": low, "cells_high": high, "cells_p": p}
 
 
 def _r(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -140,16 +126,11 @@ def _r(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _orders(random, draws: int, n: int) -> np.ndarray:
-    """Random orders of n things, (draws, n)."""
     return random.permuted(np.tile(np.arange(n), (draws, 1)), axis=1)
 
 
-def _with_bounds(name: str, per_set: np.ndarray, value: Callable, random, draws: int) -> dict[str, float]:
-    """A number made of one value per set, with its bootstrap interval over sets."""
-    booted = value(per_set[random.integers(0, per_set.size, (draws, per_set.size))])
+def _with_bounds(name: str, per_set: np.ndarray, random, draws: int, unit=np.positive) -> dict[str, float]:
+    """The mean of one value per set, in its ``unit``, with a bootstrap interval over sets."""
+    booted = unit(per_set[random.integers(0, per_set.size, (draws, per_set.size))].mean(axis=1))
     low, high = np.quantile(booted, [0.025, 0.975])
-    return {name: float(value(per_set)), f"{name}_low": float(low), f"{name}_high": float(high)}
-
-
-def _p(name: str, value: float, drawn: np.ndarray) -> dict[str, float]:
-    return {f"{name}_p": float((1 + np.sum(drawn >= value - 1e-12)) / (1 + len(drawn)))}
+    return {name: float(unit(per_set.mean())), f"{name}_low": float(low), f"{name}_high": float(high)}

@@ -1,30 +1,126 @@
-"""Mixtures that are no subset: steps per source as influences ask, adapters added with weights, and fresh runs.
+"""Models of mixtures that are no run of the study: adapters added up, steps as influences ask, and fresh runs.
 
-A run of the study gives every present category the same steps. Here each has a number of its own (``doses``), or the
-adapters of single categories are added (``merges``). ``fresh`` trains mixtures with seeds that no choice has seen.
+An adapter is a change of weights, scaling · B·A per layer. Task arithmetic (Ilharco et al. 2023) adds such changes.
+Summing the factors would not do, since B1·A1 + B2·A2 is not (B1 + B2)·(A1 + A2); laid side by side they are exact:
+[B1 B2]·[A1; A2], an adapter of rank 2r that plain peft loads.
 """
 
 from __future__ import annotations
 
+import tempfile
+import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from lib.common import display
 from lib.common.bundled import ROOT
 from lib.common.design import CODES, parse_run, subset_name
-from lib.common.files import KitError, write_text
+from lib.common.files import KitError, digest, read_json, write_json, write_text
+from lib.embedder.models import WEIGHTS
 from lib.params.params import MixtureParams, Params
 from lib.params.provenance import provenance
 from lib.predict import choose
-from lib.predict.merging import merge
+from lib.predict.judge import Truth, ranks
 from lib.train.mixture import PUBLIC, plan, read_pools, start_seed
 
+SCALINGS = ("mean", "sum")  # s = 1/k with k categories, and s = 1
+WORKERS = 4  # models scored at once on a processor: two, a core each, take about as long as one on two cores
 FRESH, MERGED = "fresh.csv", "merged.csv"
 PASSES = 2  # a category is seen at most so often in a run; more would teach its texts by heart
 
 
+def merge(params: Params, folders: Mapping[str | Path, float], out: Path):
+    """Return an embedder with the weighted sum of adapters {folder: weight}, written to ``out``."""
+    from lib.embedder.embedder import ADAPTER, Embedder
+
+    used = {Path(folder): weight for folder, weight in folders.items() if weight}
+    for folder in used:
+        if not (folder / WEIGHTS).is_file():
+            raise KitError(f"{folder.parent.name} has no adapter to merge; train it with notebook 03 first")
+    model = Embedder.from_params(params.model, adapter=next(iter(used))).model
+    names = [ADAPTER, *(f"part{place}" for place in range(1, len(used)))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # our own BERT has lost its pooler: there is none to leave out
+        for name, folder in list(zip(names, used, strict=True))[1:]:
+            model.load_adapter(str(folder), adapter_name=name)
+        model.add_weighted_adapter(names, list(used.values()), out.name, combination_type="cat")
+        model.save_pretrained(str(out.parent), selected_adapters=[out.name], save_embedding_layers=False)
+    return Embedder.from_params(params.model, adapter=out)
+
+
+def merged_scores(params: Params, known: Truth, seed: int, folder: Path, scalings: Sequence[str] = SCALINGS) -> dict:
+    """Return {scaling: (scores (subsets, sets) in points, processor seconds)} of one seed, the larger subsets merged.
+
+    What is scored stays in ``folder``, set by set: a run that was stopped goes on where it was.
+    """
+    from joblib import Parallel, cpu_count, delayed
+    from torch.cuda import is_available
+
+    if unknown := [scaling for scaling in scalings if scaling not in SCALINGS]:
+        raise KitError(f"scaling {unknown[0]!r} is not known; say {' or '.join(SCALINGS)}")
+    rows = [*product(scalings, np.flatnonzero(known.held))]
+    workers = 1 if is_available() else min(WORKERS, cpu_count())
+    waiting = Parallel(workers, return_as="generator")(delayed(_merged)(params, known, seed, folder, *r) for r in rows)
+    records = list(display.bar(waiting, total=len(rows), desc="merged models scored", unit="model", leave=False))
+    display.wipe()
+    out = {}
+    for (scaling, row), record in zip(rows, records, strict=True):
+        scores, seconds = out.get(scaling, (known.y[known.seeds.index(seed)].copy(), 0.0))
+        scores[row] = [100 * record["scores"][task] for task in known.tasks]
+        out[scaling] = scores, seconds + record["seconds"]
+    return out
+
+
+def _merged(params: Params, known: Truth, seed: int, folder: Path, scaling: str, row: int) -> dict:
+    """The scores of one merged model, from ``folder`` where they are there and made of the same."""
+    from lib.score.suites import tasks
+
+    singles = [code for code, level in zip(known.codes, known.x[row], strict=True) if level]
+    adapters = [params.models_dir / name / f"seed{seed}" for name in ("none", *singles)]
+    made_of = [read_json(adapter / "train.json").get("adapter_digest") for adapter in adapters]
+    stamp = digest([made_of, params.hash("base"), list(known.tasks)])
+    file = folder / f"seed{seed}" / f"{known.subsets[row]}.{scaling}.json"
+    if not file.is_file() or read_json(file).get("made_of") != stamp:
+        began, s = time.process_time(), 1.0 if scaling == "sum" else 1 / len(singles)
+        weights = {adapters[0]: 1 - len(singles) if scaling == "sum" else 0.0, **dict.fromkeys(adapters[1:], s)}
+        with tempfile.TemporaryDirectory() as scratch:
+            embedder = merge(params, weights, Path(scratch) / "merged")
+        wanted = [task for task in tasks(params.scoring.suite) if task.metadata.name in known.tasks]
+        table = _score(params, embedder, wanted, folder, file.stem)
+        scores = dict(zip(table["task"], table["score"], strict=True))
+        write_json(file, {"made_of": stamp, "scores": scores, "seconds": time.process_time() - began})
+    return read_json(file)
+
+
+def _score(params: Params, embedder, tasks: Sequence, home: Path, name: str) -> pd.DataFrame:
+    """The rows of an embedder's adapter. Raises KitError for a set that has no score."""
+    from lib.score.score import score
+
+    table = score(embedder, tasks, home, name=name, params=params.scoring, progress=False)
+    for task, reason in table.attrs["failed"].items():
+        raise KitError(f"{name} has no score on {task} ({reason}); mend that and run again, the rest is kept")
+    return table
+
+
+def chosen_on_other_half(options: dict[str, np.ndarray], known: Truth, place: int) -> np.ndarray:
+    """Return predictions (subsets, sets): on every other set the scaling that ranks best on the remaining ones.
+
+    It is chosen by the models of the predictor's *own* seed. Halved in turn, both halves have every type.
+    """
+    own, odd, out = ranks(known.y[place][known.held]), np.arange(len(known.tasks)) % 2 == 1, known.y[place].copy()
+    fits = {name: (ranks(scores[known.held]) * own).sum(axis=0) for name, scores in options.items()}
+    for used_on in (odd, ~odd):
+        best = max(options, key=lambda name: fits[name][~used_on].mean())
+        out[:, used_on] = options[best][:, used_on]
+    return out
+
+
+# ── steps per source ─────────────────────────────────────────────────────────────────────────────────────────
 def of_subset(subset: Sequence[str], params: MixtureParams) -> dict[str, int]:
     """Return the steps per source of a run of the study, {category: steps, "public": steps}."""
     if params.budget != "fixed_steps":
@@ -34,11 +130,10 @@ def of_subset(subset: Sequence[str], params: MixtureParams) -> dict[str, int]:
 
 
 def doses(influence: Mapping[str, float], full: Mapping[str, int], most: Mapping[str, int]) -> dict[str, int]:
-    """Return steps per source: the synthetic steps of ``full`` shared out in proportion to the influences.
+    """Return steps per source: the synthetic steps of ``full`` in proportion to {category: influence in points}.
 
-    ``influence``: {category: points}, a negative one counts as none; ``full``: the mixture of all, whose public steps
-    stay; ``most``: the most steps of a category. Whole steps by Webster's rule: the next one goes to the largest
-    influence / (2 x steps + 1). Steps that no category may take are public.
+    A negative influence counts as none; ``most``: the most steps of a category. Whole steps by Webster's rule: the next
+    one goes to the largest influence / (2 x steps + 1). Steps that no category may take are public.
     """
     given = dict.fromkeys(influence, 0)
     for _ in range(sum(full.values()) - full[PUBLIC]):
@@ -49,12 +144,6 @@ def doses(influence: Mapping[str, float], full: Mapping[str, int], most: Mapping
     return taken | {PUBLIC: sum(full.values()) - sum(taken.values())}
 
 
-def most_steps(params: Params) -> dict[str, int]:
-    """Return the most steps that each category of the study can give: ``PASSES`` times its full batches."""
-    pools = read_pools(params.data_dir, params.study.categories, public=False)
-    return {name: PASSES * (len(pool) // params.training.batch_size) for name, pool in pools.items()}
-
-
 def name_of(mixture: Mapping[str, int], params: MixtureParams) -> str:
     """Return a mixture's name on disk: the subset's where it is one of the study's, else such as ``ss10+ls16``."""
     subset = [source for source in mixture if source != PUBLIC]
@@ -63,42 +152,39 @@ def name_of(mixture: Mapping[str, int], params: MixtureParams) -> str:
     return "+".join(f"{CODES[one]}{mixture[one]}" for one in CODES if one in mixture)
 
 
-def chosen(s: choose.Scored, params: Params) -> dict[str, tuple[dict[str, int], ...]]:
+def chosen(s: choose.Scored, params: Params) -> dict[str, tuple[dict[str, int], dict[str, int]]]:
     """Return {strategy: (steps per source as chosen on one half of the sets, on the other)}: split 0, all seeds.
 
-    ``all``, ``none`` and ``uniform`` (equal shares of the steps, what is left over is public) are not chosen; ``doses``
-    follow the main effects; ``subset`` is the best measured one.
+    ``all``, ``none``, ``uniform`` (equal shares) are fixed; ``doses`` follow the main effects; ``subset`` is the best.
     """
-    names, recipe, most = params.study.categories, params.mixture, most_steps(params)
-    full, half = of_subset(names, recipe), choose.halves(s.types)
+    names, recipe, half = params.study.categories, params.mixture, choose.halves(s.types)
+    pools = read_pools(params.data_dir, names, public=False)
+    most = {name: PASSES * (len(pool) // params.training.batch_size) for name, pool in pools.items()}
+    full, x = of_subset(names, recipe), np.column_stack([np.ones(s.menu), s.x[: s.menu]])
     even = recipe.model_copy(update={"steps_per_category": recipe.steps // (len(names) + 1)})
     fixed = {"all": full, "none": of_subset((), recipe), "uniform": of_subset(names, even)}
-    found: dict[str, tuple[dict[str, int], ...]] = {name: (mixture, mixture) for name, mixture in fixed.items()}
+    found = []
     for seen in (half, ~half):
         score = s.y[: s.menu, :, seen].mean(axis=(1, 2))
-        effect = np.linalg.lstsq(np.column_stack([np.ones(s.menu), s.x[: s.menu]]), score)[0][1:]
-        by_dose = doses(dict(zip(names, effect, strict=True)), full, most)
+        effect = dict(zip(names, np.linalg.lstsq(x, score)[0][1:], strict=True))
         best = of_subset(parse_run(s.names[score.argmax()])[0], recipe)
-        found |= {name: (*found.get(name, ()), one) for name, one in (("doses", by_dose), ("subset", best))}
-    return found
+        found.append(fixed | {"doses": doses(effect, full, most), "subset": best})
+    return {name: (found[0][name], found[1][name]) for name in found[0]}
 
 
 def judged(s: choose.Scored, pairs: Mapping[str, tuple], params: Params, alpha: float = 0.05) -> pd.DataFrame:
-    """Return ``choose.gains_table`` of ``chosen`` in fresh runs, each on the half that it was not chosen on.
-
-    A mixture that is that of all by another name is left out. Raises KitError for less than two fresh seeds.
-    """
+    """Return ``choose.gains_table`` of ``chosen`` in fresh runs, each on the half that it was not chosen on."""
     if s.y.shape[1] < 2:
         raise KitError("one fresh seed has no error; run `make improve` to its end")
     half, used = choose.halves(s.types), {}
     for how, pair in pairs.items():
-        if how != "all" and pair == pairs["all"]:
-            continue
-        first, second = (s.only(name_of(mixture, params.mixture)) for mixture in pair)
-        used[how] = (np.where(half, second, first), 1.0)
+        if how == "all" or pair != pairs["all"]:  # the mixture of all by another name is left out
+            first, second = (s.only(name_of(mixture, params.mixture)) for mixture in pair)
+            used[how] = (np.where(half, second, first), 1.0)
     return choose.gains_table(s, used, alpha)
 
 
+# ── fresh runs ───────────────────────────────────────────────────────────────────────────────────────────────
 def place(params: Params) -> Path:
     """Return the folder of all this: ``runs/improve/<profile>``, beside the study and never inside it."""
     runs = ROOT / params.paths.runs
@@ -107,29 +193,35 @@ def place(params: Params) -> Path:
 
 def found(params: Params, name: str) -> pd.DataFrame | None:
     """Return the table ``FRESH`` or ``MERGED`` of this machine, else the committed one, None where neither is."""
-    places = (place(params) / name, ROOT / "figures" / params.profile / f"improve_{name}")
-    path = next((path for path in places if path.is_file()), None)
-    return None if path is None or params.other("score") and path == places[1] else pd.read_csv(path)
+    committed = [] if params.other("score") else [ROOT / "figures" / params.profile / f"improve_{name}"]
+    return next((pd.read_csv(path) for path in (place(params) / name, *committed) if path.is_file()), None)
 
 
 def fresh(params: Params, mixtures: Mapping[str, Mapping[str, int]], seeds: Sequence[int], say: Callable) -> Path:
     """Train and score every mixture {name: steps per source} with every seed; return the path of the table.
 
-    It has ``subset`` (the name), ``seed``, ``task, type, score``, and is written after each run. All mixtures of a seed
-    come before the next seed; run again, it goes on where it was. Mixtures of the same sources share start and, as far
-    as both have them, batches. Raises KitError for a seed of the study, by whose runs the mixtures were chosen.
+    Rows ``subset`` (the name), ``seed``, ``task, type, score``, written after each run; run again, it goes on where it
+    was. Mixtures of the same sources share start and, as far as both have them, batches.
     """
-    from lib.score import suites
-
     if used := sorted(set(seeds) & set(params.study.seeds)):
         raise KitError(f"seed {used[0]} is one of the study's, by which mixtures are chosen; give fresh seeds")
-    path, tasks, parts = place(params) / FRESH, suites.tasks(params.scoring.suite), []
-    for seed in seeds:
-        for name, mixture in mixtures.items():
-            parts.append(_score(params, _trained(params, name, mixture, seed), name, seed, tasks))
-            write_text(path, pd.concat(parts).to_csv(index=False, lineterminator="\n"))
-            say(f"{name}, seed {seed}: {100 * parts[-1]['score'].mean():.2f} points")
+    path, parts = place(params) / FRESH, []
+    for seed, (name, mixture) in product(seeds, mixtures.items()):
+        parts.append(_rows(params, _trained(params, name, mixture, seed), name, seed, say))
+        write_text(path, pd.concat(parts).to_csv(index=False, lineterminator="\n"))
     return path
+
+
+def merges(params: Params, say: Callable) -> Path:
+    """Score the sums of the singles' adapters with weight 1/k, 1/2, 1; a table as of ``fresh``, "merged 0.25" etc."""
+    from lib.score.score import adapter_folder
+
+    parts, categories = [], params.study.categories
+    for seed, weight in product(params.study.seeds, sorted({1 / len(categories), 0.5, 1.0})):
+        name, folders = f"merged {weight:g}", [adapter_folder(params, CODES[one], seed) for one in categories]
+        embedder = merge(params, dict.fromkeys(folders, weight), place(params) / "models" / name / f"seed{seed}")
+        parts.append(_rows(params, embedder, name, seed, say))
+    return write_text(place(params) / MERGED, pd.concat(parts).to_csv(index=False, lineterminator="\n"))
 
 
 def _trained(params: Params, name: str, mixture: Mapping[str, int], seed: int):
@@ -147,31 +239,10 @@ def _trained(params: Params, name: str, mixture: Mapping[str, int], seed: int):
     return embedder
 
 
-def _score(params: Params, embedder, name: str, seed: int, tasks) -> pd.DataFrame:
-    """Score an embedder's adapter; return its rows. Raises KitError for a set that has no score."""
-    from lib.score.score import score
-
-    named, home = f"{name}-seed{seed}", place(params) / "scores"
-    table = score(embedder, tasks, home, name=named, params=params.scoring, progress=False)
-    for task, reason in table.attrs["failed"].items():
-        raise KitError(f"{task} of {name} seed {seed} has no score ({reason}); run it again to retry")
-    return table.assign(subset=name, seed=seed)[["subset", "seed", "task", "type", "score"]]
-
-
-def merges(params: Params, say: Callable) -> Path:
-    """Add the study's adapters of single categories with weight 1/k, 1/2 or 1 each, and score them.
-
-    Nothing is trained. Returns the path of a table as ``fresh`` writes, ``subset`` such as ``merged 0.25``.
-    """
+def _rows(params: Params, embedder, name: str, seed: int, say: Callable) -> pd.DataFrame:
     from lib.score import suites
-    from lib.score.score import adapter_folder
 
-    tasks, parts, path = suites.tasks(params.scoring.suite), [], place(params) / MERGED
-    for seed in params.study.seeds:
-        folders = [adapter_folder(params, CODES[one], seed) for one in params.study.categories]
-        for weight in sorted({1 / len(folders), 0.5, 1.0}):
-            name = f"merged {weight:g}"
-            out = place(params) / "models" / name / f"seed{seed}"
-            parts.append(_score(params, merge(params, dict.fromkeys(folders, weight), out), name, seed, tasks))
-            say(f"{name}, seed {seed}: {100 * parts[-1]['score'].mean():.2f} points")
-    return write_text(path, pd.concat(parts).to_csv(index=False, lineterminator="\n"))
+    tasks = suites.tasks(params.scoring.suite)
+    table = _score(params, embedder, tasks, place(params) / "scores", f"{name}-seed{seed}")
+    say(f"{name}, seed {seed}: {100 * table['score'].mean():.2f} points")
+    return table.assign(subset=name, seed=seed)[["subset", "seed", "task", "type", "score"]]

@@ -6,7 +6,6 @@ larger subsets, which no predictor has seen; what would need other trainings of 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,42 @@ import pandas as pd
 
 from lib.influence.regression import adjust
 from lib.params.params import Params
-from lib.predict import additive, merging
 from lib.predict.judge import DRAWS, Truth, effects, judge
+from lib.predict.mixtures import chosen_on_other_half, merged_scores
+from lib.predict.sets import FEATURES
 
 PREDICTOR, BASELINE, CEILING = "predictor", "baseline", "ceiling"
-TRACES = ("start", "path")  # where gradients are taken: before the first step, or there and at the trained none
+TRACES = {"start": ("start",), "path": ("start", "none")}  # places where gradients are taken: untrained, trained none
+PENALTIES = np.logspace(-1, 4, 16)
 
 
+# ── sums: of the scores (subsets, sets) of one seed, with the levels x (subsets, categories) ─────────────────
+def additive(scores: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """From five trainings (none, four singles): none + the sum of (single - none) over the categories."""
+    none = scores[x.sum(axis=1) == 0][0]
+    singles = [scores[(x == row).all(axis=1)][0] for row in np.eye(x.shape[1])]
+    return none + x @ (np.array(singles) - none)
+
+
+def fitted(scores: np.ndarray, x: np.ndarray, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+    """From the trainings in ``rows`` (default all): their regression on the categories."""
+    gains = effects(scores[rows], x[rows])
+    return scores[rows].mean(axis=0) - x[rows].mean(axis=0) @ gains + x @ gains
+
+
+def half(scores: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """From eight trainings of sixteen: the half fraction of even size (none, pairs, all), main effects regressed."""
+    return fitted(scores, x, x.sum(axis=1) % 2 == 0)
+
+
+def calibrated(alignment: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    """Return alignments (categories, sets) in points: times the slope, at least 0, of the *other* sets' effects."""
+    products, squares = (alignment * measured).sum(axis=0), (alignment**2).sum(axis=0)
+    rest = np.maximum(squares.sum() - squares, 1e-30)
+    return alignment * np.maximum(products.sum() - products, 0) / rest
+
+
+# ── the predictors ───────────────────────────────────────────────────────────────────────────────────────────
 @dataclass(frozen=True)
 class Prediction:
     """What one predictor says: ``scores`` (seeds, subsets, sets), in ``points`` too where its own unit is another."""
@@ -31,9 +59,9 @@ class Prediction:
     scores: np.ndarray
     trainings: int = 0
     seconds: float = 0.0  # of a processor core, beside the trainings
-    scorings: int = -1  # of the trainings, -1: all
     kind: str = PREDICTOR
     points: np.ndarray | None = None
+    scored: bool = True  # are the trained models scored too?
 
 
 def from_trainings(known: Truth) -> list[Prediction]:
@@ -43,134 +71,114 @@ def from_trainings(known: Truth) -> list[Prediction]:
     found = [
         _relative("size alone", [size] * len(known.seeds), known, kind=BASELINE),
         Prediction("nothing changes", np.array([np.tile(y[0], (len(x), 1)) for y in known.y]), 1, kind=BASELINE),
-        Prediction("additive", np.array([additive.additive(y, x) for y in known.y]), k + 1),
+        Prediction("additive", np.array([additive(y, x) for y in known.y]), k + 1),
     ]
     if len(known.seeds) > 1:
-        half = np.array([additive.half(y, x) for y in known.y])
-        fitted = np.array([additive.fitted(y, x) for y in known.y])
-        found += [Prediction("half of the trainings", half, len(x) // 2), Prediction("all, regressed", fitted, len(x)),
-                  Prediction("all, as they are", known.y, len(x), kind=CEILING)]  # fmt: skip
+        found += [
+            Prediction("half of the trainings", np.array([half(y, x) for y in known.y]), len(x) // 2),
+            Prediction("all, regressed", np.array([fitted(y, x) for y in known.y]), len(x)),
+            Prediction("all, as they are", known.y, len(x), kind=CEILING),
+        ]
     return found
 
 
-def from_merging(
-    params: Params, known: Truth, folder: Path, seeds: Sequence[int], scalings: Sequence[str]
-) -> list[Prediction]:
-    """Return the merged models' scores: of each scaling, and of the one chosen on other sets where there are several.
-
-    Only ``seeds`` are scored.
-    """
-    names = [*scalings, *(["chosen"] if len(scalings) > 1 else [])]
-    scores, cost = {name: np.full(known.y.shape, np.nan) for name in names}, dict.fromkeys(names, 0.0)
-    for seed in seeds:
-        place = known.seeds.index(seed)
-        found = merging.merged_scores(params, known, seed, folder, scalings)
-        for name, (values, took) in found.items():
-            scores[name][place], cost[name] = values, cost[name] + took / len(seeds)
-        if "chosen" in names:
-            options = {name: values for name, (values, _) in found.items()}
-            scores["chosen"][place], _ = merging.chosen_on_other_half(options, known, place)
-            cost["chosen"] += sum(took for _, took in found.values()) / len(seeds)
-    five = known.x.shape[1] + 1
-    return [Prediction(f"merged, {name}", values, five, cost[name]) for name, values in scores.items()]
+def from_merging(params: Params, known: Truth, folder: Path, seed: int, scalings: Sequence[str]) -> list[Prediction]:
+    """Return the merged models' scores of a seed: of each scaling, and of the one chosen on other sets."""
+    found, place, five = (
+        merged_scores(params, known, seed, folder, scalings),
+        known.seeds.index(seed),
+        known.x.shape[1] + 1,
+    )
+    if len(scalings) > 1:
+        options = {name: scores for name, (scores, _) in found.items()}
+        found["chosen"] = chosen_on_other_half(options, known, place), sum(took for _, took in found.values())
+    return [Prediction(f"merged, {n}", _at(place, scores, known), five, took) for n, (scores, took) in found.items()]
 
 
-def from_gradients(found: dict[int, dict], known: Truth) -> list[Prediction]:
-    """Return the gradients' predictions; ``found`` {seed: what ``lib.predict.gradients.aligned`` returned}."""
+def from_gradients(found: dict[str, dict], seed: int, known: Truth) -> list[Prediction]:
+    """Return the gradients' predictions; ``found``: what ``lib.predict.gradients.aligned`` returned of the seed."""
     made = []
-    for trace in TRACES:
+    for trace, places in TRACES.items():
+        about = {"trainings": len(places) - 1, "seconds": sum(found[place]["seconds"] for place in places)}
         for kind in ("adam", "dot", "fisher"):
-            per_seed = [_along(found.get(seed), trace, kind, known) for seed in known.seeds]
-            took = np.mean([sum(one[place]["seconds"] for place in _places(trace)) for one in found.values()])
-            name, trained = f"gradients, {trace}, {kind}", int(trace == "path")
-            made.append(_relative(name, per_seed, known, trainings=trained, seconds=float(took), scorings=0))
+            parts = [found[place][kind] / max(found[place][kind].std(), 1e-30) for place in places]
+            along = _at(known.seeds.index(seed), np.mean(parts, axis=0), known)
+            made.append(_relative(f"gradients, {trace}, {kind}", along, known, scored=False, **about))
     return made
 
 
-def _places(trace: str) -> tuple[str, ...]:
-    return ("start",) if trace == "start" else ("start", "none")
-
-
-def _along(found: dict | None, trace: str, kind: str, known: Truth) -> np.ndarray:
-    """Mean alignment over the places, each scaled to the same spread; NaN for a seed without."""
-    if found is None:
-        return np.full((known.x.shape[1], len(known.tasks)), np.nan)
-    return np.mean([found[place][kind] / max(found[place][kind].std(), 1e-30) for place in _places(trace)], axis=0)
+def _at(place: int, values: np.ndarray, known: Truth) -> np.ndarray:
+    """Values of one seed, beside NaN for the others."""
+    return np.array([values if k == place else np.full_like(values, np.nan) for k in range(len(known.seeds))])
 
 
 def from_features(table: pd.DataFrame, known: Truth, seconds: float) -> list[Prediction]:
     """Return the ridge regression on features, every set predicted by the others' measured effects."""
-    from lib.predict.features import leave_one_set_out
-
     gains = [leave_one_set_out(table, measured(known, place)) for place in range(len(known.seeds))]
-    scores = np.array([additive.summed(y[0], gain, known.x) for y, gain in zip(known.y, gains, strict=True)])
+    scores = np.array([y[0] + known.x @ gain for y, gain in zip(known.y, gains, strict=True)])
     trainings = len(known.x) if len(known.seeds) > 1 else known.x.shape[1] + 1
     return [Prediction("features, from other sets", scores, trainings, seconds)]
 
 
-def timed_features(params: Params, pools: dict, sides: Sequence) -> tuple[pd.DataFrame, float]:
-    """Return the table of features by the untrained base, and the processor seconds it took."""
-    from lib.embedder.embedder import Embedder
-    from lib.predict.features import features
+def leave_one_set_out(table: pd.DataFrame, measured: np.ndarray) -> np.ndarray:
+    """Return effects (categories, sets) of every set as a ridge regression on the other sets has them.
 
-    began, embedder = time.process_time(), Embedder.from_params(params.model)
-    table = features(pools, sides, lambda texts, how: embedder.encode(texts, instruction=how))
-    return table, time.process_time() - began
+    It is of the ``measured`` effects on the ``table`` of ``features`` and on which category it is.
+    """
+    from sklearn.linear_model import RidgeCV
+    from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    x = np.column_stack([pd.get_dummies(table["category"]).to_numpy(float), table[list(FEATURES)].to_numpy(float)])
+    sets = np.tile(np.arange(measured.shape[1]), len(measured))
+    model = make_pipeline(StandardScaler(), RidgeCV(PENALTIES))
+    found = cross_val_predict(model, x, measured.ravel(), groups=sets, cv=LeaveOneGroupOut())
+    return found.reshape(measured.shape)
 
 
 def measured(known: Truth, place: int) -> np.ndarray:
     """Return the effects (categories, sets) that one seed's trainings measured: all, or five where it judges too."""
     y = known.y[place]
-    return effects(y if len(known.seeds) > 1 else additive.additive(y, known.x), known.x)
+    return effects(y if len(known.seeds) > 1 else additive(y, known.x), known.x)
 
 
 def _relative(name: str, alignment: Sequence[np.ndarray], known: Truth, **about) -> Prediction:
     """A prediction in units of its own, and in points by the slope that other sets show."""
-    points = [additive.summed(y[0], additive.calibrated(one, measured(known, k)), known.x)
-              for k, (y, one) in enumerate(zip(known.y, alignment, strict=True))]  # fmt: skip
-    scores = np.array([known.x @ one for one in alignment])
-    return Prediction(name, scores, points=np.array(points), **about)
+    points = [known.y[k][0] + known.x @ calibrated(one, measured(known, k)) for k, one in enumerate(alignment)]
+    return Prediction(name, np.array([known.x @ one for one in alignment]), points=np.array(points), **about)
 
 
-def predict(
-    predictions: Sequence[Prediction],
-    known: Truth,
-    timing: pd.DataFrame | None = None,
-    second: pd.DataFrame | None = None,
-    draws: int = DRAWS,
-) -> pd.DataFrame:
+# ── the table ────────────────────────────────────────────────────────────────────────────────────────────────
+def predict(predictions: Sequence[Prediction], known: Truth, timing=None, second=None, draws=DRAWS) -> pd.DataFrame:
     """Return one row per prediction, cheapest first: ``predictor, kind, trainings, seconds`` and the judge's numbers.
 
-    ``timing`` (subset, seed, seconds, score_seconds) prices the trainings. ``second``: a second study's effects
-    (``figures/.../replication.csv``), of which ``cells_second`` is the correlation with them. ``lds_holm, cells_holm``:
-    p-values corrected for all predictors. The row "noise-free" (with two seeds) is about what a prediction
-    without luck of its own would reach: the square root of what the seeds agree in (errors over that of two).
+    ``timing.csv`` prices the trainings; ``cells_second``: correlation with the effects of ``second`` (replication.csv).
+    The row "noise-free" (with two seeds) is about what a prediction without luck of its own would reach: the square
+    root of what the seeds agree in (errors over that of two).
     """
-    rows, price = [], _price(timing)
+    training, scoring = np.nan, np.nan
+    if timing is not None:
+        training, scoring = timing.loc[timing["subset"] != "base", ["seconds", "score_seconds"]].mean()
+    rows = []
     for one in predictions:
-        row = {"predictor": one.name, "kind": one.kind, "trainings": one.trainings, "seconds": _cost(one, price)}
+        cost = one.trainings * (training + scoring * one.scored) if one.trainings else 0.0
+        row = {"predictor": one.name, "kind": one.kind, "trainings": one.trainings, "seconds": one.seconds + cost}
         row |= judge(one.scores, known, draws)
         if one.points is not None:
             row |= {k: v for k, v in judge(one.points, known, draws).items() if k.startswith("rmse")}
         rows.append(row | {"cells_second": _second(one.scores, known, second)})
     table = pd.DataFrame(rows).sort_values(["seconds", "trainings"], kind="stable", ignore_index=True)
-    tested = table["kind"] == PREDICTOR
     for name in ("lds", "cells"):
-        table[f"{name}_holm"] = adjust(table[f"{name}_p"].where(tested).to_numpy(), "holm")
-    return pd.concat([table, _noise_free(table)], ignore_index=True) if len(known.seeds) == 2 else table
-
-
-def _price(timing: pd.DataFrame | None) -> tuple[float, float]:
-    """Mean seconds of a training and of a scoring."""
-    if timing is None:
-        return float("nan"), float("nan")
-    trained = timing[timing["subset"] != "base"]
-    return float(trained["seconds"].mean()), float(trained["score_seconds"].mean())
-
-
-def _cost(one: Prediction, price: tuple[float, float]) -> float:
-    scorings = one.trainings if one.scorings < 0 else one.scorings
-    return one.seconds + (one.trainings and one.trainings * price[0]) + (scorings and scorings * price[1])
+        table[f"{name}_holm"] = adjust(table[f"{name}_p"].where(table["kind"] == PREDICTOR).to_numpy(), "holm")
+    if len(known.seeds) != 2:
+        return table
+    free = table[table["predictor"] == "all, as they are"].copy()
+    reached = [f"{name}{end}" for name in ("lds", "lds_size", "cells") for end in ("", "_low", "_high")]
+    free[reached] = np.sqrt(free[reached].clip(lower=0))
+    free[["rmse", "rmse_low", "rmse_high"]] /= np.sqrt(2)
+    free[["trainings", "seconds", "lds_p", "lds_size_p", "cells_p", "cells_second"]] = np.nan
+    return pd.concat([table, free.assign(predictor="noise-free")], ignore_index=True)
 
 
 def _second(scores: np.ndarray, known: Truth, second: pd.DataFrame | None) -> float:
@@ -183,16 +191,3 @@ def _second(scores: np.ndarray, known: Truth, second: pd.DataFrame | None) -> fl
     if not np.isfinite(theirs).all() or any(one.std() < 1e-12 for one in ours):
         return float("nan")
     return float(np.mean([np.corrcoef(one, theirs)[0, 1] for one in ours]))
-
-
-def _noise_free(table: pd.DataFrame) -> pd.DataFrame:
-    """What a prediction without luck would reach, from the agreement of two seeds."""
-    real = table[table["predictor"] == "all, as they are"]
-    row = real.assign(predictor="noise-free", trainings=np.nan, seconds=np.nan)
-    for name in ("lds", "lds_size", "cells"):
-        row = row.assign(
-            **{f"{name}{end}": np.sqrt(row[f"{name}{end}"].clip(lower=0)) for end in ("", "_low", "_high")}
-        )
-        row[f"{name}_p"] = np.nan
-    row = row.assign(**{f"rmse{end}": row[f"rmse{end}"] / np.sqrt(2) for end in ("", "_low", "_high")})
-    return row.assign(cells_second=np.nan)

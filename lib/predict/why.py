@@ -1,27 +1,29 @@
 """Why does a category help or harm a set? What its texts do in the models with and without the category.
 
 For every category and set the model trained with that category alone is compared with the one trained with none, on
-the same texts (``lib.predict.geometry``). ``lib.predict.explain`` judges what comes of it; ``case`` shows the texts.
+the same texts. ``lib.predict.explain`` judges what comes of it; ``case`` shows the texts.
 """
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.linalg import norm
+from scipy.spatial.distance import pdist
+from scipy.stats import spearmanr
 
 from lib.common.design import CODES, read_triplets
-from lib.common.files import KitError
+from lib.common.files import digest, write_bytes
 from lib.generate.overlap import words
 from lib.influence.scores import Study
 from lib.params.params import Params
-from lib.predict import geometry
 from lib.predict.explain import RULER, Truth, left_out, rows_of, wide
-from lib.predict.geometry import Sample
-from lib.score import hub, suites
-from lib.score.encoder import instruction_of
+from lib.predict.sets import Sample
 from lib.score.score import adapter_folder, merged
 
 NONE = "none"
@@ -40,60 +42,92 @@ LONGEST = 140  # characters of a text that is shown
 MOST = 2000  # triplets of a category that are read for words and lengths
 
 
-# ── what is measured ─────────────────────────────────────────────────────────────────────────────────────────
-def samples(params: Params, embedder, limit: int, wanted: Sequence[str]) -> tuple[list[Sample], dict[str, str]]:
-    """Return at most ``limit`` texts of each of the ``wanted`` sets, and {set left out: why}."""
-    mode, found = params.scoring.instructions, []
-    tasks = [task for task in suites.tasks(params.scoring.suite) if task.metadata.name in wanted]
-    with suites.kept_random_state():
-        ready, left = hub.prepare(tasks, params.scoring.data_dir)
-        for task in ready:
-            name, task = task.metadata.name, suites.leaves(task)[0]
-            hub.load(task)
-            try:
-                one = geometry.sample(
-                    task,
-                    limit,
-                    lambda text, side, m=task.metadata: embedder.text_of(text, instruction_of(m, side, mode)),
-                )
-                found.append(one if one.name == name else Sample(name, *list(vars(one).values())[1:]))
-            except (LookupError, TypeError) as error:
-                left[name] = f"its texts have another form ({error})"
-    if len(found) < 3:
-        raise KitError(f"{len(found)} sets can be looked at, and this needs three; have more in scoring.suite")
-    return found, left
+# ── measures of vectors, (n, d) unit rows ────────────────────────────────────────────────────────────────────
+def spread(vectors: np.ndarray, pairs: np.ndarray, words: np.ndarray) -> dict[str, float]:
+    """Return how texts lie: alignment (Wang and Isola 2020), uniformity (theirs too), anisotropy, and length bias.
+
+    ``pairs``: (m, 2) places of texts that belong together; ``words``: (n,) their lengths.
+    """
+    apart, unlike = pdist(vectors, "sqeuclidean"), pdist(np.log(words)[:, None])
+    return {
+        "alignment": float(((vectors[pairs[:, 0]] - vectors[pairs[:, 1]]) ** 2).sum(axis=1).mean()),  # 0, a point, to 4
+        "uniformity": float(np.log(np.exp(-2 * apart).mean())),  # 0, one point, down to -4, even on the sphere
+        "anisotropy": float(1 - apart.mean() / 2),  # mean cosine
+        # rank correlation of distance with unlikeness of length; positive: short and long texts lie apart
+        "length bias": float(spearmanr(apart, unlike).statistic) if np.ptp(unlike) > 0 else 0.0,
+    }
 
 
+def cka(one: np.ndarray, two: np.ndarray) -> float:
+    """Return the linear CKA (Kornblith et al. 2019) of two models' vectors of the same texts: 1 for a rotation."""
+    one, two = one - one.mean(axis=0), two - two.mean(axis=0)
+    return float(norm(one.T @ two) ** 2 / (norm(one.T @ one) * norm(two.T @ two)))
+
+
+def agreement(before: np.ndarray, after: np.ndarray, pairs: np.ndarray) -> float:
+    """Return the mean cosine of each text's step with the one that its set wants: to its own, away from the mean."""
+    both = np.vstack([pairs, pairs[:, ::-1]])
+    at, wanted = before[both[:, 0]], before[both[:, 1]] - before.mean(axis=0)
+    along = wanted - (wanted * at).sum(axis=1, keepdims=True) * at  # along the sphere
+    return float(_cosines((after - before)[both[:, 0]], along).mean())
+
+
+def spill(step: np.ndarray, own: np.ndarray) -> float:
+    """Return the cosine of the mean step of a set's texts (n, d) with that of the category's own texts (m, d)."""
+    return float(_cosines(step.mean(axis=0)[None], own.mean(axis=0)[None])[0])
+
+
+def _cosines(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    size = norm(one, axis=1) * norm(two, axis=1)
+    return (one * two).sum(axis=1) / np.where(size > 0, size, 1)
+
+
+# ── texts and vectors ────────────────────────────────────────────────────────────────────────────────────────
 def own_texts(params: Params, embedder, limit: int) -> dict[str, Sample]:
     """Return {category's code: a sample of its triplets}: queries and positives of ``limit`` / 2, drawn by seed."""
     found = {}
     for category in params.study.categories:
         rows = read_triplets(params.data_dir / "triplets" / f"{category}.jsonl")
         rows = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))[:MOST]]
-        texts = [text for row in rows for text in (row.query, row.positive)]
-        written = [w for r in rows for w in (embedder.text_of(r.query, r.instruction), embedder.text_of(r.positive))]
-        pairs = np.arange(len(texts)).reshape(-1, 2)
-        found[CODES[category]] = Sample(
-            CODES[category], "category", tuple(texts), tuple(written[: 2 * (limit // 2)]), pairs, pairs[:, 1]
-        )
+        texts = tuple(text for row in rows for text in (row.query, row.positive))
+        half = rows[: limit // 2]
+        written = [w for r in half for w in (embedder.text_of(r.query, r.instruction), embedder.text_of(r.positive))]
+        pairs, code = np.arange(len(texts)).reshape(-1, 2), CODES[category]
+        found[code] = Sample(code, "category", texts, tuple(written), pairs, pairs[:, 1])
     return found
 
 
 def encode(
-    params: Params, embedder, sets: Sequence[Sample], own: Mapping[str, Sample], seeds, folder: Path, progress=True
+    params: Params, embedder, sets: Sequence[Sample], own: Mapping[str, Sample], seeds, folder: Path
 ) -> dict[tuple[str, int], dict[str, np.ndarray]]:
-    """Return {(run, seed): {sample: vectors}} of the model without categories and of those with one; kept in folder.
-
-    Raises KitError for an adapter that is not there.
-    """
+    """Return {(run, seed): {sample: vectors}} of the model without categories and of those with one; kept in folder."""
     found = {}
     for seed in seeds:
         for run in (NONE, *own):
             embedder.load_adapter(adapter_folder(params, run, seed))
             wanted = [*sets, *(own.values() if run == NONE else [own[run]])]
             with merged(embedder):
-                found[run, seed] = geometry.vectors(embedder, wanted, folder / f"{run}-seed{seed}.npz", progress)
+                found[run, seed] = vectors(embedder, wanted, folder / f"{run}-seed{seed}.npz", progress=True)
     return found
+
+
+def vectors(embedder, samples: Sequence[Sample], path: Path, progress: bool = False) -> dict[str, np.ndarray]:
+    """Return {sample: (n, d) unit vectors} by the active adapter; kept in ``path`` for the same texts and settings."""
+    texts = [text for one in samples for text in one.written]
+    stamp, found = digest([embedder.fingerprint(), embedder.adapter_digest(), texts]), None
+    try:
+        with np.load(path) as kept:
+            found = kept["vectors"] if str(kept["stamp"]) == stamp else None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass  # nothing there, or cut off
+    if found is None:
+        found, file = embedder.encode_written(texts, progress=progress).astype(np.float16), io.BytesIO()
+        np.savez(file, vectors=found, stamp=stamp)
+        write_bytes(path, file.getvalue())
+    found = found.astype(np.float32)
+    found /= norm(found, axis=1, keepdims=True)
+    ends = np.cumsum([len(one.written) for one in samples])
+    return {one.name: part for one, part in zip(samples, np.split(found, ends[:-1]), strict=True)}
 
 
 def cells(study: Study, sets: Sequence[Sample], own: Mapping[str, Sample], found: Mapping) -> pd.DataFrame:
@@ -101,52 +135,32 @@ def cells(study: Study, sets: Sequence[Sample], own: Mapping[str, Sample], found
     scores = dict(zip(zip(study.runs["subset"], study.runs["seed"], strict=True), 100 * study.y, strict=True))
     known = {code: {word for text in one.texts for word in words(text)} for code, one in own.items()}
     rows = []
+
+    def lengths(one: Sample) -> np.ndarray:  # mean log words of the first and the second texts of the pairs
+        return np.log(one.words)[one.pairs].mean(axis=0)
+
     for one in sets:
         at, vocabulary = study.tasks.index(one.name), {word for text in one.texts for word in words(text)}
         for seed in dict.fromkeys(seed for _, seed in found):
-            before, here = found[NONE, seed], _state(one, found[NONE, seed][one.name])
+            before = found[NONE, seed]
+            here = spread(before[one.name], one.pairs, one.words)
             for code, its in own.items():
-                after = found[code, seed]
-                moved, was = after[one.name], before[one.name]
-                rows.append(
-                    {
-                        "task": one.name,
-                        "type": one.type,
-                        "factor": code,
-                        "seed": seed,
-                        "vocabulary": len(vocabulary & known[code]) / max(len(vocabulary), 1),
-                        "lengths": float(np.linalg.norm(_shape(one) - _shape(its))),
-                        **{name: value - here[name] for name, value in _state(one, moved).items()},
-                        "drift": 1 - geometry.cka(was, moved),
-                        "agreement": geometry.agreement(was, moved, one.pairs),
-                        "spill-over": geometry.spill(moved - was, after[code] - before[code]),
-                        RULER: scores[code, seed][at] - scores[NONE, seed][at],
-                    }  # fmt: skip
-                )
+                was, now = before[one.name], found[code, seed][one.name]
+                row = {"task": one.name, "type": one.type, "factor": code, "seed": seed}
+                row["vocabulary"] = len(vocabulary & known[code]) / max(len(vocabulary), 1)
+                row["lengths"] = float(norm(lengths(one) - lengths(its)))
+                row |= {name: value - here[name] for name, value in spread(now, one.pairs, one.words).items()}
+                row["drift"], row["agreement"] = 1 - cka(was, now), agreement(was, now, one.pairs)
+                row["spill-over"] = spill(now - was, found[code, seed][code] - before[code])
+                rows.append(row | {RULER: scores[code, seed][at] - scores[NONE, seed][at]})
     return pd.DataFrame(rows)
-
-
-def _state(one: Sample, vectors: np.ndarray) -> dict[str, float]:
-    return {
-        "alignment": geometry.alignment(vectors, one.pairs),
-        "uniformity": geometry.uniformity(vectors),
-        "anisotropy": geometry.anisotropy(vectors),
-        "length bias": geometry.length_bias(vectors, one.words),
-    }
-
-
-def _shape(one: Sample) -> np.ndarray:
-    """Mean log words of the first and the second texts of the pairs."""
-    return np.log(one.words)[one.pairs].mean(axis=0)
 
 
 # ── cases in full ────────────────────────────────────────────────────────────────────────────────────────────
 def extremes(table: pd.DataFrame, effects: pd.DataFrame, fact: Truth, name: str, factors: Sequence[str]):
-    """Return three cells to look at: the surest help, the surest harm, and the one that ``name`` gets most wrong.
+    """Return the surest help, the surest harm (by t, or effect), and the cell that ``name`` errs most on, a row each.
 
-    One row each: ``shown`` (why), the columns of ``lib.influence.effects``, and what ``name`` ``predicted`` of the set
-    when it was left out (points; NaN for the only set of a type). Surest: the largest and the smallest t (effect, where
-    there are no errors).
+    ``shown`` (why), the columns of ``effects``, and what ``name`` ``predicted`` when the set was left out (points).
     """
     types = table.drop_duplicates("task")["type"]
     seeds, y = fact.parts[0]
@@ -159,36 +173,31 @@ def extremes(table: pd.DataFrame, effects: pd.DataFrame, fact: Truth, name: str,
     size = rows["t"] if rows["t"].notna().any() else rows["effect"]
     sure = [size.idxmax(), size.idxmin()]
     chosen = [*sure, rows["off"].drop(sure).abs().idxmax()]
-    words = ["surest help", "surest harm", f"{name} errs most"]
-    return rows.loc[chosen].assign(shown=words, predicted=lambda r: r["effect"] - r["off"]).reset_index()
+    shown = ["surest help", "surest harm", f"{name} errs most"]
+    return rows.loc[chosen].assign(shown=shown, predicted=lambda r: r["effect"] - r["off"]).reset_index()
 
 
 def case(one: Sample, before: Sequence[np.ndarray], after: Sequence[np.ndarray], sign: float) -> pd.DataFrame:
     """Return two texts of a set that are to find another one, and what is nearest to them without and with a category.
 
-    Cosines are means over the seeds. By rule: the text whose right one gained (``sign`` > 0; else lost) most on all
-    others that could be found, and the median text. Columns: text, right, cosine, place (before and after, as text),
-    nearest without, nearest with.
+    By rule: the text whose right one gained (``sign`` > 0; else lost) most on all others that could be found, and the
+    median text. Cosines are means over the seeds.
     """
     was, now = (np.mean([v @ v.T for v in models], axis=0) for models in (before, after))
-    rows = []
+    found = []
     for at in np.unique(one.pairs[:, 0]):
         others = one.documents[one.documents != at]
         right = one.pairs[one.pairs[:, 0] == at, 1]
         right = right[np.argmax(was[at, right])]
         gain = (now - was)[at, right] - (now - was)[at, others].mean()
-        rows.append((sign * gain, at, right, others))
-    rows.sort(key=lambda row: -row[0])
-    return pd.DataFrame([_told(one, was, now, *row[1:]) for row in (rows[0], rows[len(rows) // 2])])
-
-
-def _told(one: Sample, was: np.ndarray, now: np.ndarray, at: int, right: int, others: np.ndarray) -> dict[str, str]:
-    place = [1 + int((cosines[at, others] > cosines[at, right]).sum()) for cosines in (was, now)]
-    nearest = [one.texts[others[np.argmax(cosines[at, others])]] for cosines in (was, now)]
-    found = {
-        "text": one.texts[at],
-        "right": one.texts[right],
-        "cosine": f"{was[at, right]:.2f} to {now[at, right]:.2f}",
-    }
-    found |= {"place": f"{place[0]} to {place[1]}", "nearest without": nearest[0], "nearest with": nearest[1]}
-    return {name: text if len(text) <= LONGEST else f"{text[:LONGEST]} ..." for name, text in found.items()}
+        found.append((sign * gain, at, right, others))
+    found.sort(key=lambda row: -row[0])
+    rows = []
+    for _, at, right, others in (found[0], found[len(found) // 2]):
+        places = [str(1 + int((cosines[at, others] > cosines[at, right]).sum())) for cosines in (was, now)]
+        nearest = [one.texts[others[np.argmax(cosines[at, others])]] for cosines in (was, now)]
+        row = {"text": one.texts[at], "right": one.texts[right]}
+        row |= {"cosine": f"{was[at, right]:.2f} to {now[at, right]:.2f}", "place": " to ".join(places)}
+        row |= {"nearest without": nearest[0], "nearest with": nearest[1]}
+        rows.append({name: text if len(text) <= LONGEST else f"{text[:LONGEST]} ..." for name, text in row.items()})
+    return pd.DataFrame(rows)

@@ -11,8 +11,8 @@ import pytest
 
 from lib.common.bundled import ROOT
 from lib.common.design import Triplet, write_triplets
-from lib.predict import explain, geometry, why
-from lib.score import suites
+from lib.predict import explain, why
+from lib.predict.sets import Sample
 from tests.kits import planted
 
 TYPES = np.repeat(["A", "B", "C", "D", "E", "F"], [7, 4, 6, 3, 6, 2])
@@ -31,17 +31,20 @@ def test_measures_see_what_they_should_and_no_rotation():
     rng = np.random.default_rng(0)
     x = unit(rng.normal(size=(60, 8)))
     turned = x @ np.linalg.qr(rng.normal(size=(8, 8)))[0]
-    pairs = np.arange(60).reshape(-1, 2)
-    for measure in (geometry.uniformity, geometry.anisotropy, lambda v: geometry.alignment(v, pairs)):
-        assert measure(turned) == pytest.approx(measure(x))
-    assert geometry.cka(x, turned) == pytest.approx(1) and geometry.cka(x, unit(rng.normal(size=x.shape))) < 0.5
-    crowded = unit(x + 2)
-    assert geometry.anisotropy(crowded) > 0.5 and geometry.uniformity(crowded) > geometry.uniformity(x) + 1
-    assert geometry.alignment(x, np.array([[3, 3]])) == 0
+
+    def spread(vectors, words):
+        return why.spread(vectors, np.arange(60).reshape(-1, 2), words)
+
     words = np.exp(rng.normal(size=60))
-    long = unit(np.column_stack([3 * np.log(words), rng.normal(size=(60, 3))]))
-    assert geometry.length_bias(long, words) > 0.3 > abs(geometry.length_bias(x, words)) + 0.1
-    assert geometry.length_bias(x, np.ones(60)) == 0
+    whole = spread(x, words)
+    assert spread(turned, words) == pytest.approx(whole)
+    assert why.cka(x, turned) == pytest.approx(1) and why.cka(x, unit(rng.normal(size=x.shape))) < 0.5
+    crowded = spread(unit(x + 2), words)
+    assert crowded["anisotropy"] > 0.5 and crowded["uniformity"] > whole["uniformity"] + 1
+    assert why.spread(x, np.array([[3, 3]]), words)["alignment"] == 0
+    long = spread(unit(np.column_stack([3 * np.log(words), rng.normal(size=(60, 3))])), words)
+    assert long["length bias"] > 0.3 > abs(whole["length bias"]) + 0.1
+    assert spread(x, np.ones(60))["length bias"] == 0
 
 
 def test_agreement_and_spill_over_have_their_signs():
@@ -50,50 +53,12 @@ def test_agreement_and_spill_over_have_their_signs():
     partner = before[pairs[:, ::-1].ravel()]
     for way in (0.1, -0.1):
         after = unit(before + way * partner)
-        assert np.sign(geometry.agreement(before, after, pairs)) == np.sign(way)
-        moved = geometry.alignment(after, pairs) - geometry.alignment(before, pairs)
-        assert np.sign(moved) == -np.sign(way)
+        assert np.sign(why.agreement(before, after, pairs)) == np.sign(way)
+        moved, was = (why.spread(v, pairs, np.ones(40))["alignment"] for v in (after, before))
+        assert np.sign(moved - was) == -np.sign(way)
     step = rng.normal(size=(5, 6)) + 3
-    assert geometry.spill(step, step + 1) > 0.9 > -0.9 > geometry.spill(step, -step)
-    assert geometry.spill(0 * step, step) == 0 and geometry.agreement(before, before, pairs) == 0
-
-
-# ── samples ──────────────────────────────────────────────────────────────────────────────────────────────────
-@pytest.mark.parametrize(
-    "name",
-    ["GlossTopics", "ForumThreads", "KindOf", "WordSenses", "FieldNotes", "TechSTS", "MinutesSumm", "DjangoGerman"],
-)
-def test_a_sample_pairs_what_its_set_says_belongs_together(name):
-    (task,) = suites.tasks([name])
-    task.load_data()
-    sides = {}
-
-    def write(text, side):
-        sides.setdefault(text, set()).add(side)
-        return f"{side and side.value}: {text}"
-
-    one = geometry.sample(task, 40, write)
-    assert one.texts == geometry.sample(task, 40, write).texts != geometry.sample(task, 40, write, seed=1).texts
-    assert len(one.texts) == len(one.written) <= 48 and len(set(one.written)) == len(one.written)
-    assert set(one.pairs[:, 1]) <= set(one.documents) and (one.pairs[:, 0] != one.pairs[:, 1]).all()
-    text = [(one.texts[i], one.texts[j]) for i, j in one.pairs]
-    if one.type in geometry.SEARCH:
-        data = task.dataset["default"]["test"]
-        bodies = {row["id"]: f"{row['title'] or ''} {row['text']}".strip() for row in data["corpus"]}
-        asked = {row["id"]: row["text"] for row in data["queries"]}
-        right = {(asked[q], bodies[d]) for q, found in data["relevant_docs"].items() for d, n in found.items() if n > 0}
-        assert set(text) <= right
-        assert all(one.written[i].startswith("query: ") for i in one.pairs[:, 0])
-        assert all(one.written[i].startswith("document: ") for i in one.documents)
-    elif one.type in geometry.LABELLED:
-        rows = [row for part in task.dataset.values() for row in part]
-        label = {row.get("text", row.get("sentences")): row.get("label", row.get("labels")) for row in rows}
-        assert all(label[a] == label[b] for a, b in text) and len(text) > 40
-    else:
-        assert all(one.written[i].startswith("None: ") for i in one.documents)
-    if one.type == "PairClassification":
-        test = task.dataset["test"]
-        assert set(text) <= {(r["sentence1"], r["sentence2"]) for r in test if r["labels"] == 1}
+    assert why.spill(step, step + 1) > 0.9 > -0.9 > why.spill(step, -step)
+    assert why.spill(0 * step, step) == 0 and why.agreement(before, before, pairs) == 0
 
 
 class Counting:
@@ -115,19 +80,19 @@ class Counting:
 
 def test_vectors_are_kept_until_anything_about_them_changes(tmp_path):
     def some(*texts):
-        return geometry.Sample("s" + texts[0], "STS", texts, texts, np.array([[0, 1]]), np.array([1]))
+        return Sample("s" + texts[0], "STS", texts, texts, np.array([[0, 1]]), np.array([1]))
 
     parts, path, embedder = [some("a", "bb"), some("ccc", "dd", "aa")], tmp_path / "none-seed0.npz", Counting()
-    first = geometry.vectors(embedder, parts, path)
+    first = why.vectors(embedder, parts, path)
     assert [len(found) for found in first.values()] == [2, 3]
     assert np.allclose(np.linalg.norm(first["sccc"], axis=1), 1)
-    again = geometry.vectors(embedder, parts, path)
+    again = why.vectors(embedder, parts, path)
     assert embedder.encoded == 5 and all((again[name] == first[name]).all() for name in first)
-    geometry.vectors(Counting("b"), parts, path)
-    geometry.vectors(embedder, parts, path)
+    why.vectors(Counting("b"), parts, path)
+    why.vectors(embedder, parts, path)
     assert embedder.encoded == 10, "another adapter's vectors were taken"
     path.write_bytes(path.read_bytes()[:100])
-    geometry.vectors(embedder, parts, path)
+    why.vectors(embedder, parts, path)
     assert embedder.encoded == 15, "a damaged file was taken"
 
 
@@ -204,7 +169,7 @@ def test_truths_share_no_run_with_the_adapters_that_explain_them():
 
 def test_a_case_shows_the_text_that_moved_most_and_the_median_one():
     texts = tuple("abcdef")
-    one = geometry.Sample("s", "STS", texts, texts, np.array([[0, 3], [1, 4], [2, 5]]), np.array([3, 4, 5]))
+    one = Sample("s", "STS", texts, texts, np.array([[0, 3], [1, 4], [2, 5]]), np.array([3, 4, 5]))
     before = unit(np.eye(6) + 0.1)
     after = before.copy()
     after[1] = unit(before[1:2] + 0.5 * before[4:5])[0]
