@@ -18,9 +18,7 @@ from lib.figures import forest, matrix, replication, scores, structure
 from lib.figures.base import need
 from lib.generate.dataset import cost_table
 from lib.influence import claims, tables
-from lib.influence.alone import isolation
-from lib.influence.gain_verdicts import own_rows
-from lib.influence.generators import cost_per_thousand
+from lib.influence.designs import cost_per_thousand, isolation
 from lib.influence.influence import Analysis
 from lib.influence.verdicts import Evidence
 from lib.params.params import InfluenceParams
@@ -49,7 +47,7 @@ NOTES = {
 @dataclass(frozen=True)
 class Report:
     """What the figures are drawn from. The designs isolation and generators have no analysis but a table of contrasts
-    (of `influence.alone.isolation` or `influence.generators.contrasts`)."""
+    (of `influence.designs.isolation` or `influence.designs.contrasts`)."""
 
     analysis: Analysis | None
     inputs: dict[str, str]  # file -> 16 hex digits of its content
@@ -178,7 +176,7 @@ def _sparsity(r: Report):
     ours = None
     if "synthetic" not in r.analysis.study.factors:
         with suppress(KitError):  # no seed with both corners
-            ours = tables.gains(own_rows(r.analysis))
+            ours = tables.gains(r.analysis.tidy)
     need(not r.own or ours is not None, "no run without or with all the categories, so no gain to share out")
     return scores.sparsity(ours, None if r.own else tables.published_gains(r.reference))
 

@@ -12,9 +12,9 @@ from scipy import stats
 from lib.figures.base import GAIN, INK, LOSS, NEUTRAL, WIDTH, heights, line, mark, points, style
 from lib.figures.base import rows as name_rows
 from lib.figures.names import OWN_COLOURS, by_type, category_name, certain, defined, order_types, palette, type_name
-from lib.influence.generators import NONE
+from lib.influence.designs import NONE
+from lib.influence.effects import crossed
 from lib.influence.influence import Analysis
-from lib.influence.interactions import crossed
 from lib.influence.regression import margin
 
 DASHES = (0, (2, 1))
@@ -136,7 +136,7 @@ def _key(a: Analysis, second: pd.DataFrame | None) -> list:
 def terms(a: Analysis):
     """Main effects and two-way interactions of the crossed design with their intervals, a panel per task type.
 
-    Returns (figure, table of `influence.interactions.crossed`).
+    Returns (figure, table of `influence.effects.crossed`).
     """
     table = crossed(a.study, a.settings.alpha)
     kinds, names = order_types(table["type"]), list(dict.fromkeys(table["term"]))
@@ -170,7 +170,7 @@ def terms(a: Analysis):
 def generators(table: pd.DataFrame, alpha: float):
     """Left: each generator's category against none of it; right: one generator against another, and the margin.
 
-    `table` is that of `influence.generators.contrasts`; types and all sets are drawn. Returns (figure, table with the
+    `table` is that of `influence.designs.contrasts`; types and all sets are drawn. Returns (figure, table with the
     sets too).
     """
     drawn = table[table["level"] != "task"]

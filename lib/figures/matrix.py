@@ -232,7 +232,7 @@ def _cell(ax, x: int, y: int, row, ink: str) -> None:
 def alone_map(table: pd.DataFrame, settings: InfluenceParams):
     """What each category does by itself, per task type, in points: a panel beside public data and one without.
 
-    `table` is that of `influence.alone.isolation`. Returns (figure, table, sets included).
+    `table` is that of `influence.designs.isolation`. Returns (figure, table, sets included).
     """
     titles = {1: "with public data, against public data only", 0: "alone, against the untrained base"}
     shown = typed(table)

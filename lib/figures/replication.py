@@ -2,7 +2,7 @@
 
 The table of a second study has the columns `level` (task, type or overall), `task, type, factor, first, first_se,
 first_p, second, second_se, second_p, marked_first, same_sign, returned`; effects in points. It is made by
-`lib.influence.replication`.
+`lib.influence.influence`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from lib.common.display import minus
 from lib.common.files import KitError
 from lib.figures.base import BAND, GAIN, INK, LOSS, NEUTRAL, WIDTH, heights, line, mark, need, points, rows, style
 from lib.figures.names import by_type, category_name, order_types, palette, type_name
-from lib.influence.influence import Analysis
+from lib.influence.influence import Analysis, agreement
 from lib.influence.power import detectable_ratio
-from lib.influence.replication import agreement
 
 KEYS = ["level", "task", "type", "factor"]
 COLUMNS = (*KEYS, "first", "first_se", "second", "second_se", "marked_first", "same_sign", "returned")

@@ -21,8 +21,7 @@ from lib.figures import replication as two
 from lib.figures.base import save
 from lib.figures.catalogue import DATA_FIGURES, LESSON_FIGURES, OWN_FIGURES, Report
 from lib.figures.names import typed
-from lib.influence.alone import isolation
-from lib.influence.generators import contrasts
+from lib.influence.designs import contrasts, isolation
 from lib.influence.influence import Analysis, analyse, published, without_excluded
 from lib.influence.scores import read, study
 from lib.params.params import InfluenceParams, Params

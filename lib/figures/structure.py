@@ -11,10 +11,9 @@ from lib.common.display import minus
 from lib.figures import matrix
 from lib.figures.base import GAIN, INK, NEUTRAL, WIDTH, line, mark, need, points, style
 from lib.figures.names import category_name, certain, defined, order_factors, order_types, palette, type_name, typed
-from lib.influence import interactions
+from lib.influence import power
 from lib.influence.influence import Analysis
-from lib.influence.outcomes import cells, run_means
-from lib.influence.tables import OVERALL
+from lib.influence.tables import OVERALL, cells, run_means
 
 
 def _shape(kinds: list[str]) -> tuple[int, int]:
@@ -85,8 +84,8 @@ def half_normal(a: Analysis):
     probability `alpha`. Returns (figure, table with `units` and `figure_margin`).
     """
     need(len(a.study.factors) > 1, "a half-normal plot needs two categories or more")
-    parts = {kind: interactions.half_normal(a.study, type=kind) for kind in dict.fromkeys(a.study.types)}
-    parts[OVERALL] = interactions.half_normal(a.study)
+    parts = {kind: power.half_normal(a.study, type=kind) for kind in dict.fromkeys(a.study.types)}
+    parts[OVERALL] = power.half_normal(a.study)
     table = with_margin(pd.concat([part.assign(type=kind) for kind, part in parts.items()]), a.settings.alpha)
     kinds = order_types(table["type"])
     margin = (table["figure_margin"] / table["pse"]).replace(np.inf, np.nan)
@@ -119,7 +118,7 @@ def half_normal(a: Analysis):
 def with_margin(contrasts: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     """Add `figure_margin`, Lenth's simultaneous margin for the points of all panels together, `units`, and `beyond`."""
     panels = contrasts["type"].nunique()
-    margins = {kind: interactions.lenth(own["contrast"], alpha / panels)[2] for kind, own in contrasts.groupby("type")}
+    margins = {kind: power.lenth(own["contrast"], alpha / panels)[2] for kind, own in contrasts.groupby("type")}
     table = contrasts.assign(figure_margin=contrasts["type"].map(margins)).reset_index(drop=True)
     table["units"] = np.where(table["pse"] > 0, table["magnitude"] / table["pse"].replace(0, np.nan), 0.0)
     return table.assign(beyond=table["magnitude"] > table["figure_margin"])

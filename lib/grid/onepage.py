@@ -22,7 +22,7 @@ from lib.figures.names import HTML, defined, effect_table, headline, read_effect
 from lib.figures.report import SECOND
 from lib.grid import results, status
 from lib.grid.jobs import listed, spoken
-from lib.influence.replication import sentences
+from lib.influence.influence import sentences
 from lib.params.params import Params
 
 FIRST = ("influence", "alone", "crossed", "generators", "replication")  # in full view; the rest is folded

@@ -35,7 +35,7 @@ def replicate(
     where the first study is not finished, or the second has failures (what it has finished stays).
     """
     from lib.figures import report
-    from lib.influence.replication import compare, sentences
+    from lib.influence.influence import analyse, compare, sentences
 
     first = load(profile, overrides)
     results = [*stage_files(first)["score"].values(), first.results_file]
@@ -50,7 +50,7 @@ def replicate(
         raise KitError(
             "\n".join(failures(second)) or f"the second study stopped; see {second.run_dir / 'snakemake.log'}"
         )
-    table = compare(first.results_file, second.results_file, first.influence)
+    table = compare(*(analyse(each.results_file, first.influence) for each in (first, second)))
     path = write_text(Path(first.figure_dir) / report.SECOND, table.to_csv(index=False, lineterminator="\n"))
     report.write_all(report.build(first.results_file, first.influence), first.figure_dir)
     return [*sentences(table), f"written to {path}; the figures show both studies now."]
@@ -71,8 +71,7 @@ def compare_profiles(profile: str, other: str, overrides: dict[str, Any]) -> lis
     """
     from lib.figures.base import save
     from lib.figures.replication import replication
-    from lib.influence.influence import analyse
-    from lib.influence.replication import ceilings, compare, sentences
+    from lib.influence.influence import analyse, ceilings, compare, sentences
 
     both = load(other), load(profile, overrides)
     for params in both:

@@ -20,11 +20,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtridf, stdtrit
 
-from lib.common.files import KitError
-from lib.influence.errors import main_effects, shared_note
-from lib.influence.outcomes import complete
-from lib.influence.regression import adjust, fit, t_test
+from lib.influence.regression import fit, inference, main_effects, shared_note, with_corrected
 from lib.influence.scores import Study, study
+from lib.influence.tables import complete
 
 
 @dataclass(frozen=True)
@@ -90,85 +88,56 @@ def variances(data: Study, y: np.ndarray) -> Variances:
     return Variances(effect, runs, sets, both, int(whole.df.min()), n - 1)
 
 
-def across_tasks(scores, by: str = "type", alpha: float = 0.05) -> pd.DataFrame:
-    """Return one row per type x category (``by="overall"``: one per category; ``"all"``: both, as one family).
+def across_tasks(scores, alpha: float = 0.05) -> pd.DataFrame:
+    """Return one row per type x category, and one per category over all tasks (type "").
 
     Columns: ``type, factor, n_tasks, effect`` (points), ``se, t, df, p_t`` and ``ci_low, ci_high`` (crossed errors over
     runs and tasks), ``p_bh, p_holm`` (of ``p_t``, over all rows), ``se_runs, se_sets`` (what runs alone and tasks alone
-    would give). Uses the tasks that every run has. A type with one task has no error, nor has a design without one over
-    runs.
+    would give). Uses the tasks that every run has; NaN for a category whose effect these runs do not determine. A type
+    with one task has no error, nor has a design without one over runs.
     """
-    if by not in ("type", "overall", "all"):
-        raise KitError(f"by={by!r} is not known; say type, overall or all")
     data = study(scores)
-    groups = [*(dict.fromkeys(data.types) if by != "overall" else ()), *([""] if by != "type" else [])]
-    parts, notes = [], []
-    for name in groups:
+    parts, notes = [], [*data.notes, *shared_note(data)]
+    for name in (*dict.fromkeys(data.types), ""):
         y = 100 * data.y[:, [name in ("", kind) for kind in data.types]]
         y = y[:, complete(y)]  # runs without any of these tasks stay as rows of NaN
-        parts.append(_group(data, name, y, alpha))
         if (n := y.shape[1]) < 2:
-            notes.append(
-                f"{name or 'overall'} has {n} task{'' if n == 1 else 's'} with effects: no error across tasks."
-            )
-    table = pd.concat(parts, ignore_index=True)
-    place = table.columns.get_loc("ci_low")
-    table.insert(place, "p_holm", adjust(table["p_t"], "holm"))
-    table.insert(place, "p_bh", adjust(table["p_t"], "fdr_bh"))
+            many = "" if n == 1 else "s"
+            notes.append(f"{name or 'overall'} has {n} task{many} with effects: no error across tasks.")
+        table = pd.DataFrame({"type": name, "factor": data.factors, "n_tasks": n})
+        if n:
+            found = variances(data, y)
+            effect, se, bar = found.effect.mean(axis=1), found.se(), found.bar(alpha)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                t = np.where(se > 0, effect / se, np.nan)
+            df = stdtridf(1 - alpha / 2, bar)  # of the t distribution with the same bar
+            table = table.assign(effect=effect, se=se, t=t, df=df, p_t=found.p())
+            table = table.assign(ci_low=effect - bar * se, ci_high=effect + bar * se)
+            table = table.assign(se_runs=np.sqrt(found.runs), se_sets=np.sqrt(found.sets))
+            lost = ~np.isfinite(found.effect).all(axis=1)
+            table.loc[lost, "n_tasks"], table.loc[lost, table.columns[3:]] = 0, np.nan
+        parts.append(table)
     few = [f"{name} ({count})" for name, count in pd.Series(data.types).value_counts().items() if 2 <= count < 6]
-    if few and by != "overall":
-        notes.append(f"Few tasks, so wide errors across tasks: {', '.join(few)}.")
-    table.attrs = {"notes": [*data.notes, *shared_note(data), *notes], "alpha": alpha, "unit": "points"}
+    notes += [f"Few tasks, so wide errors across tasks: {', '.join(few)}."] if few else []
+    table = with_corrected(pd.concat(parts, ignore_index=True), p="p_t")
+    table.attrs = {"notes": notes}
     return table
 
 
-def _group(data: Study, name: str, y: np.ndarray, alpha: float) -> pd.DataFrame:
-    """The rows of one group of tasks; NaN for a category whose effect these runs do not determine."""
-    table = pd.DataFrame({"type": name, "factor": data.factors})
-    columns = ["effect", "se", "t", "df", "p_t", "ci_low", "ci_high", "se_runs", "se_sets"]
-    n = y.shape[1]
-    if not n:
-        return table.assign(n_tasks=0, **dict.fromkeys(columns, np.nan))
-    parts = variances(data, y)
-    known = np.isfinite(parts.effect).all(axis=1)
-    effect, se, bar = parts.effect.mean(axis=1), parts.se(), parts.bar(alpha)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        values = {
-            "effect": effect,
-            "se": se,
-            "t": np.where(se > 0, effect / se, np.nan),
-            "df": stdtridf(1 - alpha / 2, bar),  # of the t distribution with the same bar
-            "p_t": parts.p(),
-            "ci_low": effect - bar * se,
-            "ci_high": effect + bar * se,
-            "se_runs": np.sqrt(parts.runs),
-            "se_sets": np.sqrt(parts.sets),
-        }
-    table = table.assign(n_tasks=np.where(known, n, 0), **values)
-    table.loc[~known, columns] = np.nan
-    return table
-
-
-def pooled(scores, by: str = "type") -> pd.DataFrame:
+def pooled(scores) -> pd.DataFrame:
     """Return ``type, factor, effect, se, t, df, p`` of the naive pooled regression, to be shown as a warning only.
 
     All scores of a type in one regression, a mean per task, and one error as if every score were an independent
     observation. It knows neither that tasks differ in their effects nor that a run's luck is shared by its tasks, and
     rejects a true null of no average effect several times too often (measured in the tests).
     """
-    data = study(scores)
-    parts = []
-    for name in dict.fromkeys(data.types) if by == "type" else [""]:
-        y = 100 * data.y[:, [name in ("", kind) for kind in data.types]]
+    data, parts = study(scores), []
+    for name in dict.fromkeys(data.types):
+        y = 100 * data.y[:, [name == kind for kind in data.types]]
         runs, tasks = np.nonzero(~np.isnan(y))
         x = np.column_stack([np.eye(y.shape[1])[tasks], data.x[runs] - 0.5])
-        result = fit(x, [*(f"task {i}" for i in range(y.shape[1])), *data.factors], y[runs, tasks][:, None])
-        rows = result.rows(data.factors)
-        effect, se, df = result.beta[rows, 0], result.se[rows, 0], int(result.df[0])
-        t, p = t_test(effect, se, df)
-        columns = {"effect": effect, "se": se, "t": t, "df": df, "p": p}
+        names = [*(f"task {i}" for i in range(y.shape[1])), *data.factors]
+        found = fit(x, names, y[runs, tasks][:, None]).of(data.factors)
+        columns = inference(found.effect[:, 0], found.se[:, 0], int(found.df[0]))
         parts.append(pd.DataFrame({"type": name, "factor": data.factors, **columns}))
-    table = pd.concat(parts, ignore_index=True)
-    warning = "The pooled regression counts every score as independent: it rejects far too often."
-    table.attrs = {"notes": [*data.notes, warning]}
-    return table
+    return pd.concat(parts, ignore_index=True)

@@ -1,19 +1,19 @@
-"""Influence: from a table of scores to what each category did to each task, and how much of it would replicate.
+"""Influence: from a table of scores to what each category did to each task, and how much of it came back.
 
 ``analyse`` reads a results table once and gives everything that the figures, the claims and the printed tables need,
 with the sentences that must stand beside the numbers. The estimates are in the files beside it:
 
-    scores, factors              read and check a table
-    regression, errors           least squares by statsmodels; the error of a main effect across runs
-    effects, across              would these datasets move again; would others of their kind
-    interactions, power          beyond main effects; what a design can show
-    reliability, replication     how much would come back; what did
-    tables                       levels, gains, false alarms of every test
-    verdicts, claims             what the paper's claims come to here
+    scores               read and check a table
+    regression           least squares by statsmodels; tests; the error of a main effect across runs
+    effects, across      would these datasets move again; would others of their kind; interactions
+    power                noise, what a design can show
+    designs, tables      designs without a regression; levels, gains, false alarms of every test
+    verdicts, claims     what the paper's claims come to here
 
 Two questions are never mixed up: would these very datasets move again (errors across runs), and would other datasets of
-this kind move (errors across runs and datasets)? Scores go in on mteb's scale, 0 to 1; effects come out in points.
-Neither torch nor mteb is needed.
+this kind move (errors across runs and datasets)? A mark in one study says that its noise alone would rarely give such
+an effect; it is a second study, with fresh runs, that shows it: ``compare`` puts the two beside each other, cell by
+cell. Scores go in on mteb's scale, 0 to 1; effects come out in points. Neither torch nor mteb is needed.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ from lib.common import bundled
 from lib.common.design import BASE
 from lib.common.files import KitError
 from lib.influence.across import across_tasks
-from lib.influence.effects import effects
-from lib.influence.interactions import interaction_block, interactions
+from lib.influence.effects import effects, interaction_block, interactions, reliability
 from lib.influence.power import noise, seeds_buy
-from lib.influence.reliability import reliability
 from lib.influence.scores import Study, read, study
 from lib.params.params import InfluenceParams
+
+KEYS = ["level", "task", "type", "factor"]
+LEVEL_NAMES = {"type": "task types", "task": "evaluation sets", "overall": "all sets together"}
 
 
 @dataclass(frozen=True)
@@ -44,18 +45,21 @@ class Analysis:
 
     study: Study
     settings: InfluenceParams
-    tidy: pd.DataFrame  # generator, subset, public, factors, seed, task, type, score; base rows included
     effects: pd.DataFrame  # levels task, type, overall: inference across runs
     across: pd.DataFrame  # by type, and overall with type "": inference across runs and datasets
     interactions: pd.DataFrame
-    reliability: pd.DataFrame  # per level and category: how much of the effects would come back
     draws: str | Path | pd.DataFrame | None = None
     notes: list[str] = field(default_factory=list)
 
     @cached_property
+    def reliability(self) -> pd.DataFrame:
+        """Per level and category: how much of the effects would come back."""
+        return reliability(self.study, self.effects)
+
+    @cached_property
     def block(self) -> pd.DataFrame:
         """F-tests of all interactions together, at every level."""
-        return interaction_block(self.study, "all")
+        return interaction_block(self.study)
 
     @cached_property
     def noise(self) -> pd.DataFrame:
@@ -65,43 +69,43 @@ class Analysis:
     @cached_property
     def seeds_buy(self) -> pd.DataFrame:
         """What more seeds would show, for one task and for one type."""
-        options = self.settings.seeds_considered, self.settings.alpha, self.settings.power
-        return pd.concat([seeds_buy(self.study, level, *options) for level in ("task", "type")], ignore_index=True)
+        return seeds_buy(self.study, self.settings.seeds_considered, self.settings.alpha, self.settings.power)
 
     @property
     def corrected(self) -> str:
         """Name of the corrected p that decides the marks: p_bh or p_holm."""
         return f"p_{self.settings.correction}"
 
-    @property
-    def generators(self) -> list[str]:
-        """Names of the generators whose runs are in the table ("" where it does not say)."""
-        return list(dict.fromkeys(self.tidy.loc[self.tidy["subset"] != BASE, "generator"]))
+    @cached_property
+    def tidy(self) -> pd.DataFrame:
+        """The study as rows again: subset, public, factors, seed, task, type, score; the untrained base is "base"."""
+        data = self.study
+        wide = data.runs.join(pd.DataFrame(data.y, columns=list(data.tasks), index=data.runs.index))
+        rows = wide.melt(id_vars=list(data.runs.columns), var_name="task", value_name="score").dropna(subset=["score"])
+        if data.base:
+            base = pd.DataFrame({"subset": BASE, "seed": 0, "task": list(data.base), "score": list(data.base.values())})
+            base = base[base["task"].isin(data.tasks)].assign(**dict.fromkeys(data.factors, 0))
+            rows = pd.concat([rows, base], ignore_index=True)
+        rows["type"] = rows["task"].map(dict(zip(data.tasks, data.types, strict=True)))
+        if "public" not in rows:
+            rows["public"] = (rows["subset"] != BASE).astype(int)
+        return rows.reset_index(drop=True)
 
 
 def analyse(results: str | Path | pd.DataFrame, settings: InfluenceParams | None = None, draws=None) -> Analysis:
     """Return the `Analysis` of a results table (path or DataFrame); `draws` is a table of scores per draw or its path.
 
-    Tasks in `settings.exclude` take no part. A table with a `generator` column of several values is analysed for the
-    generator with most rows, the first one among equals; the others appear in the main results. Raises KitError for a
-    table that cannot be used.
+    Tasks in `settings.exclude` take no part. Raises KitError for a table that cannot be used.
     """
     settings = settings or InfluenceParams()
     table, notes = without_excluded(read(results), settings.exclude)
-    parts = _by_generator(table)
-    studies = {name: study(part, settings.nan) for name, part in parts.items()}
-    name = max(parts, key=lambda key: len(parts[key]))
-    if len(parts) > 1:
-        notes.append(f"The runs of {len(parts)} generators are in the table; influence is that of {name}.")
-    data = studies[name]
-    across = across_tasks(data, "all", settings.alpha)
+    data = study(table, settings.nan)
+    across = across_tasks(data, settings.alpha)
     main = effects(data, "all", settings.normalize, settings.terms, settings.alpha, draws)
-    pairs = interactions(data, "all", settings.alpha)
+    pairs = interactions(data, settings.alpha)
     notes += [*main.attrs["notes"], *across.attrs["notes"]]
     notes += [f"Interactions: {note}" for note in pairs.attrs["notes"] if note not in notes]
-    rows = pd.concat([_tidy(one).assign(generator=key) for key, one in studies.items()], ignore_index=True)
-    again = reliability(data, main)
-    return Analysis(data, settings, rows, main, across, pairs, again, draws, list(dict.fromkeys(notes)))
+    return Analysis(data, settings, main, across, pairs, draws, list(dict.fromkeys(notes)))
 
 
 def published() -> pd.DataFrame:
@@ -120,8 +124,7 @@ def without_excluded(table: pd.DataFrame, exclude: Sequence[str]) -> tuple[pd.Da
 
     Raises KitError when nothing would be left.
     """
-    columns = [name for name in table.columns if str(name).strip() == "task"]
-    tasks = table[columns[0]].astype(str).str.strip() if len(columns) == 1 else pd.Series("", table.index)
+    tasks = table["task"].astype(str).str.strip() if "task" in table else pd.Series("", table.index)
     found = [name for name in dict.fromkeys(exclude) if (tasks == name).any()]
     if not found:
         return table, []
@@ -135,27 +138,93 @@ def without_excluded(table: pd.DataFrame, exclude: Sequence[str]) -> tuple[pd.Da
     return kept, [f"{count} no part in the influence, as influence.exclude says: {', '.join(named)}."]
 
 
-def _by_generator(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Split a table by generator; rows of the untrained base belong to all of them."""
-    if "generator" not in table:
-        return {"": table}
-    generator = table["generator"].fillna("").astype(str).str.strip()
-    base = table["subset"] == BASE if "subset" in table else np.zeros(len(table), bool)
-    names = list(dict.fromkeys(generator[~base]))
-    if len(names) < 2:
-        return {names[0] if names else "": table}
-    return {name: table[base | (generator == name)] for name in names}
+def compare(first: Analysis, second: Analysis) -> pd.DataFrame:
+    """Return one row per level x task or type x category: the effect in two studies without a run in common, in points.
+
+    Columns: ``level, task, type, factor``; ``first, first_se, first_p`` and the same of ``second``; ``difference``
+    (second minus first), ``marked_first`` (significant after correction in the first), ``same_sign``, and ``returned``
+    (same sign and p < alpha in the second, uncorrected, since the first has named the cell). Raises KitError for
+    studies of other sets or categories, or that share runs.
+    """
+    for what, sides in (
+        ("evaluation sets", (first.study.tasks, second.study.tasks)),
+        ("categories", (first.study.factors, second.study.factors)),
+    ):
+        if other := set(sides[0]) ^ set(sides[1]):
+            where = f"{min(other)} is in one of them only"
+            raise KitError(f"the two studies have other {what} ({where}); compare studies of one profile")
+    runs = ["subset", "seed", *first.study.factors]
+    scores = [pd.concat([part.study.runs[runs], pd.DataFrame(part.study.y)], axis=1) for part in (first, second)]
+    if len(shared := scores[0].merge(scores[1], how="inner")):
+        name, seed = shared.iloc[0][["subset", "seed"]]
+        raise KitError(f"run {name} seed {seed} is in both studies; a second study needs fresh seeds")
+    alpha, columns = first.settings.alpha, [*KEYS, "effect", "se", "p"]
+    left = first.effects[[*columns, first.corrected]]
+    left = left.rename(columns={"effect": "first", "se": "first_se", "p": "first_p"})
+    right = second.effects[columns].rename(columns={"effect": "second", "se": "second_se", "p": "second_p"})
+    table = left.merge(right, on=KEYS, validate="one_to_one")
+    table["difference"] = table["second"] - table["first"]
+    table["marked_first"] = table.pop(first.corrected) < alpha
+    table["same_sign"] = np.sign(table["first"]) == np.sign(table["second"])
+    table["returned"] = table["same_sign"] & (table["second_p"] < alpha)
+    table.attrs = {"alpha": alpha}
+    return table
 
 
-def _tidy(data: Study) -> pd.DataFrame:
-    """Return a checked study as rows again, scores from 0 to 1; the untrained base has subset "base", no category."""
-    wide = data.runs.join(pd.DataFrame(data.y, columns=list(data.tasks), index=data.runs.index))
-    rows = wide.melt(id_vars=list(data.runs.columns), var_name="task", value_name="score").dropna(subset=["score"])
-    if data.base:
-        base = pd.DataFrame({"subset": BASE, "seed": 0, "task": list(data.base), "score": list(data.base.values())})
-        base = base[base["task"].isin(data.tasks)].assign(**dict.fromkeys(data.factors, 0))
-        rows = pd.concat([rows, base], ignore_index=True)
-    rows["type"] = rows["task"].map(dict(zip(data.tasks, data.types, strict=True)))
-    if "public" not in rows:
-        rows["public"] = (rows["subset"] != BASE).astype(int)
-    return rows.reset_index(drop=True)
+def agreement(table: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per level: how well the second study agrees with the first.
+
+    ``n`` cells; ``r`` (Pearson) with ``r_low, r_high`` (95 %, Fisher; cells share runs, so it is rough), ``spearman``;
+    ``reliability`` of both studies taken together (Spearman-Brown of r); ``slope`` of the second on the first through
+    zero: what is left of one point; ``marked`` cells, those with the ``same_sign``, those ``returned``, the
+    ``slope_marked`` of those, and ``by_chance``: returns expected if nothing were there.
+    """
+    rows = []
+    for level, part in table.groupby("level", sort=False):
+        part = part.dropna(subset=["first", "second"])
+        marked, enough = part[part["marked_first"]], len(part) > 2
+        r, rank = (part["first"].corr(part["second"], how) if enough else np.nan for how in ("pearson", "spearman"))
+        half = 1.96 / np.sqrt(max(len(part) - 3, 1))
+        low, high = np.tanh(np.arctanh(np.clip(r, -0.9999, 0.9999)) + np.array([-half, half]))
+        row = {"level": level, "n": len(part), "r": r, "r_low": low, "r_high": high, "spearman": rank}
+        row["reliability"] = 2 * r / (1 + r) if r > 0 else 0.0 if r <= 0 else np.nan
+        row |= {"slope": slope(part), "marked": len(marked), "same_sign": marked["same_sign"].sum()}
+        row |= {"returned": marked["returned"].sum(), "slope_marked": slope(marked)}
+        rows.append(row | {"by_chance": 0.5 * table.attrs.get("alpha", 0.05) * len(marked)})  # of both signs one agrees
+    return pd.DataFrame(rows)
+
+
+def ceilings(first: Analysis, second: Analysis) -> dict[str, float]:
+    """Return per level the largest correlation that two studies of the same truth can be expected to have.
+
+    sqrt(reliability of one x reliability of the other) (Spearman 1904), each estimated from the study's own errors; NaN
+    where a study has too few cells. What two kinds of model agree on is to be read against it.
+    """
+    each = [part.reliability.query("factor == ''").set_index("level")["reliability"] for part in (first, second)]
+    return np.sqrt(each[0] * each[1]).to_dict()
+
+
+def slope(part: pd.DataFrame) -> float:
+    """What is left of one point: least squares of the second on the first through zero, NaN without cells."""
+    square = float((part["first"] ** 2).sum())
+    return float((part["first"] * part["second"]).sum()) / square if square > 0 else np.nan
+
+
+def sentences(table: pd.DataFrame) -> list[str]:
+    """Say in words what came back: per level the agreement, and each marked cell of types and of all sets."""
+    alpha, lines = table.attrs.get("alpha", 0.05), []
+    for row in agreement(table).itertuples():
+        text = f"{LEVEL_NAMES[row.level]}: {row.marked} of {row.n} effects marked in the first study"
+        if row.marked:
+            text += f"; {row.same_sign} came back with the same sign, {row.returned} at p < {alpha:g} "
+            text += f"(chance alone: {row.by_chance:.1f}), at {row.slope_marked:.2f} of their size"
+        lines.append(f"{text}.")
+        if row.n > 4:
+            text = f"  all {row.n}: correlation {row.r:.2f} ({row.r_low:.2f} to {row.r_high:.2f}), rank correlation "
+            text += f"{row.spearman:.2f}; 1 point came back as {row.slope:.2f}; reliability of both studies together "
+            lines.append(f"{text}{row.reliability:.2f}.")
+    for row in table[table["marked_first"] & (table["level"] != "task")].itertuples():
+        back = "came back" if row.returned else "same sign" if row.same_sign else "did not come back"
+        text = f"  {row.factor} on {row.type or 'all sets'}: {row.first:+.2f} ± {row.first_se:.2f}, then "
+        lines.append(f"{text}{row.second:+.2f} ± {row.second_se:.2f} (p {row.second_p:.3f}): {back}.")
+    return lines

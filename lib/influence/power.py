@@ -1,14 +1,17 @@
-"""Noise and power: how far scores move for other reasons than the categories, and what a design can find despite it.
+"""Noise and power: how far scores move for other reasons than the categories, and what can be found despite it.
 
 Three sources of noise, kept apart: training again with another seed (``sd_seed``, needs two seeds), whatever the main
 effects do not explain (``sd_residual``: seeds plus interactions), and mteb's own random draws (few-shot samples of
 classification, k-means), which are the same for every model and are therefore compared run against run. A test that
 cannot find an effect of some size says nothing about it by not finding it, so print the power before any result.
+
+The half-normal plot reads the noise off the contrasts of the 16 subsets themselves, by Lenth's method.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -16,13 +19,11 @@ from scipy import optimize, stats
 from statsmodels.stats.power import ttest_power
 
 from lib.common.files import KitError
-from lib.influence.errors import design, main_effects, shared_note
-from lib.influence.outcomes import outcomes
-from lib.influence.regression import fit, model_matrix
+from lib.influence.regression import design, fit, main_effects, model_matrix
 from lib.influence.scores import Study, read, study
+from lib.influence.tables import cell_means, one, outcomes
 
 ROUNDING = 1e-9  # points
-DRAW_COLUMNS = ("subset", "seed", "task", "draw", "score")
 
 
 def noise(scores, draws=None, alpha: float = 0.05, power: float = 0.8) -> pd.DataFrame:
@@ -36,77 +37,52 @@ def noise(scores, draws=None, alpha: float = 0.05, power: float = 0.8) -> pd.Dat
     """
     data = study(scores)
     y = outcomes(data, "task").y
-    main = fit(*design(data), y)
-    pure = fit(*model_matrix(data.x, data.factors, "saturated"), y)
+    main, pure = fit(*design(data), y), fit(*model_matrix(data.x, data.factors, "saturated"), y)
     found = main_effects(data, y)
     table = pd.DataFrame({"task": data.tasks, "type": data.types, "n": main.n, "mean": pd.DataFrame(y).mean()})
-    table = table.assign(
-        sd_residual=main.sd, sd_seed=pure.sd, df_seed=pure.df, se_effect=pd.DataFrame(found.se).median()
-    )
+    table = table.assign(sd_residual=main.sd, sd_seed=pure.sd, df_seed=pure.df)
+    table["se_effect"] = pd.DataFrame(found.se).median()
     table["detectable"] = table["se_effect"] * [detectable_ratio(int(df), alpha, power) for df in found.df]
     if draws is not None:
-        per_task = (
-            draw_errors(data, draws)
-            .groupby("task")
-            .agg(
-                n_draws=("n_draws", "first"),
-                se_score_draws=("se_score", "first"),
-                se_difference_draws=("se_difference", "first"),
-                se_effect_draws=("se_draw", "median"),
-            )
-        )
-        table = table.merge(per_task.reset_index(), on="task", how="left")
-    table.attrs = {"notes": [*data.notes, *shared_note(data)], "unit": "points"}
+        drawn = draw_errors(data, draws).groupby("task").agg(
+            n_draws=("n_draws", "first"),
+            se_score_draws=("se_score", "first"),
+            se_difference_draws=("se_difference", "first"),
+            se_effect_draws=("se_draw", "median"),
+        )  # fmt: skip
+        table = table.merge(drawn.reset_index(), on="task", how="left")
     return table
 
 
 def draw_errors(scores, draws) -> pd.DataFrame:
     """Return ``task, factor, n_draws, se_score, se_difference, se_draw`` (points), from scores per draw.
 
-    The draws are the same for every run, so each draw gives its own main effect; ``se_draw`` is the standard error of
-    the mean of those effects. It is a part of the truth that more seeds do not reduce. Tasks with fewer than two draws,
-    or whose runs do not all have the same draws, are left out.
+    ``draws``: a table or CSV of ``subset, seed, task, draw, score``. The draws are the same for every run, so each
+    gives its own main effect; ``se_draw`` is the standard error of the mean of those, a part of the truth that more
+    seeds do not reduce. Tasks with fewer than two draws, or whose runs do not all have the same draws, are left out.
     """
-    data = study(scores)
-    runs = data.runs[["subset", "seed"]].assign(row=np.arange(len(data.runs)))
-    table = _checked_draws(draws).merge(runs, on=["subset", "seed"])
-    parts = [pd.DataFrame(columns=["task", "factor", "n_draws", "se_score", "se_difference", "se_draw"])]
-    for task, part in table.groupby("task", sort=True):
+    data, table = study(scores), read(draws)
+    table = table.assign(**{name: pd.to_numeric(table[name]) for name in ("seed", "draw", "score")})
+    table = table.merge(data.runs[["subset", "seed"]].assign(row=np.arange(len(data.runs))), on=["subset", "seed"])
+    columns = ["task", "factor", "n_draws", "se_score", "se_difference", "se_draw"]
+    parts = []
+    for task, part in table[table["task"].isin(data.tasks)].groupby("task"):
         wide = 100 * part.pivot(index="row", columns="draw", values="score").sort_index()
-        if wide.shape[1] > 1 and wide.notna().all(axis=None) and task in data.tasks:
-            parts.append(_task_errors(data, wide.index.to_numpy(int), wide.to_numpy()).assign(task=task))
-    return pd.concat(parts[1:], ignore_index=True)[parts[0].columns] if len(parts) > 1 else parts[0]
-
-
-def _checked_draws(draws) -> pd.DataFrame:
-    """Return the checked table of scores per draw (a DataFrame or a CSV with subset, seed, task, draw, score)."""
-    table = read(draws)
-    missing = [name for name in DRAW_COLUMNS if name not in table.columns]
-    if missing:
-        raise KitError(f"the table of draws has no column {missing[0]!r}; it needs {', '.join(DRAW_COLUMNS)}")
-    for name in ("seed", "draw", "score"):
-        table[name] = pd.to_numeric(table[name], errors="coerce")
-    if table[["seed", "draw", "score"]].isna().any().any():
-        raise KitError("the table of draws has a seed, draw or score that is not a number; score that task again")
-    table["seed"] = table["seed"].astype(int)
-    if table.duplicated(["subset", "seed", "task", "draw"]).any():
-        raise KitError("the table of draws has one draw of a run and task twice; keep one")
-    return table
-
-
-def _task_errors(data: Study, rows: np.ndarray, y: np.ndarray) -> pd.DataFrame:
-    """Errors of one task from ``y`` (runs, draws), a row per factor."""
-    runs, count = y.shape
-    own = y - y.mean(axis=1, keepdims=True)
-    own[np.abs(own) < ROUNDING] = 0.0  # draws that are all alike have no error, and not one of 1e-15
-    se_score = np.sqrt((own**2).sum() / (runs * (count - 1)) / count)
-    # the mean of var(y_i - y_j) over all pairs of runs is twice the variance around each draw's own mean
-    apart = own - own.mean(axis=0)
-    se_difference = np.sqrt(2 * (apart**2).sum() / ((runs - 1) * (count - 1)) / count) if runs > 1 else np.nan
-    effect = fit(*model_matrix(data.x[rows], data.factors), y)
-    spread = effect.beta[effect.rows(data.factors)].std(axis=1, ddof=1) / np.sqrt(count)
-    same = {"n_draws": count, "se_score": se_score, "se_difference": se_difference}
-    return pd.DataFrame({"factor": data.factors, **same, "se_draw": spread})
+        runs, count = wide.shape
+        if count < 2 or wide.isna().any(axis=None):
+            continue
+        own = wide.to_numpy() - wide.to_numpy().mean(axis=1, keepdims=True)
+        own[np.abs(own) < ROUNDING] = 0.0  # draws that are all alike have no error, and not one of 1e-15
+        se_score = np.sqrt((own**2).sum() / (runs * (count - 1)) / count)
+        # the mean of var(y_i - y_j) over all pairs of runs is twice the variance around each draw's own mean
+        apart = own - own.mean(axis=0)
+        difference = np.sqrt(2 * (apart**2).sum() / ((runs - 1) * (count - 1)) / count) if runs > 1 else np.nan
+        effect = fit(*model_matrix(data.x[wide.index], data.factors), wide.to_numpy()).of(data.factors).effect
+        spread = effect.std(axis=1, ddof=1) / np.sqrt(count)
+        parts.append(
+            pd.DataFrame(dict(zip(columns, (task, data.factors, count, se_score, difference, spread), strict=True)))
+        )
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
 @cache
@@ -130,31 +106,86 @@ def t_power(ratio: float, df: float, alpha: float = 0.05) -> float:
     return float(np.nan_to_num(near, nan=1.0) + np.nan_to_num(far))
 
 
-def seeds_buy(
-    scores, level: str = "task", seeds=(1, 2, 3, 5, 8), alpha: float = 0.05, power: float = 0.8
-) -> pd.DataFrame:
-    """Return what this design would show with 1, 2, 3, ... seeds per subset, given the noise measured in it.
+def seeds_buy(scores, seeds=(1, 2, 3, 5, 8), alpha: float = 0.05, power: float = 0.8) -> pd.DataFrame:
+    """Return what this design would show of one task and one type with 1, 2, 3, ... seeds per subset.
 
     Columns: ``level, seeds, runs, df, tests, se_median, detectable_median`` (points; found with ``power`` at
     ``alpha``), ``detectable_corrected`` (at alpha / tests, the level Holm starts from). Assumes that the noise per run
     (interactions included) is as measured and independent between seeds; under shared draws it is the noise of
     category by seed, and more seeds bring degrees of freedom as well.
     """
+    data, parts = study(scores), []
+    cells, factors = len(data.runs.drop_duplicates(list(data.factors))), len(data.factors)
+    for level in ("task", "type"):
+        out = outcomes(data, level)
+        se = main_effects(data, out.y).se
+        se = se[np.isfinite(se)]
+        # the median error of a main effect with one run per subset
+        unit = float(np.median(se) * np.sqrt(len(data.runs) / cells)) if len(se) else float("nan")
+        table = pd.DataFrame({"level": level, "seeds": list(seeds)})
+        table["runs"] = cells * table["seeds"]
+        # a seed's level takes a degree of freedom of its own from the second one on
+        table["df"] = table["seeds"] - 1 if data.draws == "shared" else table["runs"] - factors - table["seeds"]
+        tests = len(out.names) * factors
+        table = table.assign(tests=tests, se_median=unit / np.sqrt(table["seeds"]))
+        for name, level_of_test in (("detectable_median", alpha), ("detectable_corrected", alpha / tests)):
+            table[name] = table["se_median"] * [detectable_ratio(df, level_of_test, power) for df in table["df"]]
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)
+
+
+def half_normal(scores, task: str | None = None, type: str | None = None, alpha: float = 0.05) -> pd.DataFrame:
+    """Return the data of a half-normal plot of all 2^k - 1 contrasts of one task, one type, or the overall mean.
+
+    Columns: ``term, contrast`` (mean(+) - mean(-), points), ``magnitude, quantile`` (half-normal), ``pse, margin,
+    simultaneous_margin`` (see ``lenth``), ``beyond`` (magnitude > the simultaneous margin), sorted by magnitude.
+    Contrasts that are only noise lie on a line through the origin. Under shared draws the main effects are left out:
+    they carry the luck of a category's draw, which the other contrasts cannot show. KitError for missing subsets.
+    """
     data = study(scores)
-    out = outcomes(data, level)
-    cells = len(data.runs.drop_duplicates(list(data.factors)))
-    se = main_effects(data, out.y).se
-    se = se[np.isfinite(se)]
-    # the median error of a main effect with one run per subset
-    unit = float(np.median(se) * np.sqrt(len(data.runs) / cells)) if len(se) else float("nan")
-    factors, tests = len(data.factors), len(out.names) * len(data.factors)
-    table = pd.DataFrame({"level": level, "seeds": list(seeds)})
-    table["runs"] = cells * table["seeds"]
-    # a seed's level takes a degree of freedom of its own from the second one on
-    table["df"] = table["seeds"] - 1 if data.draws == "shared" else table["runs"] - factors - table["seeds"]
-    table = table.assign(tests=tests, se_median=unit / np.sqrt(table["seeds"]))
-    for name, level_of_test in (("detectable_median", alpha), ("detectable_corrected", alpha / tests)):
-        table[name] = table["se_median"] * [detectable_ratio(df, level_of_test, power) for df in table["df"]]
-    notes = [*data.notes, *shared_note(data), *out.notes]
-    table.attrs = {"notes": notes, "noise": float(unit * np.sqrt(cells) / 2), "unit": "points"}
-    return table
+    means, k = cell_means(data, one(data, task, type)[:, None])[0][:, 0], len(data.factors)
+    if missing := int(np.isnan(means).sum()):
+        raise KitError(f"a half-normal plot needs all {2**k} subsets; {missing} are missing: score them first")
+    signs, terms = contrast_signs(data)
+    contrast = signs @ means / 2 ** (k - 1)
+    table = pd.DataFrame({"term": terms, "contrast": contrast, "magnitude": np.abs(contrast)})
+    table = table.sort_values("magnitude", kind="stable", ignore_index=True)
+    table["quantile"] = stats.norm.ppf(0.5 + (np.arange(len(table)) + 0.5) / (2 * len(table)))
+    table["pse"], table["margin"], table["simultaneous_margin"] = lenth(contrast, alpha)
+    return table.assign(beyond=table["magnitude"] > table["simultaneous_margin"])
+
+
+def contrast_signs(data: Study) -> tuple[np.ndarray, list[str]]:
+    """Signs (terms, 2^k) of the contrasts over the subsets of ``cell_means``, and their names."""
+    k = len(data.factors)
+    sizes = range(2 if data.draws == "shared" else 1, k + 1)
+    products = [list(chosen) for size in sizes for chosen in combinations(range(k), size)]
+    sign = 2 * ((np.arange(2**k)[:, None] >> np.arange(k)) & 1) - 1
+    signs = np.array([np.prod(sign[:, chosen], axis=1) for chosen in products])
+    return signs, [":".join(data.factors[i] for i in chosen) for chosen in products]
+
+
+def lenth(contrasts: np.ndarray, alpha: float = 0.05) -> tuple[float, float, float]:
+    """Lenth's (1989) pseudo standard error of contrasts without replicates, a margin, and a simultaneous margin.
+
+    Noise alone passes the margin with probability ``alpha`` per contrast, and the simultaneous margin with probability
+    ``alpha`` for any of them: both are simulated (Ye and Hamada 2000), as Lenth's t quantile rejects too rarely.
+    """
+    pse = float(pseudo_error(np.asarray(contrasts, float)))
+    each, largest = lenth_factors(len(contrasts), alpha)
+    return pse, pse * each, pse * largest
+
+
+def pseudo_error(contrasts: np.ndarray) -> np.ndarray:
+    """Lenth's pseudo standard error over the last axis: 1.5 medians of the contrasts that are not clearly effects."""
+    size = np.abs(contrasts)
+    clear = size > 2.5 * 1.5 * np.median(size, axis=-1, keepdims=True)
+    return 1.5 * np.nanmedian(np.where(clear, np.nan, size), axis=-1)
+
+
+@cache
+def lenth_factors(m: int, alpha: float) -> tuple[float, float]:
+    """Quantiles of |contrast| / pse among ``m`` contrasts of pure noise: of each, and of the largest."""
+    drawn = np.random.default_rng(1989).normal(size=(40_000, m))
+    ratio = np.abs(drawn) / pseudo_error(drawn)[:, None]
+    return float(np.quantile(ratio, 1 - alpha)), float(np.quantile(ratio.max(axis=1), 1 - alpha))

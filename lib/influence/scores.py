@@ -1,30 +1,27 @@
 """Scores: read a tidy table of scores from anywhere, and mend or refuse what does not fit, in one sentence.
 
 A tidy table has one row per run and task: ``task``, ``score`` (mteb's own scale, 0 to 1), ``type``, ``seed``, and which
-categories the run was trained on (see ``lib.influence.factors``); ``draws`` says whether every run drew its own batches
-("own") or all subsets of a seed the same ones ("shared"). Other columns are ignored. ``study`` turns it into a
-``Study``: one row per run, one column per task, and a list of notes that say what was left out and why.
+categories the run was trained on: the 0/1 columns ``ss, sl, ls, ll`` (``sts, bt, public`` too when they vary), else 0/1
+columns of any other name; a table with the subset names of ``lib.common.design`` needs none. ``draws`` says whether
+every run drew its own batches ("own") or all subsets of a seed the same ones ("shared"). Other columns are ignored.
 """
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from lib.common.bundled import DATA
-from lib.common.design import BASE
+from lib.common.bundled import reference
+from lib.common.design import BASE, CATEGORIES, CODES, levels, parse_run
 from lib.common.files import KitError
-from lib.influence.factors import draws_of, with_factors
 
-REFERENCE_TASKS = DATA / "reference" / "mteb_eng_v1_tasks.csv"
-MTEB_TYPES = ("Classification", "Clustering", "PairClassification", "Reranking", "Retrieval", "STS", "Summarization",
-              "BitextMining", "InstructionReranking", "InstructionRetrieval", "MultilabelClassification")  # fmt: skip
+FOUR = [CODES[category] for category in CATEGORIES]
+NOT_FACTORS = {"subset", "seed", "task", "type", "metric", "score", "public", "split", "language", "draw", "draws"}
+ZERO_ONE = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 EMPTY = {"", "nan", "na", "n/a", "none", "null", "<na>"}
-UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -36,9 +33,9 @@ class Study:
     tasks: tuple[str, ...]
     types: tuple[str, ...]
     factors: tuple[str, ...]
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what was left out or taken for granted
     base: dict[str, float] = field(default_factory=dict)  # the untrained model's score per task, if it was in the table
-    draws: str = "own"  # or "shared": what decides the error across runs (lib.influence.errors)
+    draws: str = "own"  # or "shared": what decides the error across runs (lib.influence.regression)
 
     @property
     def x(self) -> np.ndarray:
@@ -58,120 +55,145 @@ class Study:
 def study(scores: str | Path | pd.DataFrame | Study, nan: str = "refuse") -> Study:
     """Return the checked ``Study`` of a table, a CSV file, or a ``Study`` (returned as it is).
 
-    ``nan="refuse"`` stops at missing scores, ``"drop"`` treats them as runs that did not happen. Raises KitError, one
-    sentence, for what cannot be mended.
+    ``nan="refuse"`` stops at missing scores, ``"drop"`` treats them as runs that did not happen. KitError otherwise.
     """
     if isinstance(scores, Study):
         return scores
-    if nan not in ("refuse", "drop"):
-        raise KitError(f"nan={nan!r} is not known; say 'refuse' to stop at missing scores or 'drop' to go without them")
     notes: list[str] = []
-    table, base = _without_base(_columns(read(scores)), notes)
-    table, names = with_factors(table, notes)
-    numbered = "seed" not in table.columns
-    table = _with_seed(table, names, notes)
-    if "metric" in table.columns:
-        metrics = table.groupby("task")["metric"].nunique()
-        if (metrics > 1).any():
-            raise KitError(
-                f"task {metrics.idxmax()!r} has {metrics.max()} metrics; keep the rows of its main metric only"
-            )
+    table, base = _rows(read(scores), notes)
+    table, names = _with_factors(table, notes)
+    table, key = _with_seed(table, names, notes), [*names, "seed"]
     types = _types(table, notes)
-    table = _once(_numbers(table, nan, notes), names, notes)
-    return _wide(table, names, types, notes, base, draws_of(table, names, numbered, notes))
+    table = _numbers(table, nan, notes).drop_duplicates([*key, "task", "score"]).reset_index(drop=True)
+    if (twice := table.duplicated([*key, "task"])).any():
+        said = f"{_where(table, twice)} is in the table twice with different scores"
+        raise KitError(f"{said}; keep one (or give replicates different seeds)")
+    if (table[names].nunique() == 1).all():
+        raise KitError("every run has the same categories; nothing can be compared")
+    runs = table[["subset", *key]].drop_duplicates(key)
+    draws = _draws(table, runs, notes)
+    place = {subset: place for place, subset in enumerate(table["subset"].unique())}
+    runs = runs.assign(size=runs[names].sum(axis=1), place=runs["subset"].map(place))
+    runs = runs.sort_values(["size", "place", "seed"])[["subset", "seed", *names]].reset_index(drop=True)
+    tasks = sorted(table["task"].unique(), key=lambda task: (types[task], task))
+    wide = table.pivot(index=key, columns="task", values="score")
+    y = wide.reindex(index=pd.MultiIndex.from_frame(runs[key]), columns=tasks).to_numpy(float)
+    gaps = pd.Series(np.isnan(y).sum(axis=0), tasks)
+    for count, short in gaps[gaps > 0].groupby(gaps):
+        notes.append(f"{_few(list(short.index))}: {count} of {len(runs)} runs are missing; fitted on the others.")
+    return Study(runs, y, tuple(tasks), tuple(types[task] for task in tasks), tuple(names), notes, base, draws)
 
 
 def read(table: str | Path | pd.DataFrame) -> pd.DataFrame:
-    """Return a copy of a table, or a CSV as text, so that a subset called none stays a name.
-
-    Raises KitError for a file that is missing, no table, or cut off in its last line (which pandas would fill up).
-    """
+    """Return a copy of a table, or a CSV as text, so that a subset called none stays a name. KitError for no table."""
     if isinstance(table, pd.DataFrame):
-        table = table.reset_index(drop=True).copy()
-        table.attrs = {}  # pandas copies them at every step
-        return table
-    path = Path(table)
+        found = table.reset_index(drop=True).rename(columns=lambda name: str(name).strip())
+        found.attrs = {}  # pandas copies them at every step
+        return found
     try:
-        found = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        return pd.read_csv(table, dtype=str, keep_default_na=False, encoding="utf-8-sig").rename(columns=str.strip)
     except FileNotFoundError:
-        raise KitError(
-            f"{path} does not exist; run `make reproduce` to make it, or give the path of your own table"
-        ) from None
+        hint = "run `make reproduce` to make it, or give the path of your own table"
+        raise KitError(f"{table} does not exist; {hint}") from None
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise KitError(f"{path} cannot be read as CSV ({reason}); mend or restore it") from None
-    last = path.read_bytes().rpartition(b"\n")[2].decode("utf-8", "replace")
-    if last and len(next(csv.reader([last]))) < len(found.columns):
-        raise KitError(f"the last line of {path} is cut off; restore the file or have it written again")
-    return found
+        raise KitError(f"{table} cannot be read as CSV ({reason}); mend or restore it") from None
 
 
-def _columns(table: pd.DataFrame) -> pd.DataFrame:
-    """Check that the columns that a study needs are there, once and filled in."""
-    table.columns = [str(name).strip() for name in table.columns]
+def _rows(table: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Check that what a study needs is there; take the untrained model's rows out, which take no part in any fit."""
     for needed in ("task", "score"):
-        if needed not in table.columns:
+        if needed not in table:
             raise KitError(f"the table has no column {needed!r}, only {', '.join(table.columns)}; rename or add it")
-    if table.columns.duplicated().any():
-        raise KitError(f"the table has the column {table.columns[table.columns.duplicated()][0]!r} twice; keep one")
-    if table.empty:
-        raise KitError("the table has no rows; score some runs first")
-    for name in {"task", "subset"} & set(table.columns):
+    for name in ("task", "subset") if "subset" in table else ("task",):
         table[name] = table[name].fillna("").astype(str).str.strip()
-        if (table[name] == "").any():
-            raise KitError(f"{int((table[name] == '').sum())} rows have no {name}; fill in the column {name!r}")
-    return table
+        if empty := int((table[name] == "").sum()):
+            raise KitError(f"{empty} rows have no {name}; fill in the column {name!r}")
+    mask = table["subset"] == BASE if "subset" in table else pd.Series(False, table.index)
+    if mask.all():  # or no row at all
+        raise KitError(f"the table has no rows{' of trained runs' if len(mask) else ''}; score some runs first")
+    if mask.any():
+        notes.append(f"{int(mask.sum())} rows of the untrained base model take no part in the fit.")
+    base = pd.to_numeric(table.loc[mask, "score"], errors="coerce").groupby(table.loc[mask, "task"]).mean()
+    return table[~mask].reset_index(drop=True), base.to_dict()
 
 
-def _without_base(table: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Take the untrained model's rows out; they are kept beside the study and take no part in any fit."""
-    mask = table["subset"] == BASE if "subset" in table.columns else np.zeros(len(table), bool)
-    if not mask.any():
-        return table, {}
-    if mask.all():
-        raise KitError("the table holds the untrained base model only; score some trained runs first")
-    values = pd.to_numeric(table.loc[mask, "score"], errors="coerce")
-    notes.append(f"{int(mask.sum())} rows of the untrained base model take no part in the fit.")
-    return table[~mask].reset_index(drop=True), values.groupby(table.loc[mask, "task"]).mean().to_dict()
-
-
-def _with_seed(table: pd.DataFrame, names: tuple[str, ...], notes: list[str]) -> pd.DataFrame:
-    """Without a seed column, repeated rows of a cell are numbered as replicates in the table's order."""
-    if "seed" in table.columns:
-        values = pd.to_numeric(table["seed"], errors="coerce")
-        values = values.where(values == np.floor(values))
+def _with_factors(table: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, list[str]]:
+    """Return the table with checked 0/1 columns and a ``subset`` per row, and the factors' names."""
+    said = _named(table)
+    bare = not set(CODES.values()) & set(table)
+    for name in set(said) - set(table):  # categories that a name holds, the four where there is no column at all
+        if name == "public" or said[name].any() or (bare and name in FOUR):
+            table[name] = said[name]
+    names = [code for code in CODES.values() if code in table and (code in FOUR or table[code].nunique() > 1)]
+    if not names:
+        names = [name for name in table if name not in NOT_FACTORS and set(_zero_one(table[name])) == {0, 1}]
+        notes.extend([f"Taken as the categories: the 0/1 columns {', '.join(names)}."] if names else [])
+    if "public" in table and table["public"].nunique() > 1:
+        names.append("public")
+    if not names:
+        raise KitError("no 0/1 column per category in the table; add ss, sl, ls, ll, or a subset column such as ss+ll")
+    for name in names:
+        values = _zero_one(table[name])
         if values.isna().any():
-            bad = str(table["seed"][values.isna()].iloc[0])
-            raise KitError(f"column 'seed' must hold whole numbers, and one row has {bad!r}")
+            bad = str(table[name][values.isna()].iloc[0])
+            raise KitError(f"column {name!r} must hold 0 or 1 (category absent or present), and one row has {bad!r}")
+        table[name] = values.astype(int)
+        if name in said and len(wrong := table[table[name] != said[name]]):
+            label, value = wrong.iloc[0][["subset", name]]
+            raise KitError(f"a row of subset {label!r} has {name} = {value}; mend the name or the column")
+    if "subset" not in table:
+        rows = table[names].to_numpy()
+        table["subset"] = ["+".join(n for n, on in zip(names, row, strict=True) if on) or "none" for row in rows]
+    return table, names
+
+
+def _named(table: pd.DataFrame) -> pd.DataFrame:
+    """What subset names say: a 0/1 column per category, and public; no column where a name is somebody else's."""
+    if "subset" not in table:
+        return pd.DataFrame()
+    try:
+        runs = [parse_run(name) for name in table["subset"].unique()]
+    except KitError:
+        return pd.DataFrame()
+    said = [levels(subset, list(CODES)) | {"public": int(public)} for subset, public in runs]
+    return pd.DataFrame(said, index=table["subset"].unique()).loc[table["subset"]].set_axis(table.index)
+
+
+def _zero_one(column: pd.Series) -> pd.Series:
+    """Return 0, 1, or NaN for any other value."""
+    return column.astype(str).str.strip().str.lower().map(ZERO_ONE)
+
+
+def _with_seed(table: pd.DataFrame, names: list[str], notes: list[str]) -> pd.DataFrame:
+    """Without a seed column, repeated rows of a cell are numbered as replicates in the table's order."""
+    if "seed" in table:
+        values = pd.to_numeric(table["seed"], errors="coerce")
+        if (wrong := values.isna() | (values % 1 != 0)).any():
+            raise KitError(
+                f"column 'seed' must hold whole numbers, and one row has {str(table['seed'][wrong].iloc[0])!r}"
+            )
         return table.assign(seed=values.astype(int))
     seed = table.groupby([*names, "task"]).cumcount()
-    if seed.max() > 0:
-        notes.append(
-            f"No seed column: up to {seed.max() + 1} rows per subset and task count as replicates, in this order."
-        )
-    return table.assign(seed=seed)
+    if most := seed.max():
+        notes.append(f"No seed column: up to {most + 1} rows per subset and task count as replicates, in this order.")
+    return table.assign(seed=seed, draws=table.get("draws", "own"))
 
 
 def _types(table: pd.DataFrame, notes: list[str]) -> dict[str, str]:
     """Return task -> type, filled from MTEB's list where the table is silent. KitError for two types of one task."""
-    column = table["type"].fillna("").astype(str).str.strip() if "type" in table.columns else pd.Series("", table.index)
-    column = column.where(~column.str.lower().isin(EMPTY), "")
-    known = pd.DataFrame({"task": table["task"], "type": column}).query("type != ''").drop_duplicates()
-    twice = known["task"][known["task"].duplicated()]
-    if len(twice):
-        both = " and ".join(known.loc[known["task"] == twice.iloc[0], "type"])
-        raise KitError(f"task {twice.iloc[0]!r} has two types, {both}; give every row of a task the same type")
-    types = dict(zip(known["task"], known["type"], strict=True))
+    column = table["type"].fillna("").astype(str).str.strip() if "type" in table else pd.Series("", table.index)
+    known = table[["task"]].assign(type=column)[~column.str.lower().isin(EMPTY)].drop_duplicates()
+    if (twice := known["task"].duplicated()).any():
+        task = known["task"][twice].iloc[0]
+        both = " and ".join(known.loc[known["task"] == task, "type"])
+        raise KitError(f"task {task!r} has two types, {both}; give every row of a task the same type")
+    types = known.set_index("task")["type"].to_dict()
     silent = [task for task in table["task"].unique() if task not in types]
-    listed = pd.read_csv(REFERENCE_TASKS).set_index("task")["type"].to_dict() if silent else {}
-    types |= {task: listed.get(task, UNKNOWN) for task in silent}
-    if found := [task for task in silent if types[task] != UNKNOWN]:
-        notes.append(f"{_few(found)} without a type: taken from MTEB's list.")
-    if lost := [task for task in silent if types[task] == UNKNOWN]:
-        notes.append(f"{_few(lost)} without a known type: kept together as type '{UNKNOWN}'.")
-    if strange := sorted(set(types.values()) - {*MTEB_TYPES, UNKNOWN}):
-        notes.append(f"Not a type of mteb, kept as a type of its own: {', '.join(strange)}.")
-    return types
+    listed = reference("mteb_eng_v1_tasks").set_index("task")["type"].to_dict() if silent else {}
+    if silent:
+        notes.append(f"{_few(silent)} without a type: taken from MTEB's list, else kept together as unknown.")
+    return types | {task: listed.get(task, "unknown") for task in silent}
 
 
 def _numbers(table: pd.DataFrame, nan: str, notes: list[str]) -> pd.DataFrame:
@@ -179,62 +201,45 @@ def _numbers(table: pd.DataFrame, nan: str, notes: list[str]) -> pd.DataFrame:
     text = table["score"].astype(object).where(table["score"].notna(), "").astype(str).str.strip()
     empty = text.str.lower().isin(EMPTY)
     score = pd.to_numeric(text.where(~empty), errors="coerce").astype(float)
-    garbled = (score.isna() & ~empty) | np.isinf(score)
-    if garbled.any():
+    if (garbled := ~empty & ~np.isfinite(score)).any():
         bad = text[garbled].iloc[0]
         raise KitError(f"{_where(table, garbled)} has the score {bad!r}, which is not a number; score it again")
-    count = int(score.isna().sum())
-    if count and nan == "refuse":
-        raise KitError(
-            f"{_where(table, score.isna())} has no score (NaN), and {count} rows in all; "
-            "score it again, or set influence.nan: drop to go on without"
-        )
+    if (count := int(empty.sum())) and nan == "refuse":
+        hint = "score it again, or set influence.nan: drop to go on without"
+        raise KitError(f"{_where(table, empty)} has no score (NaN), and {count} rows in all; {hint}")
     if count:
         notes.append(f"{count} rows have no score (NaN) and are treated as runs that did not happen.")
-        table, score = table[score.notna()].reset_index(drop=True), score.dropna().reset_index(drop=True)
-    if table.empty:
-        raise KitError("no row has a score; score some runs first")
+        table, score = table[~empty].reset_index(drop=True), score[~empty].reset_index(drop=True)
     large = score.abs() > 1
-    if large.any() and (score.abs().median() <= 1 or score.abs().max() > 100):
-        raise KitError(f"{_where(table, large)} scores {score[large].iloc[0]:g}; scores go from 0 to 1")
     if large.any():
+        if score.abs().median() <= 1 or score.abs().max() > 100:
+            raise KitError(f"{_where(table, large)} scores {score[large].iloc[0]:g}; scores go from 0 to 1")
         notes.append("The scores go above 1: taken as points from 0 to 100 and divided by 100.")
         score = score / 100
     return table.assign(score=score)
 
 
-def _once(table: pd.DataFrame, names: tuple[str, ...], notes: list[str]) -> pd.DataFrame:
-    """Drop exact repeats of a cell; refuse two different scores for one run and task."""
-    key = [*names, "seed", "task"]
-    repeats = int(table.duplicated([*key, "score"]).sum())
-    if repeats:
-        notes.append(f"{repeats} rows repeat another row exactly and count once.")
-        table = table.drop_duplicates([*key, "score"])
-    twice = table.duplicated(key)
-    if twice.any():
-        raise KitError(
-            f"{_where(table, twice)} is in the table twice with different scores; keep one "
-            "(or give replicates different seeds)"
-        )
-    return table.reset_index(drop=True)
+def _draws(table: pd.DataFrame, runs: pd.DataFrame, notes: list[str]) -> str:
+    """Return "own" or "shared", as the column ``draws`` says or as far as it can be told without it."""
+    if "draws" in table:
+        said = sorted(set(table["draws"].astype(str).str.strip().str.lower()))
+        if said not in (["own"], ["shared"]):
+            raise KitError(f"column 'draws' must hold own, or shared, in every row, and holds {', '.join(said)}")
+        return said[0]
+    if common_seeds(runs):  # no score could show the luck of a draw that all subsets had
+        silent = "The table does not say whether the subsets of a seed shared their draws: taken as shared."
+        notes.append(f"{silent} Add a column draws with the value own where every run drew its own batches.")
+        return "shared"
+    if len(runs) > 1 and runs["seed"].nunique() == 1:
+        silent = "One seed, and the table does not say whether runs shared their draws: taken as own."
+        notes.append(f"{silent} If they shared them, a lucky draw of a category counts as its effect here.")
+    return "own"
 
 
-def _wide(table, names, types, notes, base, draws) -> Study:
-    """Pivot to runs x tasks, in a fixed order, and say which runs lack which tasks."""
-    if len(names) and (table[list(names)].nunique() == 1).all():
-        raise KitError("every run has the same categories; nothing can be compared")
-    tasks = tuple(sorted(table["task"].unique(), key=lambda task: (types[task], task)))
-    runs = table[["subset", "seed", *names]].drop_duplicates([*names, "seed"])
-    order = {subset: place for place, subset in enumerate(table["subset"].unique())}
-    runs = runs.assign(size=runs[list(names)].sum(axis=1), place=runs["subset"].map(order))
-    runs = runs.sort_values(["size", "place", "seed"]).drop(columns=["size", "place"]).reset_index(drop=True)
-    wide = table.pivot(index=[*names, "seed"], columns="task", values="score")
-    y = wide.reindex(index=pd.MultiIndex.from_frame(runs[[*names, "seed"]]), columns=list(tasks)).to_numpy(float)
-    gaps = np.isnan(y).sum(axis=0)
-    for count in sorted(set(gaps[gaps > 0])):
-        short = [task for task, gap in zip(tasks, gaps, strict=True) if gap == count]
-        notes.append(f"{_few(short)}: {count} of {len(runs)} runs are missing; fitted on the others.")
-    return Study(runs, y, tasks, tuple(types[task] for task in tasks), tuple(names), notes, base, draws)
+def common_seeds(runs: pd.DataFrame) -> bool:
+    """Do the subsets have two seeds or more in common (each in more than half of the subsets)?"""
+    cells = runs.drop(columns=["seed", "subset"]).drop_duplicates()
+    return int((runs["seed"].value_counts() > len(cells) / 2).sum()) > 1
 
 
 def _where(table: pd.DataFrame, mask) -> str:
@@ -243,7 +248,7 @@ def _where(table: pd.DataFrame, mask) -> str:
     return f"task {row['task']!r} of run {row['subset']!r}, seed {row.get('seed', 0)},"
 
 
-def _few(names: list[str], most: int = 3) -> str:
-    """Name a few of many."""
-    shown = ", ".join(names[:most])
-    return f"task {shown}" if len(names) == 1 else f"{len(names)} tasks ({shown}{', ...' if len(names) > most else ''})"
+def _few(names: list[str]) -> str:
+    """Name three of many."""
+    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return f"task {shown}" if len(names) == 1 else f"{len(names)} tasks ({shown})"

@@ -1,10 +1,12 @@
-"""Tables behind the figures that need no regression: levels, gains, who carries the gain, noise.
+"""Tables that need no regression: what is regressed, the runs behind one effect, levels and gains.
 
-All scores are on mteb's scale (0 to 1) on the way in and in points (0 to 100) on the way out. A results table
-has one row per subset x seed x task with 0/1 columns of the factors; the untrained base has subset "base".
+Scores are on mteb's scale (0 to 1) on the way in and in points (0 to 100) on the way out. ``results`` are rows of
+subset x seed x task with 0/1 columns of the factors; the untrained base has subset "base".
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -13,10 +15,119 @@ from lib.common import bundled
 from lib.common.design import BASE, CODES
 from lib.common.display import POINTS
 from lib.common.files import KitError
+from lib.influence.scores import Study, study
 
+LEVELS = ("task", "type", "overall")
 LABEL_WITHOUT, LABEL_WITH = "public data only", "public + synthetic"
 OVERALL = "All tasks"
-_OTHER = ("generator", "subset", "seed", "task", "type", "score", "public")
+_OTHER = ("subset", "seed", "task", "type", "score", "public")
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What is regressed: ``y`` (runs, m) in points, and the names of its columns."""
+
+    y: np.ndarray
+    names: pd.DataFrame  # level, task, type, n_tasks
+    notes: tuple[str, ...] = ()
+
+    def rows(self, terms, name: str, columns: dict[str, np.ndarray]) -> pd.DataFrame:
+        """Stack (terms, m) arrays into rows: outcome after outcome, the terms (in column ``name``) within each."""
+        rows = self.names.loc[self.names.index.repeat(len(terms)), ["level", "task", "type"]].reset_index(drop=True)
+        rows[name] = list(terms) * len(self.names)
+        shape = (len(terms), len(self.names))
+        return rows.assign(**{key: np.broadcast_to(values, shape).T.ravel() for key, values in columns.items()})
+
+
+def outcomes(data: Study, level: str = "task") -> Outcomes:
+    """Return the scores in points per task, or their mean per type or overall, taken per run first.
+
+    A mean uses the tasks that every run with any score of that type has, so that runs stay comparable; tasks left
+    out of a mean are named in ``notes``. Raises KitError for an unknown level.
+    """
+    if level not in LEVELS:
+        raise KitError(f"level {level!r} is not known; say {', '.join(LEVELS)} or all")
+    points = POINTS * data.y
+    if level == "task":
+        return Outcomes(points, pd.DataFrame({"level": level, "task": data.tasks, "type": data.types, "n_tasks": 1}))
+    columns, rows, notes = [], [], []
+    for name in ("",) if level == "overall" else dict.fromkeys(data.types):
+        members = np.flatnonzero([name in ("", kind) for kind in data.types])
+        whole = complete(points[:, members])
+        used, left = members[whole], [data.tasks[i] for i in members[~whole]]
+        columns.append(points[:, used].mean(axis=1) if len(used) else np.full(len(points), np.nan))
+        rows.append({"level": level, "task": "", "type": name, "n_tasks": len(used)})
+        if not len(used):
+            notes.append(f"No task of {name or 'the table'} was scored in every run that has any: its mean is lost.")
+        elif left:
+            more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+            told = f"not every run has {', '.join(left[:3])}{more}"
+            notes.append(f"The mean of {name or 'all tasks'} is over {len(used)} tasks; {told}.")
+    return Outcomes(np.column_stack(columns), pd.DataFrame(rows), tuple(notes))
+
+
+def complete(y: np.ndarray) -> np.ndarray:
+    """Which columns of ``y`` (runs, tasks) every run with any score has."""
+    have = ~np.isnan(y)
+    return have[have.any(axis=1)].all(axis=0)
+
+
+def one(data: Study, task: str | None, type: str | None) -> np.ndarray:
+    """Return the scores in points, (runs,), of one task, one type's mean, or the overall mean. KitError if unknown."""
+    level = "task" if task is not None else "type" if type is not None else "overall"
+    out = outcomes(data, level)
+    names = list(out.names[level]) if level != "overall" else [None]
+    if (task or type) not in names:
+        raise KitError(f"no {level} {task or type!r} in the scores; there are {', '.join(names)}")
+    return out.y[:, names.index(task or type)]
+
+
+def cell_means(data: Study, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean over seeds per combination of the factors, (2^k, m), NaN where it was not run, and the counts.
+
+    Row c has factor i present where bit i of c is set.
+    """
+    code = (data.x @ (2 ** np.arange(len(data.factors)))).astype(int)
+    total, count = np.zeros((2, 2 ** len(data.factors), y.shape[1]))
+    np.add.at(total, code, np.nan_to_num(y))
+    np.add.at(count, code, ~np.isnan(y))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return total / count, count
+
+
+def run_means(scores, level: str = "type") -> pd.DataFrame:
+    """Return one row per run: ``subset, seed``, 0/1 factors, then one column per type (task; ``overall``); points."""
+    data = study(scores)
+    out = outcomes(data, level)
+    names = out.names[level] if level != "overall" else ["overall"]
+    return pd.concat([data.runs, pd.DataFrame(out.y, columns=list(names))], axis=1)
+
+
+def cells(scores, task: str | None = None, type: str | None = None) -> pd.DataFrame:
+    """Return one row per subset of one task (one type; overall): ``subset``, factors, ``score, sd_seed, n``.
+
+    ``score`` is the mean over the seeds, ``sd_seed`` their spread (NaN with one seed). KitError for an unknown task.
+    """
+    data = study(scores)
+    table = data.runs.assign(score=one(data, task, type)).dropna(subset=["score"])
+    wanted = {"score": ("score", "mean"), "sd_seed": ("score", "std"), "n": ("score", "size")}
+    table = table.groupby(list(data.factors), sort=False).agg(subset=("subset", "first"), **wanted).reset_index()
+    return table[["subset", *data.factors, *wanted]]
+
+
+def paired_differences(scores, factor: str, task: str | None = None, type: str | None = None) -> pd.DataFrame:
+    """Return the pairs of runs that differ in ``factor`` only: ``without, with_, seed, before, after, difference``.
+
+    With one seed and all 16 subsets these are 8 rows, and the mean of ``difference`` is the main effect.
+    """
+    data = study(scores)
+    runs = data.runs.assign(score=one(data, task, type))
+    others = [*(name for name in data.factors if name != factor), "seed"]
+    table = runs[runs[factor] == 0].merge(runs[runs[factor] == 1], on=others, suffixes=("_off", "_on"))
+    names = {"subset_off": "without", "subset_on": "with_", "seed": "seed", "score_off": "before", "score_on": "after"}
+    table = table.rename(columns=names)[list(names.values())]
+    table = table.assign(difference=table["after"] - table["before"])
+    return table.dropna(subset=["difference"]).reset_index(drop=True)
 
 
 def factors(results: pd.DataFrame) -> list[str]:
@@ -25,17 +136,12 @@ def factors(results: pd.DataFrame) -> list[str]:
     return [name for name in trained if name not in _OTHER and trained[name].nunique() == 2]
 
 
-def own(results: pd.DataFrame) -> bool:
-    """Whether the categories are somebody's own, none of the kit's."""
-    return not set(factors(results)) & {*CODES, *CODES.values(), "synthetic"}
-
-
 def corner_names(results: pd.DataFrame) -> dict[str, str]:
     """What the corners are called on a figure of these results: the kit's words, or the table's own categories."""
     names = factors(results)
     if names == ["synthetic"]:
         return {LABEL_WITHOUT: "without synthetic data", LABEL_WITH: "with synthetic data"}
-    if own(results):
+    if not set(names) & {*CODES, *CODES.values()}:
         listed = ", ".join(names) if len(names) < 5 else f"the {len(names)} categories"
         return {LABEL_WITHOUT: f"none of {listed}", LABEL_WITH: f"all of {listed}"}
     return {LABEL_WITH: f"public + all synthetic ({'+'.join(names)})"}
@@ -45,34 +151,30 @@ def corners(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Rows of the untrained base, of the runs without and with all synthetic data (empty where not run)."""
     names = factors(results)
     is_base = results["subset"] == BASE
-    trained = ~is_base & (results["public"] == 1)
+    trained, count = ~is_base & (results["public"] == 1), results[names].sum(axis=1)
     return {
         "untrained base": results[is_base],
-        LABEL_WITHOUT: results[trained & (results[names].sum(axis=1) == 0)],
-        LABEL_WITH: results[trained & (results[names].sum(axis=1) == len(names))],
+        LABEL_WITHOUT: results[trained & (count == 0)],
+        LABEL_WITH: results[trained & (count == len(names))],
     }
 
 
 def main_results(results: pd.DataFrame) -> pd.DataFrame:
-    """Mean score in points per generator, mixture and task type (and over all tasks): the paper's Table 1.
+    """Mean score in points per mixture and task type (and over all tasks): the paper's Table 1.
 
-    Columns: generator, mixture, type, tasks, seeds, points, sd_seeds (spread of the type mean over seeds; NaN
-    with one seed). A table without a `generator` column is one generator without a name.
+    Columns: generator (without a name here), mixture, type, tasks, seeds, points, sd_seeds (spread of the type mean
+    over seeds; NaN with one seed).
     """
     parts = []
-    for generator, group in results.groupby("generator", sort=False) if "generator" in results else [("", results)]:
-        for mixture, rows in corners(group).items():
-            if len(rows) == 0:
-                continue
-            both = pd.concat([rows, rows.assign(type=OVERALL)])
-            seeds = both.groupby(["type", "seed"])["score"].mean().groupby("type")
-            table = pd.DataFrame({"generator": generator, "mixture": mixture, "seeds": seeds.size()})
-            table = table.assign(points=seeds.mean() * POINTS, sd_seeds=seeds.std(ddof=1) * POINTS)
-            parts.append(table.assign(tasks=both.groupby("type")["task"].nunique()).reset_index())
-    if not parts:
+    for mixture, rows in corners(results).items():
+        both = pd.concat([rows, rows.assign(type=OVERALL)])
+        seeds = both.groupby(["type", "seed"])["score"].mean().groupby("type")
+        table = pd.DataFrame({"generator": "", "mixture": mixture, "tasks": both.groupby("type")["task"].nunique()})
+        table = table.assign(seeds=seeds.size(), points=seeds.mean() * POINTS, sd_seeds=seeds.std(ddof=1) * POINTS)
+        parts.append(table.reset_index()[["generator", "mixture", "type", "tasks", "seeds", "points", "sd_seeds"]])
+    if not (parts := [table for table in parts if len(table)]):
         raise KitError("no run without or with all synthetic data in the results; main results need at least one")
-    columns = ["generator", "mixture", "type", "tasks", "seeds", "points", "sd_seeds"]
-    return pd.concat(parts, ignore_index=True)[columns]
+    return pd.concat(parts, ignore_index=True)
 
 
 def gains(results: pd.DataFrame) -> pd.DataFrame:
@@ -80,24 +182,19 @@ def gains(results: pd.DataFrame) -> pd.DataFrame:
 
     A seed that has only one of the two corners is left out. Columns: task, type, seed, without, with, gain.
     """
-    rows = corners(results)
-    keys = ["task", "type", "seed"]
-    sides = [
-        rows[label].groupby(keys)["score"].mean().rename(name)
-        for label, name in ((LABEL_WITHOUT, "without"), (LABEL_WITH, "with"))
-    ]
-    table = pd.concat(sides, axis=1, join="inner") * POINTS
+    rows, keys = corners(results), ["task", "type", "seed"]
+    sides = {"without": rows[LABEL_WITHOUT], "with": rows[LABEL_WITH]}
+    means = [part.groupby(keys)["score"].mean().rename(name) for name, part in sides.items()]
+    table = pd.concat(means, axis=1, join="inner") * POINTS
     if table.empty:
         raise KitError("no seed has both the run without and the run with all synthetic data; gains need both")
     return table.assign(gain=table["with"] - table["without"]).reset_index()
 
 
-def published_gains(
-    reference: pd.DataFrame, without: str = "wang2024_without_synthetic", full: str = "wang2024_full"
-) -> pd.DataFrame:
+def published_gains(reference: pd.DataFrame) -> pd.DataFrame:
     """Per-task gain of synthetic data in the scores published by Wang et al. (2024), Table 17, in points."""
-    table = reference[["task", "type"]].assign(without=reference[without], **{"with": reference[full]})
-    return table.assign(gain=(table["with"] - table["without"]).round(6))
+    sides = {"without": reference["wang2024_without_synthetic"], "with": reference["wang2024_full"]}
+    return reference[["task", "type"]].assign(**sides, gain=(sides["with"] - sides["without"]).round(6))
 
 
 def curve(gain: pd.Series, order: pd.Series | None = None) -> pd.DataFrame:
@@ -128,16 +225,11 @@ def honest_curve(per_seed: pd.DataFrame) -> pd.DataFrame | None:
 
 
 def top(gain: pd.Series, k: int) -> dict[str, float]:
-    """How uneven a set of gains is: mean, share of the net gain in the k largest, number that fall,
-    number that move by at most one point."""
-    cumulated = curve(gain)
-    return {
-        "tasks": len(gain),
-        "mean": float(gain.mean()),
-        "share": float(cumulated["share"].iloc[min(k, len(gain)) - 1]),
-        "fall": int((gain < 0).sum()),
-        "within_one": int((gain.abs() <= 1 + 1e-9).sum()),
-    }
+    """How uneven gains are: mean, share of the net gain in the k largest, how many fall, how many move by 1 or less."""
+    share = float(curve(gain)["share"].iloc[min(k, len(gain)) - 1])
+    within = int((gain.abs() <= 1 + 1e-9).sum())
+    return {"tasks": len(gain), "mean": float(gain.mean()), "share": share, "fall": int((gain < 0).sum()),
+            "within_one": within}  # fmt: skip
 
 
 def false_alarms() -> pd.DataFrame:

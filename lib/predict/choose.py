@@ -16,10 +16,10 @@ from scipy.special import stdtridf
 from lib.common.files import KitError
 from lib.influence.across import Variances
 from lib.influence.influence import without_excluded
-from lib.influence.outcomes import complete
 from lib.influence.power import detectable_ratio
 from lib.influence.regression import margin
 from lib.influence.scores import read, study
+from lib.influence.tables import complete
 
 # Seeds take turns in choosing and judging. Among k equal candidates the gains of two turns then correlate by
 # m^2 / 2(k - 1), with m the mean of the largest of k normal numbers: at most 0.18. So much is added to the variance.

@@ -16,10 +16,9 @@ import numpy as np
 import pandas as pd
 
 from lib.common.files import KitError
-from lib.influence.errors import main_effects
-from lib.influence.outcomes import outcomes
-from lib.influence.regression import adjust
+from lib.influence.regression import adjust, main_effects
 from lib.influence.scores import Study
+from lib.influence.tables import outcomes
 
 KEYS = ("task", "type", "factor", "seed")  # of a cell; the other columns explain
 RULER = "score"  # no explanation: the change of the score itself, in the adapters that explain

@@ -8,9 +8,8 @@ import simulate
 from lib.common import design as designs
 from lib.common.design import CATEGORIES, CODES, EXTRA, subsets
 from lib.common.files import KitError
-from lib.influence.alone import alone
-from lib.influence.effects import effects
-from lib.influence.interactions import interactions
+from lib.influence.designs import isolation
+from lib.influence.effects import effects, interactions
 
 
 def test_factorial_is_the_papers_sixteen_subsets():
@@ -71,7 +70,7 @@ def test_crossed_recovers_a_planted_public_interaction():
     table = table.assign(task="T", type="Retrieval", score=points / 100)
     effect = effects(table, terms="two_way").set_index("factor")["effect"]
     assert effect.to_dict() == pytest.approx({"ss": 1, "sl": 2, "ls": -1, "ll": 0, "public": 6}, abs=0.3)
-    terms = interactions(table).set_index("term")
+    terms = interactions(table).query("level == 'task'").set_index("term")
     assert terms.loc["sl:public", "effect"] == pytest.approx(4, abs=0.6) and terms.loc["sl:public", "p"] < 1e-6
     assert (terms.drop("sl:public")["effect"].abs() < 0.8).all()
 
@@ -83,7 +82,8 @@ def test_isolation_fits_additively_and_alone():
     base = pd.DataFrame([{"subset": "base", "public": 0, "seed": 0, **dict.fromkeys(gains, 0)}])
     scores = pd.concat([table.assign(score=points / 100), base.assign(score=0.40)]).assign(task="T", type="STS")
     for public in (0, 1):
-        result = alone(scores, public=public).set_index("factor")["effect"]
+        alone = isolation(scores)
+        result = alone[(alone["level"] == "task") & (alone["public"] == public)].set_index("factor")["effect"]
         assert result.to_dict() == pytest.approx(gains)
     result = effects(scores)
     assert result.set_index("factor")["effect"].to_dict() == pytest.approx({**gains, "public": 5})

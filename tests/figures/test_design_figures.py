@@ -9,8 +9,8 @@ from lib.common.bundled import ROOT
 from lib.common.design import BASE, CATEGORIES, CODES, design_runs
 from lib.common.display import minus
 from lib.figures import report
-from lib.influence.alone import isolation
-from lib.influence.interactions import crossed
+from lib.influence.designs import isolation
+from lib.influence.effects import crossed
 from lib.influence.tables import OVERALL
 from lib.params.params import load
 
@@ -172,7 +172,7 @@ def test_the_pages_numbers_of_isolation_are_those_of_the_committed_table():
 def test_the_page_says_what_the_decoder_did():
     from lib.common.bundled import ROOT
     from lib.figures.replication import read
-    from lib.influence.replication import agreement
+    from lib.influence.influence import agreement
 
     text = " ".join((ROOT / "docs" / "designs.md").read_text(encoding="utf-8").split())
     folder = ROOT / "figures" / "decoder"

@@ -15,8 +15,7 @@ from lib.figures.forest import forest
 from lib.figures.matrix import heat_map
 from lib.figures.names import palette
 from lib.influence import tables
-from lib.influence.influence import analyse
-from lib.influence.replication import agreement
+from lib.influence.influence import agreement, analyse
 
 PLANTED = {("sl", "Reranking"): 3.0, ("sl", "STS"): -3.0, ("ll", "Clustering"): 2.0}
 

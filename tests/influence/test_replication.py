@@ -8,7 +8,7 @@ import pytest
 
 from lib.common.design import CODES, levels, subset_name, subsets
 from lib.common.files import KitError
-from lib.influence.replication import agreement, compare, sentences
+from lib.influence.influence import agreement, analyse, ceilings, compare, sentences
 
 TYPES = {"Retrieval": 6, "STS": 4, "Clustering": 5}
 
@@ -29,8 +29,6 @@ def study(seed: int, effect: dict[str, float], first_seed: int = 0, sets: dict[s
 
 
 def both(effect, sets=TYPES):
-    from lib.influence.influence import analyse
-
     return [analyse(study(seed, effect, start, sets)) for seed, start in ((1, 0), (2, 1000))]
 
 
@@ -67,8 +65,6 @@ def test_other_sets_and_the_same_runs_are_refused():
 
 
 def test_the_ceiling_is_what_two_noisy_studies_of_one_truth_can_reach():
-    from lib.influence.replication import ceilings
-
     strong, weak = both({"ss": 3.0, "ll": -3.0}), both({})
     assert ceilings(*strong)["task"] > 0.9
     assert ceilings(*weak)["task"] < 0.5 and ceilings(strong[0], weak[1])["task"] < ceilings(*strong)["task"]

@@ -16,11 +16,9 @@ from simulate import FACTORS, World
 
 from lib.common.bundled import DATA
 from lib.influence.across import across_tasks, pooled
-from lib.influence.effects import effects
-from lib.influence.errors import main_effects
-from lib.influence.interactions import block_f, lenth, pseudo_error
-from lib.influence.power import noise
-from lib.influence.regression import adjust, fit, margin, model_matrix, t_test
+from lib.influence.effects import block_f, effects
+from lib.influence.power import lenth, noise, pseudo_error
+from lib.influence.regression import adjust, fit, main_effects, margin, model_matrix, t_test
 from lib.influence.scores import study
 from lib.influence.tables import false_alarms
 
@@ -34,8 +32,8 @@ def regress(made, terms="main"):
     """Fit every task of every study at once: effects, errors (factors, studies * tasks), degrees of freedom."""
     x, names = model_matrix(made.x, FACTORS, terms)
     result = fit(x, names, made.y.reshape(len(x), -1))
-    rows = result.rows(FACTORS)
-    return result.beta[rows], result.se[rows], result.df
+    result = result.of(FACTORS)
+    return result.effect, result.se, result.df
 
 
 def truth(tasks, seeds, world, seed):
@@ -69,12 +67,11 @@ def test_tests_across_runs_reject_five_percent_of_true_nulls(seeds, world):
     effect, se, df = regress(made)
     assert within((t_test(effect, se, df)[1] <= 0.05).mean(), 0.05)
     y = made.y.reshape(len(made.runs), -1)
-    f, num, den, _, _ = block_f(made.design(), y)
+    f, num, den = block_f(made.design(), y)
     assert within((stats.f.sf(f, num, den) <= 0.05).mean(), 0.05)
     x, names = model_matrix(made.x, FACTORS, "two_way")
-    both = fit(x, names, y)
-    pairs = both.rows([name for name in names if ":" in name])
-    assert within((t_test(both.beta[pairs], both.se[pairs], both.df)[1] <= 0.05).mean(), 0.05)
+    pairs = fit(x, names, y).of([name for name in names if ":" in name])
+    assert within((t_test(pairs.effect, pairs.se, pairs.df)[1] <= 0.05).mean(), 0.05)
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 3])
@@ -84,7 +81,7 @@ def test_type_means_cover_although_tasks_share_a_runs_luck(seeds):
         made = simulate.arrays(["T"] * size, seeds, 700, REALISTIC, seed=20 + seeds + size)
         mean, truth = made.y.mean(axis=2), made.truth.mean(axis=2)
         result = fit(*model_matrix(made.x, FACTORS), mean)
-        rows.append(np.abs(result.beta[1:] - truth) <= margin(result.se[1:], result.df))
+        rows.append(np.abs(result.effect[1:] - truth) <= margin(result.se[1:], result.df))
     assert within(np.mean(rows), 0.95)
 
 
@@ -119,7 +116,7 @@ def test_false_discoveries_after_correction(seeds):
     real = random.random((4, studies, 56)) < 0.2
     y = made.y + np.tensordot(made.x - 0.5, 2.5 * random.normal(size=real.shape) * real, 1)
     result = fit(*model_matrix(made.x, FACTORS), y.reshape(len(y), -1))
-    p = t_test(result.beta[1:], result.se[1:], result.df)[1].reshape(real.shape)
+    p = t_test(result.effect[1:], result.se[1:], result.df)[1].reshape(real.shape)
     share, any_wrong, naive = [], [], []
     for i in range(studies):
         found, sure = adjust(p[:, i]) <= 0.05, adjust(p[:, i], "holm") <= 0.05
@@ -136,7 +133,7 @@ def test_power_table_agrees_with_the_simulated_power():
     detectable = noise(table)["detectable"].median()
     y = made.y + np.tensordot(made.x - 0.5, np.full(made.truth.shape, detectable), 1)
     result = fit(*model_matrix(made.x, FACTORS), y.reshape(len(y), -1))
-    assert (t_test(result.beta[1:], result.se[1:], result.df)[1] <= 0.05).mean() == pytest.approx(0.8, abs=0.02)
+    assert (t_test(result.effect[1:], result.se[1:], result.df)[1] <= 0.05).mean() == pytest.approx(0.8, abs=0.02)
 
 
 def test_simulated_tables_are_reproducible_and_true():
@@ -159,11 +156,11 @@ def test_everything_through_the_public_functions():
         table = study(simulate.study(56, 1, world, seed=seed))
         joined = effects(table).merge(truth(56, 1, world, seed), on=["task", "type", "factor"])
         covered.append(joined["true"].between(joined["ci_low"], joined["ci_high"]).mean())
-        overall = across_tasks(table, "overall").set_index("factor")
+        overall = across_tasks(table).query("type == ''").set_index("factor")
         means = pd.Series(world.mean, FACTORS)
         across.append(means.between(overall["ci_low"], overall["ci_high"]).to_numpy())
         found.append(overall.loc["sl", "p_t"] <= 0.05)
-        draws.append(pooled(table, "overall").set_index("factor").loc["ss", "p"] <= 0.05)
+        draws.append((pooled(table).query("factor == 'ss'")["p"] <= 0.05).mean())
     assert within(np.mean(covered), 0.95)
     assert np.mean(across) == pytest.approx(0.95, abs=0.05) and np.mean(found) > 0.95
     assert np.mean(draws) > 0.12  # the pooled test, on a category without any average effect

@@ -18,10 +18,10 @@ from simulate import FACTORS, Simulated, World, arrays, study
 from lib.common import bundled
 from lib.influence import claims
 from lib.influence.across import variances
-from lib.influence.errors import main_effects
+from lib.influence.effects import block_f
 from lib.influence.influence import analyse
-from lib.influence.interactions import block_f, contrast_signs, lenth_factors, pseudo_error
-from lib.influence.regression import t_test
+from lib.influence.power import contrast_signs, lenth_factors, pseudo_error
+from lib.influence.regression import design, fit, main_effects, t_test
 from lib.influence.verdicts import CONTRADICTED, REPRODUCED, Evidence
 from lib.params.params import InfluenceParams
 
@@ -170,10 +170,11 @@ def _share(p: np.ndarray, alpha: float) -> float:
 def _beyond(data, means: np.ndarray, alpha: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """p of interactions, p of their F, and where Lenth's simultaneous margin names a contrast (per study)."""
     runs = len(means)
-    f, num, den, _, large = block_f(data, means.reshape(runs, -1))
-    rows = large.rows([name for name in large.names if ":" in name])
-    p = t_test(large.beta[rows], large.se[rows], large.df)[1]
-    signs = contrast_signs(len(FACTORS), 2 if data.draws == "shared" else 1)
+    f, num, den = block_f(data, means.reshape(runs, -1))
+    x, names = design(data, "two_way")
+    pairs = fit(x, names, means.reshape(runs, -1)).of([name for name in names if ":" in name])
+    p = t_test(pairs.effect, pairs.se, pairs.df)[1]
+    signs, _ = contrast_signs(data)
     code = (data.x @ (2 ** np.arange(len(FACTORS)))).astype(int)
     contrasts = np.tensordot(signs[:, code] * 2 / runs, means, 1)  # (terms, studies, panels)
     size = np.abs(np.moveaxis(contrasts, 0, -1))

@@ -14,10 +14,12 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from lib.common.bundled import DATA
 from lib.common.design import CATEGORIES, CODES, levels, subset_name, subsets
 from lib.common.files import KitError
-from lib.influence.scores import REFERENCE_TASKS, Study
+from lib.influence.scores import Study
 
+REFERENCE_TASKS = DATA / "reference" / "mteb_eng_v1_tasks.csv"
 FACTORS = tuple(CODES[category] for category in CATEGORIES)
 
 
@@ -53,7 +55,7 @@ class Simulated:
         return self.runs[list(FACTORS)].to_numpy(float)
 
     def design(self, draws: str = "own") -> Study:
-        """The runs as a ``Study`` without scores, for ``lib.influence.errors`` on ``y``."""
+        """The runs as a ``Study`` without scores, for ``lib.influence.regression`` on ``y``."""
         return Study(self.runs, np.empty((len(self.runs), 0)), (), (), FACTORS, draws=draws)
 
 

@@ -12,9 +12,8 @@ from simulate import World, arrays, study
 
 from lib.common.bundled import ROOT
 from lib.common.files import KitError
-from lib.influence.errors import design
 from lib.influence.power import detectable_ratio
-from lib.influence.regression import fit
+from lib.influence.regression import design, fit
 from lib.influence.scores import study as checked
 from lib.predict import choose
 
