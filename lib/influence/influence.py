@@ -48,13 +48,9 @@ class Analysis:
     effects: pd.DataFrame  # levels task, type, overall: inference across runs
     across: pd.DataFrame  # by type, and overall with type "": inference across runs and datasets
     interactions: pd.DataFrame
+    reliability: pd.DataFrame  # per level and category: how much of the effects would come back
     draws: str | Path | pd.DataFrame | None = None
     notes: list[str] = field(default_factory=list)
-
-    @cached_property
-    def reliability(self) -> pd.DataFrame:
-        """Per level and category: how much of the effects would come back."""
-        return reliability(self.study, self.effects)
 
     @cached_property
     def block(self) -> pd.DataFrame:
@@ -105,7 +101,8 @@ def analyse(results: str | Path | pd.DataFrame, settings: InfluenceParams | None
     pairs = interactions(data, settings.alpha)
     notes += [*main.attrs["notes"], *across.attrs["notes"]]
     notes += [f"Interactions: {note}" for note in pairs.attrs["notes"] if note not in notes]
-    return Analysis(data, settings, main, across, pairs, draws, list(dict.fromkeys(notes)))
+    again = reliability(data, main)
+    return Analysis(data, settings, main, across, pairs, again, draws, list(dict.fromkeys(notes)))
 
 
 def published() -> pd.DataFrame:
