@@ -2,10 +2,6 @@
 
 One line of JSON per answer, keyed by the content of its request (prompt, model, sampling, seed). A process
 killed at any moment leaves at most one unfinished last line, which the next one cuts off.
-
-Who answers is a backend, chosen by ``generation.backend``: ``ask(requests)`` yields an ``Answer`` per request, in any
-order and as early as it can, because an answer is on disk the moment it is yielded. A request without an answer after
-all retries is left out; the next run asks for it again. What no retry can mend (wrong key, no server) raises KitError.
 """
 
 from __future__ import annotations
@@ -17,7 +13,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,7 +68,7 @@ class Answer:
     """An answer: ``finish`` is "stop", "length" (cut at max_tokens) or "error: why"; tokens None when unknown."""
 
     key: str
-    text: str
+    response: str
     finish: str = "stop"
     tokens_in: int | None = None
     tokens_out: int | None = None
@@ -84,9 +80,8 @@ class AnswerStore:
     Raises KitError when another process holds it, when the disk is full and when a finished line is broken.
     """
 
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
-        self.answers: dict[str, dict] = {}
+    def __init__(self, path: Path):
+        self.path, self.answers = path, {}
 
     def __enter__(self) -> AnswerStore:
         with writing(self.path):
@@ -118,17 +113,9 @@ class AnswerStore:
 
     def append(self, answer: Answer) -> dict:
         """Write one answer down (a single write, unbuffered) and return its row."""
+        row = asdict(answer) | {"session": self._session, "at": round(time.monotonic() - self._start, 3)}
         # Halves of surrogate pairs are joined, and lone ones become U+FFFD: UTF-8 holds neither.
-        text = answer.text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        row = {
-            "key": answer.key,
-            "response": text,
-            "finish": answer.finish,
-            "tokens_in": answer.tokens_in,
-            "tokens_out": answer.tokens_out,
-            "session": self._session,
-            "at": round(time.monotonic() - self._start, 3),
-        }
+        row["response"] = answer.response.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         line = (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8")
         with writing(self.path):
             written = os.write(self._file, line)
@@ -173,27 +160,3 @@ class Replay:
         # another bundle's generator was given these lists: they cost it nothing
         cost = {} if self.bundle == sources.CLASSROOM else {"tokens_in": 0, "tokens_out": 0}
         return [{"response": text, **cost} for text in sources.brainstorm(category)]
-
-
-_open: list = []  # (parameters, backend) of the one that is open
-
-
-def open_backend(generation: GenerationParams):
-    """Return the backend of ``generation``. A loaded model is kept for the next category; another one replaces it."""
-    if not _open or _open[0][0] != generation:
-        close_backends()
-        if generation.backend == "released":
-            raise KitError("released triplets are loaded, not generated; choose another generation.backend")
-        if generation.backend != "replay" and not generation.model:
-            raise KitError(f"backend {generation.backend} needs to know which generator: set generation.model")
-        from lib.generate.llms import LocalVLLM, OpenAIServer
-
-        backend = {"replay": Replay, "openai": OpenAIServer, "vllm": LocalVLLM}[generation.backend]
-        _open.append((generation, backend(generation)))
-    return _open[0][1]
-
-
-def close_backends() -> None:
-    """Give back what the open backend holds, such as a model's memory."""
-    while _open:
-        getattr(_open.pop()[1], "close", lambda: None)()

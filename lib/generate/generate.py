@@ -19,7 +19,8 @@ from lib.common import display
 from lib.common.design import CODES
 from lib.common.files import KitError, write_json, write_jsonl
 from lib.generate import sources
-from lib.generate.answers import AnswerStore, Replay, Request, open_backend
+from lib.generate.answers import AnswerStore, Replay, Request
+from lib.generate.llms import open_backend
 from lib.generate.parsing import Parsed, parse_brainstorm, parse_response
 from lib.generate.prompts import BRAINSTORMED, Template, answer_schema, item_seed, load_template, sample_slots
 

@@ -1,8 +1,7 @@
 """LLMs that are asked: any OpenAI-compatible server, and vLLM in this process.
 
-vLLM, SGLang, llama.cpp, TGI, Ollama and the commercial services all speak this protocol. Behind one address
-there may be one GPU or a hundred: this is how generation outgrows one machine. Not the ``openai`` client: it retries
-each request alone, where here a rate limit that one request meets holds back all of them and is no failure.
+``ask(requests)`` yields an ``Answer`` per request, in any order and as early as it can, because an answer is on disk
+the moment it is yielded. A request without an answer after all retries is left out; the next run asks for it again.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import httpx
 
 from lib.common.bundled import model_place
 from lib.common.files import KitError
-from lib.generate.answers import Answer, Request
+from lib.generate.answers import Answer, Replay, Request
 from lib.params.params import GenerationParams
 
 _RETRY = {408, 409, 425, 429, 500, 502, 503, 504, 529}
@@ -34,8 +33,32 @@ _LIMITED = 100  # how often one request may be told that a rate limit is reached
 _LOST_IN_A_ROW = 8  # requests given up without a success between them: the server is gone
 
 
+_open: list = []  # (parameters, backend) of the one that is open
+
+
+def open_backend(generation: GenerationParams):
+    """Return the backend of ``generation``. A loaded model is kept for the next category; another one replaces it."""
+    if not _open or _open[0][0] != generation:
+        close_backends()
+        if generation.backend != "replay" and not generation.model:
+            raise KitError(f"backend {generation.backend} needs to know which generator: set generation.model")
+        backend = {"replay": Replay, "openai": OpenAIServer, "vllm": LocalVLLM}[generation.backend]
+        _open.append((generation, backend(generation)))
+    return _open[0][1]
+
+
+def close_backends() -> None:
+    """Give back what the open backend holds, such as a model's memory."""
+    while _open:
+        getattr(_open.pop()[1], "close", lambda: None)()
+
+
 class OpenAIServer:
-    """Asks ``<base_url>/chat/completions``. The key, where one is needed, comes from the environment only."""
+    """Asks ``<base_url>/chat/completions``. The key, where one is needed, comes from the environment only.
+
+    Behind the address may be one GPU or a hundred. Not the ``openai`` client: it retries each request alone, where
+    here a rate limit that one request meets holds back all of them and is no failure.
+    """
 
     def __init__(self, generation: GenerationParams):
         self.generation = generation
@@ -112,7 +135,11 @@ class OpenAIServer:
             if status is not None and status not in _RETRY:
                 if status in (400, 413, 422) and _ONE_PROMPT_ONLY.search(trouble):
                     return Answer(request.key, "", f"error: {trouble}")
-                raise KitError(self._refusal(status, trouble))
+                advice = {404: "check generation.model and generation.base_url"} | dict.fromkeys(
+                    (401, 403), f"put a valid key into {self.generation.api_key_env}"
+                )
+                why = advice.get(status, "change the generation parameter it names")
+                raise KitError(f"{self.url} refuses the request ({trouble}); {why}")
             if status == 429 and limits < _LIMITED:
                 limits += 1  # no worker sends anything for as long as the server says, else ever longer
                 told = reply.headers.get("retry-after", "")
@@ -127,13 +154,6 @@ class OpenAIServer:
         if self._lost >= _LOST_IN_A_ROW:
             raise KitError(f"{self.url} no longer answers ({trouble}); what came is kept, run again later")
         return None
-
-    def _refusal(self, status: int, trouble: str) -> str:
-        if status in (401, 403):
-            return f"{self.url} refuses the key ({trouble}); put a valid one into {self.generation.api_key_env}"
-        if status == 404:
-            return f"{self.url} does not know model {self.generation.model!r} ({trouble}); check model and base_url"
-        return f"{self.url} refuses the request ({trouble}); change the generation parameter it names"
 
 
 def _body(request: Request) -> dict:
@@ -191,18 +211,15 @@ class LocalVLLM:
                 structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
             )
         except (OSError, ValueError, RuntimeError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise KitError(
-                f"vLLM cannot load {generation.model!r}: {reason}; check generation.model, max_model_len, "
-                "gpu_memory and tensor_parallel"
+                f"vLLM cannot load {generation.model!r}: {str(error).partition(chr(10))[0]}; check generation.model, "
+                "max_model_len, gpu_memory and tensor_parallel"
             ) from error
 
     def close(self) -> None:
         """Stop the engine and free its memory."""
-        engine, self._llm = self._llm, None
-        shutdown = getattr(getattr(engine.llm_engine, "engine_core", None), "shutdown", None)
-        if shutdown is not None:
-            shutdown()
+        self._llm.llm_engine.engine_core.shutdown()
+        self._llm = None
 
     def ask(self, requests: Sequence[Request]) -> Iterator[Answer]:
         """Yield answers block by block, in order."""
@@ -212,11 +229,8 @@ class LocalVLLM:
     def _block(self, requests: Sequence[Request]) -> Iterator[Answer]:
         """Yield the answers of one call. A prompt that is too long refuses the call: halves find out which it was."""
         try:
-            outputs = self._llm.chat(
-                [request.messages for request in requests],
-                [self._sampling(request) for request in requests],
-                use_tqdm=False,
-            )
+            sampling = [self._sampling(request) for request in requests]
+            outputs = self._llm.chat([request.messages for request in requests], sampling, use_tqdm=False)
         except self._refused as error:
             if len(requests) == 1:
                 yield Answer(requests[0].key, "", f"error: {' '.join(str(error).split())[:300]}")
@@ -231,16 +245,11 @@ class LocalVLLM:
             yield Answer(request.key, best.text, best.finish_reason or "stop", *tokens)
 
     def _sampling(self, request: Request):
-        structured = None
-        if request.structured == "json_schema":
-            structured = self._vllm.sampling_params.StructuredOutputsParams(json=request.schema)
-        elif request.structured == "json_object":
-            structured = self._vllm.sampling_params.StructuredOutputsParams(json_object=True)
+        held_to = {"json_schema": {"json": request.schema}, "json_object": {"json_object": True}}.get(
+            request.structured
+        )
+        names = ("temperature", "top_p", "max_tokens", "seed", "frequency_penalty")
         return self._vllm.SamplingParams(
-            temperature=request.temperature,
-            top_p=request.top_p,
-            max_tokens=request.max_tokens,
-            seed=request.seed,
-            frequency_penalty=request.frequency_penalty,
-            structured_outputs=structured,
+            **{name: getattr(request, name) for name in names},
+            structured_outputs=self._vllm.sampling_params.StructuredOutputsParams(**held_to) if held_to else None,
         )

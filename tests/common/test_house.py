@@ -32,7 +32,7 @@ def imported(path: Path) -> set[Path]:
             names |= {name if file_of(name := f"{node.module}.{alias.name}") else node.module for alias in node.names}
         elif isinstance(node, ast.Import) and id(node) not in hidden:
             names |= {alias.name for alias in node.names if alias.name.startswith("lib.")}
-    return {path for name in names if (path := file_of(name))} - {path}
+    return {other for name in names if (other := file_of(name))} - {path}
 
 
 def file_of(name: str) -> Path | None:

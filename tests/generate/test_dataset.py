@@ -12,8 +12,8 @@ from lib.common.files import KitError, read_json, read_jsonl
 from lib.figures import data as draw
 from lib.figures import texts
 from lib.generate import sources
-from lib.generate.answers import close_backends
 from lib.generate.dataset import Maker, cost_table
+from lib.generate.llms import close_backends
 from lib.params.params import load
 
 

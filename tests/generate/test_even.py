@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from lib.common.design import Triplet, read_triplets, write_triplets
 from lib.common.files import KitError, write_digests
-from lib.generate.answers import close_backends
 from lib.generate.dataset import Maker, cost_table, share_out, shares
+from lib.generate.llms import close_backends
 from lib.params.params import answering, generators, load, of_run
 from lib.train.mixture import read_pools
 

@@ -18,8 +18,9 @@ from lib.common.design import CODES
 from lib.common.files import KitError, read_json, read_jsonl, write_json, write_jsonl
 from lib.generate import generate as generation
 from lib.generate import sources
-from lib.generate.answers import Answer, AnswerStore, Request, close_backends
+from lib.generate.answers import Answer, AnswerStore, Request
 from lib.generate.dataset import cost_table, write_report
+from lib.generate.llms import close_backends
 from lib.generate.parsing import to_triplets
 from lib.generate.prompts import BRAINSTORMED, answer_schema, load_template
 from lib.params.params import load
@@ -164,7 +165,8 @@ def test_a_patient_client(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("status", "words"), [(401, "refuses the key"), (404, "does not know model"), (400, "refuses the request")]
+    ("status", "words"),
+    [(401, "put a valid key into OPENAI"), (404, "check generation.model"), (400, "refuses the request")],
 )
 def test_what_no_retry_can_mend_is_said_at_once(tmp_path, status, words):
     with FakeLLM(faults=lambda k: (status, {}, {"error": {"message": "no\nway"}}) if k >= 3 else None) as server:

@@ -17,8 +17,8 @@ from lib.common.bundled import DATA, ROOT
 from lib.common.design import CATEGORIES, LABELS
 from lib.common.files import read_json, read_jsonl, write_json, write_jsonl, write_text
 from lib.generate import sources
-from lib.generate.answers import close_backends, open_backend
 from lib.generate.generate import generate
+from lib.generate.llms import close_backends, open_backend
 from lib.inspect.tables import funnel
 from lib.params.params import Params, load
 

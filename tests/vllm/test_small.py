@@ -9,7 +9,7 @@ from lib.common.files import KitError
 from lib.embedder import smollm
 from lib.generate import generate as generation
 from lib.generate import sources
-from lib.generate.answers import close_backends
+from lib.generate.llms import close_backends
 from lib.generate.parsing import to_triplets
 from lib.generate.prompts import load_template
 from lib.params.params import load

@@ -19,7 +19,7 @@ import pytest
 from lib.common.design import CODES
 from lib.common.files import KitError, read_jsonl
 from lib.generate import generate as generation
-from lib.generate.answers import close_backends
+from lib.generate.llms import close_backends
 from lib.generate.parsing import to_triplets
 from lib.generate.prompts import BRAINSTORMED, KEYS
 from lib.params.params import load
