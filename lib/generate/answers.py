@@ -100,9 +100,8 @@ class AnswerStore:
                 row = json.loads(line)
                 self.answers.setdefault(row["key"], row)
             except (ValueError, KeyError, TypeError):
-                raise KitError(
-                    f"{self.path}, line {number} is not an answer; delete that line to have it asked again"
-                ) from None
+                fix = "delete that line to have it asked again"
+                raise KitError(f"{self.path}, line {number} is not an answer; {fix}") from None
         self._session, self._start = uuid.uuid4().hex[:8], time.monotonic()
         return self
 

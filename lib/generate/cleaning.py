@@ -68,10 +68,8 @@ Polish pl; Portuguese pt; Punjabi pa; Romanian ro; Russian ru; Sanskrit sa; Scot
 Sinhala si; Slovak sk; Slovenian sl; Somali so; Spanish es; Swahili sw; Swedish sv; Tamil ta; Telugu te; Thai th;
 Turkish tr; Ukrainian uk; Urdu ur; Uyghur ug; Uzbek uz,uzs; Vietnamese vi; Welsh cy; Western Frisian fy; Xhosa xh
 """
-LANGUAGES = {
-    name: tuple(codes.split(","))
-    for name, codes in (entry.rsplit(" ", 1) for entry in " ".join(_KNOWN.split()).split("; "))
-}
+_ENTRIES = (entry.rsplit(" ", 1) for entry in " ".join(_KNOWN.split()).split("; "))
+LANGUAGES = {name: tuple(codes.split(",")) for name, codes in _ENTRIES}
 _READ = 400  # characters that the language detector looks at
 _MARGIN = 0.1  # of log-probability per character by which another language must lead
 _DENSE = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]")
@@ -85,10 +83,9 @@ def clean(
 ) -> tuple[list[Triplet], dict]:
     """Return the triplets that pass and a report that can be written as JSON.
 
-    ``slots``: {id: the slot values of that triplet's prompt} (None: no slot rules); ``suites``: the evaluation sets'
-    texts, ``{set: texts}``. The report: ``asked``, ``kept``, ``reasons`` {reason: count}, ``rejected`` [{position, id,
-    category, reason, detail}], ``contamination`` {set: {texts, texts_touched, triplets, example}}. With
-    ``cleaning.contamination`` "report", contaminated triplets are kept and listed under ``contaminated``.
+    ``slots``: {id: the slot values of that triplet's prompt}; ``suites``: {evaluation set: its texts}. The report:
+    ``asked``, ``kept``, ``reasons`` {reason: count}, ``rejected`` [{position, id, category, reason, detail}],
+    ``contamination`` {set: {texts, texts_touched, triplets, example}}, ``contaminated`` (dropped or only reported).
     """
     dropped: dict[int, tuple[str, str]] = {}  # position -> (reason, detail)
     if cleaning.rules:
@@ -125,7 +122,7 @@ def _duplicates(triplets: Mapping[int, Triplet], cleaning: CleaningParams) -> di
     """Return {position: (reason, evidence)} of the repeats among ``triplets``, {position: triplet}.
 
     Two triplets with one query and one instruction would be false negatives of each other in a batch, so the
-    later goes even when its positive differs. Near duplicates share most words of query and positive together.
+    later goes even when its positive differs.
     """
     repeats: dict[int, tuple[str, int]] = {}  # position -> (reason, the earlier one)
     first: dict[tuple, int] = {}
@@ -209,10 +206,9 @@ def wanted(category: str, slots: Mapping[str, str]) -> list[tuple[str, str, tupl
 
 
 def _length(triplet: Triplet, slots: Mapping[str, str], tolerance: float) -> tuple[str, str] | None:
-    """Return (``too_short`` or ``too_long``, evidence) when a text misses its slot by more than ``tolerance``."""
     for part, slot, (low, high) in wanted(triplet.category, slots):
-        count = count_words(text) if (text := getattr(triplet, part)) else None
-        if count is not None and not low * (1 - tolerance) - 1 <= count <= high * (1 + tolerance) + 1:
+        count = count_words(getattr(triplet, part))
+        if count and not low * (1 - tolerance) - 1 <= count <= high * (1 + tolerance) + 1:
             return ("too_short" if count < low else "too_long"), f"{part}: {count} words for {slot} {slots[slot]!r}"
     return None
 

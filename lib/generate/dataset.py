@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from lib.params.params import Params
 
 REPORT, MANIFEST = "generation.json", "manifest.json"
+COSTS = (
+    "generator category asked parsed rejected cleaned duplicates valid yield tokens_in tokens_out seconds cost "
+    "cost_per_1000 currency".split()
+)
 _DUPLICATES = ("duplicate", "near_duplicate")
 _PRICES = "price_in price_out gpu_price gpus currency".split()
 
@@ -139,9 +143,7 @@ def write_report(params: Params, counts: Mapping[str, Mapping], out_dir: str | P
 def cost_table(out: str | Path) -> pd.DataFrame:
     """Return one row per category of a run's data folder: what was asked, what came of it, and what it cost.
 
-    Columns: generator, category, asked, parsed, rejected (all reasons together), cleaned, duplicates, valid,
-    yield (valid per asked), tokens_in, tokens_out, seconds, cost, cost_per_1000 (of valid triplets), currency.
-    What was not measured, such as the tokens of bundled answers or a cost without a price, is empty.
+    Columns: COSTS. What was not measured, such as the tokens of bundled answers or a cost without a price, is empty.
     """
     import pandas as pd
 
@@ -151,34 +153,26 @@ def cost_table(out: str | Path) -> pd.DataFrame:
         seconds = sum(read_json(path)["seconds"] for path in timing if path.exists()) if timing[0].exists() else None
         measured, valid = (numbers["tokens_in"], numbers["tokens_out"], seconds), numbers["valid"]
         cost = None if None in measured else money(report["prices"], *measured)
-        rows.append(
-            {
-                "generator": report["generator"],
-                "category": LABELS[category],
-                "asked": numbers["asked"],
-                "parsed": numbers["parsed"],
-                "rejected": sum(numbers["rejected"].values()),
-                "cleaned": sum(numbers["cleaned"].values()),
-                "duplicates": numbers["duplicates"],
-                "valid": valid,
-                "yield": valid / numbers["asked"] if numbers["asked"] else None,
-                "tokens_in": numbers["tokens_in"],
-                "tokens_out": numbers["tokens_out"],
-                "seconds": seconds,
-                "cost": cost,
-                "cost_per_1000": 1000 * cost / valid if cost is not None and valid else None,
-                "currency": report["prices"]["currency"],
-            }
-        )
-    return pd.DataFrame(rows)
+        row = numbers | {
+            "generator": report["generator"],
+            "category": LABELS[category],
+            "seconds": seconds,
+            "cost": cost,
+        }
+        row |= {name: sum(numbers[name].values()) for name in ("rejected", "cleaned")}
+        row |= {
+            "yield": valid / numbers["asked"] if numbers["asked"] else None,
+            "currency": report["prices"]["currency"],
+        }
+        rows.append(row | {"cost_per_1000": 1000 * cost / valid if cost is not None and valid else None})
+    return pd.DataFrame(rows, columns=COSTS)
 
 
 def shares(pools: Mapping[str, Sequence[Triplet]]) -> dict[str, list[Triplet]]:
     """Return {generator: its triplets} of equal length: those of common tasks first, row by row of the same task.
 
-    A generator that yields more would train on more different texts, and one that was given other tasks on other tasks:
-    neither is what a comparison asks. So each keeps as many triplets of every task as the generator with the fewest of
-    it has, and fills up with others, in its own order, to the size of the smallest pool.
+    More texts, or other tasks, are not what a comparison asks about. So each keeps as many triplets of every task as
+    the generator with the fewest of it has, and fills up with others, in its order, to the smallest pool's size.
     """
     size = min(map(len, pools.values()))
     counts = [Counter(triplet.instruction for triplet in pool) for pool in pools.values()]
@@ -195,8 +189,7 @@ def shares(pools: Mapping[str, Sequence[Triplet]]) -> dict[str, list[Triplet]]:
 def share_out(params: Params) -> bool:
     """Write every generator's share into its data folder; return False as long as answers of one are missing.
 
-    Shares that are of these answers already are left alone, so whoever needs them can call this. Raises KitError where
-    a generator has no triplet of the category.
+    Shares of these answers are left alone. Raises KitError where a generator has no triplet of the category.
     """
     names, category = generators(params), params.study.category
     asked = {name: answering(params, name).data_dir for name in names}

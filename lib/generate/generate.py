@@ -11,9 +11,8 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lib.common import display
 from lib.common.design import CODES
@@ -28,8 +27,7 @@ if TYPE_CHECKING:
     from lib.params.params import GenerationParams, Params
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One row of the plan: its name, the slot values, and the request made of them."""
 
     id: str
@@ -55,7 +53,7 @@ def generate(
 def ask(
     params: Params, category: str, n: int | None = None, out_dir: str | Path | None = None, progress: bool = True
 ) -> list[dict]:
-    """Return what ``generate`` returns, keep every answer in the store, but leave the final file alone: for a look."""
+    """Return what ``generate`` returns and keep every answer, but leave the final file alone: for a look."""
     out, generation = Path(out_dir or params.data_dir), params.generation
     own_tasks = category in BRAINSTORMED and not _bundled_plan(generation)
     items = plan(generation, category, n, brainstorm(params, category, out, progress) if own_tasks else [])
@@ -67,11 +65,10 @@ def ask(
 
 
 def brainstorm(params: Params, category: str, out_dir: str | Path | None = None, progress: bool = True) -> list[str]:
-    """Return the tasks of an asymmetric category, without repetitions, in plan order.
+    """Return the tasks of an asymmetric category, without repetitions; write ``out_dir/brainstorm/<category>.jsonl``.
 
     The same prompt is asked ``generation.brainstorms`` times with different seeds; where the plan is that of the
-    bundled answers, so are the lists. Writes ``out_dir/brainstorm/<category>.jsonl``. Raises KitError when no answer
-    holds a list of tasks.
+    bundled answers, so are the lists. Raises KitError when no answer holds a list of tasks.
     """
     out, generation = Path(out_dir or params.data_dir), params.generation
     if _bundled_plan(generation):
@@ -102,16 +99,11 @@ def plan(generation: GenerationParams, category: str, n: int | None, tasks: Sequ
     template = load_template(category, sources.made_with(generation) if replay else generation.variant)
     n = generation.n.get(category, 0) if n is None else n
     if not replay and n < 1:
-        raise KitError(
-            f"generation.n does not say how many {category} triplets to ask for; set generation.n.{category}"
-        )
+        raise KitError(f"set generation.n.{category}: it says how many {category} triplets to ask for")
     if _bundled_plan(generation):
         rows = sources.responses(category, generation.bundle if replay else sources.CLASSROOM)
         if replay and n > len(rows):
-            raise KitError(
-                f"generation.n asks for {n} {category} answers, but {len(rows)} are bundled; ask for fewer "
-                "or choose another generation.backend"
-            )
+            raise KitError(f"generation.n asks for {n} {category} answers, but {len(rows)} are bundled; ask for fewer")
         # a small model gets row by row the plan of the bundled answers, then the same again with other seeds
         slots = [rows[i % len(rows)]["slots"] for i in range(n or len(rows))]
     else:
@@ -169,22 +161,22 @@ def _collect(
                         row = store.append(answer)
                         bar.update()
                         _show(bar, tally, generation, is_valid, [row])
-        lost = [key for key in wanted if key not in store.answers]
-        if lost:
+        if lost := len(wanted.keys() - store.answers.keys()):
             raise KitError(
-                f"{len(lost)} of {len(wanted)} {name} answers did not come; run again, and only they are asked for"
+                f"{lost} of {len(wanted)} {name} answers did not come; run again, and only they are asked for"
             )
         write_json(out / "timing" / f"{name}.json", {"seconds": store.seconds(set(wanted)), "answers": len(wanted)})
         answers = [store.answers[item.request.key] for item in items]
-        if generation.variant == "small":  # its lengths are near what is asked for: a text of full length was cut
-            pairs = zip(items, answers, strict=True)
-            answers = [{**answer, "finish": finish(item.request, answer)} for item, answer in pairs]
-    return [
+    rows = [
         {"id": item.id, "slots": item.slots, "prompt": item.request.prompt}
         | {key: answer[key] for key in ("response", "finish", "tokens_in", "tokens_out")}
         | {"model": generation.writer}
         for item, answer in zip(items, answers, strict=True)
     ]
+    if generation.variant == "small":  # its lengths are near what is asked for: a text of full length was cut
+        for item, row in zip(items, rows, strict=True):
+            row["finish"] = finish(item.request, row)
+    return rows
 
 
 def finish(request: Request, answer: Mapping) -> str:

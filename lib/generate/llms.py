@@ -67,10 +67,7 @@ class OpenAIServer:
             raise KitError(f"generation.base_url is {generation.base_url!r}; it must begin with http:// or https://")
 
     def ask(self, requests: Sequence[Request]) -> Iterator[Answer]:
-        """Yield answers in the order in which they come.
-
-        The event loop runs in a thread of its own, because a notebook already has one running in this thread.
-        """
+        """Yield answers as they come, from a thread of its own: a notebook has an event loop running in this one."""
         answers: queue.SimpleQueue = queue.SimpleQueue()
         loop = asyncio.new_event_loop()
         work = loop.create_task(self._all(requests, answers.put))
@@ -94,26 +91,26 @@ class OpenAIServer:
     async def _all(self, requests: Sequence[Request], deliver) -> None:
         self._quiet_until, self._lost = 0.0, 0
         self._jitter = random.Random(0)  # of the waits only; answers do not depend on it
-        waiting = iter(requests)
+        waiting = iter(requests)  # shared by all workers; each takes the next
+
+        async def worker(client: httpx.AsyncClient) -> None:
+            for request in waiting:
+                if answer := await self._one(client, request):
+                    deliver(answer)
+
         here = urlsplit(self.url).hostname in ("localhost", "127.0.0.1", "::1")
         key = os.environ.get(self.generation.api_key_env, "")
-        async with httpx.AsyncClient(
-            timeout=httpx.Timeout(self.generation.timeout, connect=15.0),
-            trust_env=not here,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            limits=httpx.Limits(max_connections=self.generation.concurrency),
-        ) as client:
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(min(self.generation.concurrency, len(requests))):
-                        group.create_task(self._worker(client, waiting, deliver))
-            except BaseExceptionGroup as failed:
-                raise failed.exceptions[0] from None
-
-    async def _worker(self, client: httpx.AsyncClient, waiting: Iterator[Request], deliver) -> None:
-        for request in waiting:  # shared by all workers; each takes the next
-            if answer := await self._one(client, request):
-                deliver(answer)
+        timeout, limits = httpx.Timeout(self.generation.timeout, connect=15.0), httpx.Limits(max_connections=None)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        try:
+            async with (
+                httpx.AsyncClient(timeout=timeout, limits=limits, headers=headers, trust_env=not here) as client,
+                asyncio.TaskGroup() as group,
+            ):
+                for _ in range(min(self.generation.concurrency, len(requests))):
+                    group.create_task(worker(client))
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None
 
     async def _one(self, client: httpx.AsyncClient, request: Request) -> Answer | None:
         """Ask until there is an answer; None when retries are used up. Raises KitError when none can help."""
@@ -135,11 +132,10 @@ class OpenAIServer:
             if status is not None and status not in _RETRY:
                 if status in (400, 413, 422) and _ONE_PROMPT_ONLY.search(trouble):
                     return Answer(request.key, "", f"error: {trouble}")
-                advice = {404: "check generation.model and generation.base_url"} | dict.fromkeys(
-                    (401, 403), f"put a valid key into {self.generation.api_key_env}"
-                )
-                why = advice.get(status, "change the generation parameter it names")
-                raise KitError(f"{self.url} refuses the request ({trouble}); {why}")
+                key = f"put a valid key into {self.generation.api_key_env}"
+                advice = {401: key, 403: key, 404: "check generation.model and generation.base_url"}
+                fix = advice.get(status, "change the generation parameter it names")
+                raise KitError(f"{self.url} refuses the request ({trouble}); {fix}")
             if status == 429 and limits < _LIMITED:
                 limits += 1  # no worker sends anything for as long as the server says, else ever longer
                 told = reply.headers.get("retry-after", "")
@@ -187,9 +183,7 @@ class LocalVLLM:
             import vllm
             from vllm.exceptions import VLLMClientError
         except ImportError as error:
-            raise KitError(
-                f"backend vllm needs the vllm package ({error}); see the README, or choose backend openai"
-            ) from None
+            raise KitError(f"backend vllm needs the vllm package ({error}); or choose backend openai") from None
         self._vllm, self._refused = vllm, (ValueError, VLLMClientError)
         on_gpu = torch.cuda.is_available()
         self._at_once = BLOCK if on_gpu else BLOCK_CPU

@@ -31,11 +31,8 @@ _FEW = 8192
 
 @dataclass(frozen=True)
 class Candidates:
-    """What was found for one category before one candidate is chosen.
-
-    ``texts``: the corpus (distinct positives). ``scores``, ``indices`` ``(n, top_k)``: best allowed candidates of each
-    triplet, -inf and -1 where there are fewer. ``positive``: score of the true positive ``(n,)``.
-    """
+    """What was found for one category: the corpus, the scores of the true positives ``(n,)``, and of each triplet the
+    ``scores`` and ``indices`` ``(n, top_k)`` of the best allowed candidates, -inf and -1 where there are fewer."""
 
     texts: list[str]
     scores: np.ndarray
@@ -46,10 +43,9 @@ class Candidates:
 def mine(triplets: Sequence[Triplet], negatives: NegativesParams, encode: Encode | None = None) -> list[Triplet]:
     """Return the triplets, in order, with their negatives chosen by each category's strategy.
 
-    ``encode(texts) -> (n, d)`` rows in input order (normalised here); the default is the encoder that
-    ``negatives.encoder`` names, loaded only when a category is mined. Where no candidate passes the guard the
-    negative is "" (the batch then supplies in-batch negatives only). Never the own positive, never a text equal
-    to the query or to a positive of the same query. Raises KitError when the encoder's rows do not fit.
+    ``encode(texts) -> (n, d)``; None loads the encoder that ``negatives.encoder`` names where a category is mined.
+    Where no candidate passes the guard the negative is "" (in-batch negatives only). Never the own positive, nor a text
+    equal to the query or to a positive of that query. Raises KitError when the encoder's rows do not fit.
     """
     chosen = list(triplets)
     for category in dict.fromkeys(triplet.category for triplet in triplets):
@@ -57,13 +53,10 @@ def mine(triplets: Sequence[Triplet], negatives: NegativesParams, encode: Encode
         if strategy == "llm":
             continue
         positions = [position for position, triplet in enumerate(triplets) if triplet.category == category]
-        found = None
-        if strategy != "none":
-            encode = encode or encoder(negatives)
-            found = candidates([triplets[position] for position in positions], negatives, encode)
+        own = [triplets[position] for position in positions]
+        found = candidates(own, negatives, encode or encoder(negatives)) if strategy != "none" else None
         for row, position in enumerate(positions):
-            negative = choose(triplets[position], found, row, negatives) if found else ""
-            chosen[position] = replace(triplets[position], negative=negative)
+            chosen[position] = replace(own[row], negative=choose(own[row], found, row, negatives) if found else "")
     return chosen
 
 
@@ -84,8 +77,8 @@ def candidates(triplets: Sequence[Triplet], negatives: NegativesParams, encode: 
     texts = list(dict.fromkeys(triplet.positive for triplet in triplets))
     place = {text: number for number, text in enumerate(texts)}
     own = np.array([place[triplet.positive] for triplet in triplets], np.int64)
-    template = negatives.query_template
-    asked = [template.replace("{instruction}", t.instruction).replace("{text}", t.query) for t in triplets]
+    form = negatives.query_template
+    asked = [form.replace("{instruction}", t.instruction).replace("{text}", t.query) for t in triplets]
     corpus, queries = _unit_rows(encode, texts), _unit_rows(encode, asked)
     positive = np.einsum("nd,nd->n", queries, corpus[own])
     scores, indices = top_k(
@@ -155,11 +148,10 @@ def top_k(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (scores, indices) of the k best candidates per query, ``(queries, k)``; -inf and -1 where there are fewer.
 
-    queries ``(n, d)`` and candidates ``(m, d)``: float32 rows of unit length, so that the inner product is the
-    cosine. ``ceiling`` ``(n,)``: only candidates scoring strictly below it count. ``forbidden``: (query, candidate)
-    positions never returned. ``groups``: pairs of integer labels ``(n,)``, ``(m,)`` that must be equal.
-    Equal scores are ordered by candidate position. The result equals a full sort, but no query x candidate matrix
-    exists: memory is ``threads x block x m`` floats beside the embeddings (tests/benchmarks/mining.py).
+    queries ``(n, d)`` and candidates ``(m, d)``: float32 rows of unit length. ``ceiling`` ``(n,)``: only candidates
+    scoring strictly below it count. ``forbidden``: (query, candidate) positions never returned. ``groups``: pairs of
+    integer labels ``(n,)``, ``(m,)`` that must be equal. Equal scores are ordered by candidate position. The result
+    equals a full sort, with ``threads x block x m`` floats beside the embeddings (tests/benchmarks/mining.py).
     """
     queries = np.ascontiguousarray(queries, np.float32)
     candidates = np.ascontiguousarray(candidates, np.float32)
@@ -177,9 +169,10 @@ def top_k(
         if ceiling is not None:
             found[found >= ceiling[rows, None]] = -np.inf
         # The k-th best of the first candidates bounds the k-th best of all from below: few are left to be sorted.
-        few = found[:, :_FEW]
-        bound = np.partition(few, -k, axis=1)[:, -k, None] if few.shape[1] >= k else -np.inf
-        line, column = np.nonzero((found >= bound) & (found > -np.inf))
+        few, bound = found[:, :_FEW], np.finfo(np.float32).min
+        if few.shape[1] >= k:
+            bound = np.maximum(np.partition(few, -k, axis=1)[:, -k, None], bound)
+        line, column = np.nonzero(found >= bound)
         values = found[line, column]
         order = np.lexsort((column, -values, line))
         line, column, values = line[order], column[order], values[order]

@@ -38,10 +38,7 @@ def words(text: str) -> list[str]:
 
 
 def count_words(text: str) -> int:
-    """Return about how many words a text has, as people count them: between spaces, so "can't" is one word.
-
-    Scripts without spaces are counted by their characters.
-    """
+    """Return about how many words a text has, between spaces ("can't" is one); scripts without, by their characters."""
     count = 0.0
     if not text.isascii():
         for pattern, size in _COUNTERS:
@@ -54,12 +51,6 @@ def shingles(text: str, size: int = 3) -> frozenset[str]:
     """Return the set of ``size`` words in a row (the whole text when it is shorter)."""
     found = words(text)
     return frozenset(" ".join(found[i : i + size]) for i in range(max(len(found) - size + 1, 1)))
-
-
-def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
-    """Return |a and b| / |a or b|, 0 for two empty sets."""
-    both = len(a & b)
-    return both / (len(a) + len(b) - both) if both else 0.0
 
 
 def overlap(a: str, b: str) -> float:
@@ -97,6 +88,10 @@ def near_duplicates(texts: Sequence[str], threshold: float = 0.7) -> list[int]:
     """
     from rensa import RMinHash, RMinHashLSH
 
+    def similar(a: np.ndarray, b: np.ndarray) -> bool:
+        both = len(np.intersect1d(a, b, assume_unique=True))
+        return both / (len(a) + len(b) - both) >= threshold
+
     numbers, sets = Numbers(), []
     index = RMinHashLSH(threshold, PERMUTATIONS, bands(threshold))
     first_of, twins = {}, []
@@ -111,8 +106,7 @@ def near_duplicates(texts: Sequence[str], threshold: float = 0.7) -> list[int]:
             continue
         sketch = RMinHash(PERMUTATIONS, 0)
         sketch.update([content[place : place + 8] for place in range(0, len(content), 8)])
-        near = (j for j in sorted(index.query(sketch)) if _similarity(members, sets[j]) >= threshold)
-        twins.append(next(near, -1))
+        twins.append(next((j for j in sorted(index.query(sketch)) if similar(members, sets[j])), -1))
         if twins[-1] < 0:
             index.insert(number, sketch)
             first_of[key] = number
@@ -120,18 +114,10 @@ def near_duplicates(texts: Sequence[str], threshold: float = 0.7) -> list[int]:
 
 
 def bands(threshold: float, recall: float = 0.999) -> int:
-    """Return the fewest LSH bands that find a pair at exactly ``threshold`` with probability ``recall``.
-
-    Few bands of many rows mean few false candidates; where no division reaches ``recall``, every row is a band.
-    """
-    divisors = [count for count in range(1, PERMUTATIONS + 1) if PERMUTATIONS % count == 0]
+    """Return the fewest LSH bands that find a pair at ``threshold`` with probability ``recall``."""
+    divisors = (count for count in range(1, PERMUTATIONS + 1) if PERMUTATIONS % count == 0)
     found = (count for count in divisors if 1 - (1 - threshold ** (PERMUTATIONS // count)) ** count >= recall)
     return next(found, PERMUTATIONS)
-
-
-def _similarity(a: np.ndarray, b: np.ndarray) -> float:
-    both = len(np.intersect1d(a, b, assume_unique=True))
-    return both / (len(a) + len(b) - both)
 
 
 def ngrams(text: str, n: int, numbers: Numbers) -> np.ndarray:
@@ -148,10 +134,9 @@ def find(
     Returns {position of a triplet that shares text: names of the sets}, and {set: {"texts", "texts_touched",
     "triplets", "example"}}: counts and one shared run of words to look at.
 
-    The test that language-model papers use (word n-grams; Brown et al. 2020, appendix C, with n = 13 there): a triplet
-    is contaminated when any n words in a row occur in an evaluation text. Evaluation texts shorter than n words count
-    only when a training text is the same as a whole, since their short runs are everyday phrases. The n-grams of the
-    *training* texts are kept, sorted, about 16 bytes a word, and the evaluation texts stream by: a benchmark of
+    A triplet is contaminated when any n words in a row occur in an evaluation text (Brown et al. 2020, appendix C, with
+    n = 13). Evaluation texts shorter than n words count only when a training text is the same as a whole. The n-grams
+    of the *training* texts are kept, sorted, about 16 bytes a word, and the evaluation texts stream by: a benchmark of
     billions of words never has to fit in memory.
     """
     numbers = Numbers()

@@ -32,7 +32,7 @@ _MAX_STARTS = 200
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """The three texts of one answer; ``negative`` is the LLM's own, or "" where the category asks for none."""
+    """The texts of one answer; ``negative`` is the LLM's own (long-short: its misleading label), or "" for none."""
 
     query: str
     positive: str
@@ -47,7 +47,7 @@ class Rejection:
     detail: str = ""
 
 
-class _Repeated(ValueError):
+class _Repeated(Exception):
     """An object that names one key twice; which value was meant cannot be known."""
 
 
@@ -89,11 +89,7 @@ def read_answer(category: str, row: dict) -> Parsed | Rejection:
 
 
 def parse_response(category: str, text: str) -> Parsed | Rejection:
-    """Read one answer. Never raises on any string; raises KitError for an unknown category only.
-
-    The negative is the short-long hard negative document, the long-short misleading label, or S3 of STS and
-    bitext. The positive of long-short is its label.
-    """
+    """Read one answer. Never raises on any string; raises KitError for an unknown category only."""
     if category not in KEYS:
         raise KitError(f"unknown category {category!r}; the categories are {', '.join(CODES)}")
     if not text.strip():
@@ -151,14 +147,10 @@ def _read(text: str, start: int) -> tuple[dict, int]:
     """Read the object at ``start``: as JSON (raw control characters allowed), else by careful repair."""
     try:
         return _DECODER.raw_decode(text, start)
-    except _Repeated:
-        raise
     except (ValueError, RecursionError):
         better, end = mended(text, start)
     try:
         return _DECODER.decode(better), end
-    except _Repeated:
-        raise
     except (ValueError, RecursionError) as error:
         raise Broken(str(error)) from None
 
@@ -181,13 +173,11 @@ def _locate(value: object, keys: tuple[str, ...], depth: int = 0) -> dict | None
     """Return {key: value} of the object, or of the only object inside it, that has all keys; else None."""
     if not isinstance(value, dict) or depth > 4:
         return None
-    names: dict[str, list] = {}
-    for name, item in value.items():
-        names.setdefault(_plain(name), []).append(_unwrap(item, name))
     if all(key in value for key in keys):
         return {key: _unwrap(value[key], key) for key in keys}
-    if all(len(names.get(_plain(key), ())) == 1 for key in keys):
-        return {key: names[_plain(key)][0] for key in keys}
+    meant = {key: [name for name in value if _plain(name) == _plain(key)] for key in keys}  # "User Query" is user_query
+    if all(len(names) == 1 for names in meant.values()):
+        return {key: _unwrap(value[name], name) for key, (name,) in meant.items()}
     children = [child for item in value.values() for child in (item if isinstance(item, list) else [item])]
     inside = [got for child in children if (got := _locate(child, keys, depth + 1)) is not None]
     return inside[0] if len(inside) == 1 else None
@@ -210,14 +200,13 @@ def _is_blank(text: str) -> bool:
 def parse_brainstorm(text: str) -> list[str]:
     """Return the tasks of a brainstorm answer: the strings of its first list, else its bulleted or numbered lines.
 
-    A list that is cut off yields the items that were finished. Never raises on any string; an answer without a
-    list yields nothing.
+    A list that is cut off yields the items that were finished. Never raises on any string.
     """
     text = _THINKING.sub("", text)
     for match in list(re.finditer(r"\[(?=\s*[\"'“”„‟‘’])", text))[:20]:
         try:
             items = _DECODER.raw_decode(text, match.start())[0]
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError, _Repeated):
             items = read_list(text, match.start())
         if tasks := _tidy(item for item in items if isinstance(item, str)):
             return tasks

@@ -39,9 +39,8 @@ FIXED_INSTRUCTION = {"sts": "Retrieve semantically similar text.", "bitext": "Re
 class Template:
     """One prompt template: its text, the values of each slot, their probabilities, and pairs that must differ.
 
-    ``examples``: (prompt, answer) of worked examples; ``lengths``: (shortest, longest) text per key, in characters.
-    A longest of 0 leaves the end to the token limit: xgrammar, which holds vLLM to the schema, takes 0.02 ms a token
-    where it counts to a shortest of at most 128 and a longest of at most 255, and about 20 ms beyond.
+    ``examples``: (prompt, answer); ``lengths``: (shortest, longest) text per key, in characters. A longest of 0 leaves
+    the end to the token limit: xgrammar, which holds vLLM to the schema, is slow where it counts beyond 128 and 255.
     """
 
     text: str
@@ -53,10 +52,7 @@ class Template:
     lengths: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def shown(self, index: int) -> tuple[tuple[str, str], ...]:
-        """Return the worked examples that row ``index`` is shown: two neighbours, the next row's begin one further.
-
-        Few sets of them, so that a server that keeps what prompts have in common reads each of them once.
-        """
+        """Return the worked examples that row ``index`` is shown: two neighbours, the next row's begin one further."""
         count = len(self.examples)
         return tuple(self.examples[(index + k) % count] for k in range(min(SHOWN, count)))
 
@@ -104,11 +100,9 @@ def sample_slots(
 ) -> list[dict[str, str]]:
     """Return the slots of rows ``start`` to ``start + n - 1``.
 
-    Row i depends on (seed, category, i, template, tasks) alone: it reads its own place in a counter-based
-    stream, so it is the same whatever n is and however rows are split between workers. A row that breaks a
-    constraint is drawn again, whole, from the next stream, which leaves all other rows as they were; this is
-    the rejection the released code does.
-    Raises KitError when the template has a task slot and there are no tasks.
+    Row i depends on (seed, category, i, template, tasks) alone: it reads its own place in a counter-based stream, so it
+    is the same whatever n is. A row that breaks a constraint is drawn again, whole, from the next stream, which leaves
+    all others as they were. Raises KitError when the template has a task slot and there are no tasks.
     """
     values, weights = template.args, template.weights
     if tasks:

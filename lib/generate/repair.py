@@ -107,7 +107,12 @@ def _string(text: str, at: int, after: re.Pattern) -> tuple[str, int, bool]:
         at = match.end()
         letter = match[0][1:2]
         if not letter and after.match(text, at):
-            return _checked("".join(parts), at, inner, opener)
+            value, apostrophes = "".join(parts), opener in "'‘’"  # inside these a single quote is everyday English
+            if inner and (value.count("{") != value.count("}") or _KEY.search(value) or _SUM.search(value)):
+                raise Broken("a text with unescaped quotes also holds half a pair of braces, a key or a sum")
+            if inner % 2 and not apostrophes:
+                raise Broken("a text holds an odd number of unescaped quotes")
+            return value, at, bool(inner) and not apostrophes
         if not letter:
             inner += 1
             parts.append(match[0])
@@ -122,15 +127,3 @@ def _string(text: str, at: int, after: re.Pattern) -> tuple[str, int, bool]:
         else:
             raise Broken(f"unknown escape \\{letter}")
     raise EndOfText
-
-
-def _checked(value: str, at: int, inner: int, opener: str) -> tuple[str, int, bool]:
-    """Refuse a text whose ``inner`` unescaped quotes could also mean that it ended earlier."""
-    apostrophes = opener in "'‘’"  # inside these an odd number of quotes is everyday English
-    if inner and (value.count("{") != value.count("}") or _KEY.search(value)):
-        raise Broken("a text with unescaped quotes also holds half a pair of braces, or a key")
-    if inner and _SUM.search(value):
-        raise Broken("texts are added up with +")
-    if inner % 2 and not apostrophes:
-        raise Broken("a text holds an odd number of unescaped quotes")
-    return value, at, bool(inner) and not apostrophes

@@ -5,7 +5,7 @@ they are training and test texts, not a source of facts. The public pairs are re
 packages (lib/data/classroom/public/NOTICE.md).
 
 Released triplets come per generator and category under a name such as ``synthetic_LLaMA-3.1-8B-Instruct_sts``, the
-public E5 data as one file per data set: JSON lines, JSON or Parquet, in shards or whole. Not ``datasets.load_dataset``:
+public E5 data as one file per data set: JSON lines or Parquet, in shards or whole. Not ``datasets.load_dataset``:
 it names neither file nor line of what it cannot read and keeps a second copy. Only rows that are kept are parsed.
 """
 
@@ -41,8 +41,8 @@ def brainstorm(category: str) -> list[str]:
 def responses(category: str, bundle: str = CLASSROOM) -> list[dict]:
     """Return the raw bundled answers of a category: ``{"slots": {...}, "response": text}`` each.
 
-    Those of another generator (``bundle``, a folder of lib/data/generators) are as they came, good or bad, with their
-    ``finish``, ``tokens_in`` and ``tokens_out``. Raises KitError for an unknown bundle or category.
+    Those of another ``bundle`` (a folder of lib/data/generators) are as they came, good or bad, with their ``finish``,
+    ``tokens_in`` and ``tokens_out``. Raises KitError for an unknown bundle or category.
     """
     return _bundled("responses", category, bundle)
 
@@ -74,8 +74,7 @@ def _bundled(kind: str, category: str, bundle: str) -> list[dict]:
 def suite_texts(folder: str | Path | None = None) -> dict[str, list[str]]:
     """Return every text of every evaluation set in ``folder`` (default: the bundled ones), ``{set: [text, ...]}``.
 
-    Without duplicates, sets by name, texts in file order. Titles, queries, documents, sentences, candidates and
-    summaries all count: a model trained on any of them has seen the test. Labels are no texts that could leak.
+    Without duplicates, sets by name, texts in file order. Labels are no texts that could leak.
     """
     texts: dict[str, dict[str, None]] = {}
     for path in sorted(Path(folder or data_path("classroom/suite")).glob("*.jsonl")):
@@ -90,9 +89,8 @@ def suite_texts(folder: str | Path | None = None) -> dict[str, list[str]]:
 def public_pairs(public: PublicParams, exclude: Mapping[str, Iterable[str]] | None = None) -> list[Triplet]:
     """Return the public half of the mixture: E5 data, or the first ``public.n`` of 4,000 real pairs from docstrings.
 
-    Docstring pairs that share an n-gram with a text of ``exclude`` (``{set: texts}``) are dropped; none of them does
-    with the bundled evaluation sets. They have no hard negative: batches of one source supply in-batch negatives of the
-    same kind, and a mined one would often be the same method of a sister class.
+    Docstring pairs that share an n-gram with a text of ``exclude`` (``{set: texts}``) are dropped. They have no hard
+    negative: a mined one would often be the same method of a sister class.
     """
     if public.source == "e5":
         return load_e5(public.location, public.datasets, public.n, public.seed)
@@ -112,8 +110,7 @@ def config_name(generator: str, category: str) -> str:
 def load_released(location: str | Path, generator: str, category: str, n: int = 0, seed: int = 0) -> list[Triplet]:
     """Return the released triplets of one generator and category (``n`` of them, sampled by ``seed``; 0: all).
 
-    ``location`` is a folder or a data set's name on the hub. Raises KitError, naming what there is, when that
-    generator and category are not there.
+    ``location``: a folder, or a data set's name on the hub. Raises KitError, naming what there is, when they are not.
     """
     config = config_name(generator, category)
     folder = fetch(location, config)
@@ -129,9 +126,8 @@ def load_released(location: str | Path, generator: str, category: str, n: int = 
 def load_e5(location: str | Path, datasets: Sequence[str] = (), n: int = 0, seed: int = 0) -> list[Triplet]:
     """Return public training pairs in the E5 form, one file (or folder of shards) per data set.
 
-    ``datasets`` chooses data sets by name (empty: all). ``n`` rows are shared out in proportion to the data sets'
-    sizes (0: all) and mixed. ``category`` is "public", ``id`` names data set and row. Instructions: the row's own,
-    else the kit's (data/e5_instructions.json, in our words).
+    ``datasets`` chooses by name (empty: all). ``n`` rows are shared out in proportion to the data sets' sizes (0: all)
+    and mixed. Instructions: the row's own, else the kit's (data/e5_instructions.json, in our words).
     """
     if not location:
         raise KitError("public.location is empty; name the folder (or hub data set) that holds the E5 data")
@@ -156,10 +152,9 @@ def load_e5(location: str | Path, datasets: Sequence[str] = (), n: int = 0, seed
 
 
 def fetch(location: str | Path, config: str = "") -> Path:
-    """Return a folder: the one named, or the hub data set's files (only those of ``config`` when given).
+    """Return a folder: the one named (seen from here or the kit's root), or the hub data set's files, also if cached.
 
-    A relative folder starts at the working folder, then at the kit's root. Offline is found out at once, and a
-    data set that is in the hub's cache already is used from there. Raises KitError otherwise.
+    Only the files of ``config`` are fetched when it is given. Raises KitError otherwise, offline at once.
     """
     for folder in (Path(location), ROOT / location):
         if folder.is_dir():
@@ -202,7 +197,7 @@ def _load(files: Sequence[Path], n: int, seed: int, category: str, prefix: str, 
 
 
 def _count(path: Path) -> int:
-    """Return how many rows a file has; lines are counted, not parsed. Raises KitError for a broken file."""
+    """Return how many rows a file has; lines are counted, not parsed."""
     return _parquet(path).metadata.num_rows if path.suffix == ".parquet" else sum(1 for _ in _rows(path))
 
 
@@ -212,11 +207,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
         yield from enumerate((row for batch in _parquet(path).iter_batches(8192) for row in batch.to_pylist()), 1)
         return
     with open(path, "rb") as handle:
-        is_list = path.suffix == ".json" and handle.read(64).lstrip()[:1] == b"["
-        handle.seek(0)
-        yield from (
-            (k, row) for k, row in enumerate(read_json(path) if is_list else handle, 1) if is_list or row.strip()
-        )
+        yield from ((number, line) for number, line in enumerate(handle, 1) if line.strip())
 
 
 def _parquet(path: Path):

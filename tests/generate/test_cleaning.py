@@ -10,11 +10,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hashed import jaccard
 
 from lib.common.design import CODES, Triplet
 from lib.generate import sources
 from lib.generate.cleaning import LANGUAGES, REASONS, bounds, clean, reject, wrong_language
-from lib.generate.overlap import Numbers, bands, count_words, find, jaccard, near_duplicates, ngrams, shingles, words
+from lib.generate.overlap import Numbers, bands, count_words, find, near_duplicates, ngrams, shingles, words
 from lib.generate.parsing import to_triplets
 from lib.params.params import CleaningParams
 

@@ -55,7 +55,7 @@ def test_what_was_released_comes_back(tmp_path, form):
     assert any(load_released(tmp_path, GENERATOR, "sts", 3, seed) != sample for seed in range(2, 6))
 
 
-@pytest.mark.parametrize("layout", ["file", "json list", "json lines", "shards", "hyphens"])
+@pytest.mark.parametrize("layout", ["file", "json lines", "shards", "hyphens"])
 def test_every_layout_of_the_released_form_is_read(tmp_path, layout):
     rows = [
         {"instruction": "i", "query": f"q{i}", "positive": f"p{i}", "negative": "" if i else None} for i in range(5)
@@ -63,8 +63,6 @@ def test_every_layout_of_the_released_form_is_read(tmp_path, layout):
     name = config_name(GENERATOR, "short_long")
     if layout == "file":
         write(tmp_path / f"{name}.jsonl", rows)
-    elif layout == "json list":
-        (tmp_path / f"{name}.json").write_text(json.dumps(rows), encoding="utf-8")
     elif layout == "json lines":
         write(tmp_path / f"{name}.json", rows)
     elif layout == "shards":

@@ -3,12 +3,13 @@
 import json
 
 import pytest
+from hashed import jaccard
 
 from lib.common import bundled
 from lib.common.design import CODES
 from lib.common.files import KitError, digest
 from lib.generate import sources
-from lib.generate.overlap import jaccard, shingles, words
+from lib.generate.overlap import shingles, words
 from lib.params.params import PublicParams
 
 SMALL = PublicParams(n=150)

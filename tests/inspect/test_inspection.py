@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from hashed import jaccard
 from scoring_kit import hub_set, lines, rows_of
 
 from lib.common import bundled
@@ -19,7 +20,7 @@ from lib.figures import data as draw
 from lib.generate import sources
 from lib.generate.cleaning import clean
 from lib.generate.dataset import Maker, write_report
-from lib.generate.overlap import jaccard, shingles
+from lib.generate.overlap import shingles
 from lib.generate.sources import config_name
 from lib.inspect import samples
 from lib.inspect import tables as inspection

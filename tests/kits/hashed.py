@@ -31,3 +31,8 @@ def under_hash_seeds(code, *seeds):
     command = [sys.executable, "-c", code]
     around = [{**os.environ, "PYTHONHASHSEED": str(seed)} for seed in seeds]
     return {subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout for env in around}
+
+
+def jaccard(a, b):
+    """|a and b| / |a or b| of two sets, 0 for two empty ones."""
+    return len(a & b) / max(len(a | b), 1)

@@ -203,5 +203,5 @@ def test_truncation_long_prompts_and_unknown_models_through_the_server(server, t
     cut = sum(row["finish"] == "length" for row in rows)
     rejected = to_triplets("long_long", rows)[1]
     assert long and cut and rejected == {"no_answer": long, "truncated": cut}
-    with pytest.raises(KitError, match="does not know model"):
+    with pytest.raises(KitError, match="check generation.model"):
         generation.generate(settings("other", backend="openai", base_url=server), "sts", 2, tmp_path, progress=False)
