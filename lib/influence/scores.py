@@ -150,11 +150,9 @@ def _with_factors(table: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, 
 
 def _named(table: pd.DataFrame) -> pd.DataFrame:
     """What subset names say: a 0/1 column per category, and public; no column where a name is somebody else's."""
-    if "subset" not in table:
-        return pd.DataFrame()
     try:
         runs = [parse_run(name) for name in table["subset"].unique()]
-    except KitError:
+    except (KeyError, KitError):
         return pd.DataFrame()
     said = [levels(subset, list(CODES)) | {"public": int(public)} for subset, public in runs]
     return pd.DataFrame(said, index=table["subset"].unique()).loc[table["subset"]].set_axis(table.index)
@@ -170,9 +168,8 @@ def _with_seed(table: pd.DataFrame, names: list[str], notes: list[str]) -> pd.Da
     if "seed" in table:
         values = pd.to_numeric(table["seed"], errors="coerce")
         if (wrong := values.isna() | (values % 1 != 0)).any():
-            raise KitError(
-                f"column 'seed' must hold whole numbers, and one row has {str(table['seed'][wrong].iloc[0])!r}"
-            )
+            bad = str(table["seed"][wrong].iloc[0])
+            raise KitError(f"column 'seed' must hold whole numbers, and one row has {bad!r}")
         return table.assign(seed=values.astype(int))
     seed = table.groupby([*names, "task"]).cumcount()
     if most := seed.max():
@@ -210,8 +207,7 @@ def _numbers(table: pd.DataFrame, nan: str, notes: list[str]) -> pd.DataFrame:
     if count:
         notes.append(f"{count} rows have no score (NaN) and are treated as runs that did not happen.")
         table, score = table[~empty].reset_index(drop=True), score[~empty].reset_index(drop=True)
-    large = score.abs() > 1
-    if large.any():
+    if (large := score.abs() > 1).any():
         if score.abs().median() <= 1 or score.abs().max() > 100:
             raise KitError(f"{_where(table, large)} scores {score[large].iloc[0]:g}; scores go from 0 to 1")
         notes.append("The scores go above 1: taken as points from 0 to 100 and divided by 100.")
