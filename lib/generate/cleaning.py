@@ -121,8 +121,7 @@ def clean(
 def _duplicates(triplets: Mapping[int, Triplet], cleaning: CleaningParams) -> dict[int, tuple[str, str]]:
     """Return {position: (reason, evidence)} of the repeats among ``triplets``, {position: triplet}.
 
-    Two triplets with one query and one instruction would be false negatives of each other in a batch, so the
-    later goes even when its positive differs.
+    Two with one query and one instruction are false negatives of each other: the later goes, whatever its positive.
     """
     repeats: dict[int, tuple[str, int]] = {}  # position -> (reason, the earlier one)
     first: dict[tuple, int] = {}
