@@ -97,19 +97,17 @@ class Embedder:
             raise KitError("the model kept a key-value cache in spite of use_cache=False: transformers changed; pin it")
         return output.last_hidden_state
 
-    def encode(
-        self, texts: Sequence[str], batch_tokens: int = 0, progress: bool = False, instruction: str = ""
-    ) -> np.ndarray:
+    def encode(self, texts: Sequence[str], progress: bool = False, instruction: str = "") -> np.ndarray:
         """Return (n, dim) float32 embeddings, rows in input order; each distinct text is computed once.
 
-        ``batch_tokens`` bounds rows x longest row of a batch. Raises KitError for vectors that are not finite.
+        Raises KitError for vectors that are not finite.
         """
-        return self.encode_written([self.text_of(text, instruction) for text in texts], batch_tokens, progress)
+        return self.encode_written([self.text_of(text, instruction) for text in texts], progress)
 
-    def encode_written(self, texts: Sequence[str], batch_tokens: int = 0, progress: bool = False) -> np.ndarray:
+    def encode_written(self, texts: Sequence[str], progress: bool = False) -> np.ndarray:
         """Return embeddings as ``encode`` does, of texts that are as the model reads them (see ``text_of``)."""
         unique, index = distinct(texts)
-        budget = batch_tokens or (CPU_TOKENS if self.device.type == "cpu" else GPU_TOKENS)
+        budget = self.params.encode_tokens or (CPU_TOKENS if self.device.type == "cpu" else GPU_TOKENS)
         out = np.empty((len(unique), self.dim), np.float32)
         self.model.eval()
         with bar(total=len(unique), disable=not progress, desc="encode", unit="text", leave=False) as shown:

@@ -34,6 +34,7 @@ class ModelParams(Section):
     max_length: int = Field(256, ge=2, description="tokens read of a text when encoding, instruction included")
     query_template: str = Field("", description="how an instruction and a query become one text: {instruction}, {text}")
     document_template: str = Field("", description="how a document is written: {text}; empty for the text alone")
+    encode_tokens: int = Field(0, ge=0, description="tokens per encoding batch, padding included; 0 for a good choice")
     lora_rank: int = Field(16, ge=1, description="rank of the LoRA update")
     lora_alpha: int = Field(16, ge=1, description="LoRA scale: the update is multiplied by alpha / rank")
 

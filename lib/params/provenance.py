@@ -32,6 +32,7 @@ SECTIONS = {
 INDIFFERENT = {
     "generation": "base_url api_key_env concurrency retries timeout tensor_parallel gpu_memory "
     "price_in price_out gpu_price gpus currency".split(),
+    "model": ["encode_tokens"],
     "training": "checkpoint_every keep_graph_tokens".split(),
     "scoring": "data_dir corpus_dir".split(),
 }
