@@ -35,25 +35,22 @@ def changes(tasks, base: pd.DataFrame, adapter: pd.DataFrame) -> pd.DataFrame:
             continue
         task.load_data()
         one, two = (read_items(task, table.attrs["predictions"]) for table in (base, adapter))
-        low, high = interval(one, two) if one else paired_draws(draws[0][name], draws[1][name])
-        noise = ("items and draws" if kind == "Classification" else "items") if one else "draws"
+        if one:
+            low, high = _interval(one, two)
+            noise = "items and draws" if kind == "Classification" else "items"
+        else:  # mean +- 2 standard errors, draw i of one model against draw i of the other
+            moved = draws[1][name].to_numpy() - draws[0][name].to_numpy()
+            half = 2 * moved.std(ddof=1) / np.sqrt(len(moved))
+            low, high, noise = moved.mean() - half, moved.mean() + half, "draws"
         rows.append([name, kind, first[name], second[name], second[name] - first[name], low, high, noise])
     return pd.DataFrame(rows, columns=["task", "type", "base", "adapter", "change", "low", "high", "noise"])
 
 
-def interval(base: Items, adapter: Items, resamples: int = 400) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of the set's change (adapter - base), both models on the same resamples."""
+def _interval(base: Items, adapter: Items) -> tuple[float, float]:
+    """The 95 % bootstrap interval of the set's change (adapter - base), both models on the same 400 resamples."""
     rng, count = np.random.default_rng(0), len(base.values)
-    samples = (rng.integers(0, count, count) for _ in range(resamples))
-    low, high = np.nanpercentile([adapter.score(rows) - base.score(rows) for rows in samples], [2.5, 97.5])
-    return float(low), float(high)
-
-
-def paired_draws(base: pd.Series, adapter: pd.Series) -> tuple[float, float]:
-    """Return mean change +- 2 standard errors over draws, draw i of one model against draw i of the other."""
-    change = np.asarray(adapter, float) - np.asarray(base, float)
-    half = 2 * change.std(ddof=1) / np.sqrt(len(change))
-    return float(change.mean() - half), float(change.mean() + half)
+    samples = (rng.integers(0, count, count) for _ in range(400))
+    return tuple(np.nanpercentile([adapter.score(rows) - base.score(rows) for rows in samples], [2.5, 97.5]))
 
 
 def examples(tasks, table: pd.DataFrame, base: pd.DataFrame, adapter: pd.DataFrame, count: int = 3) -> pd.DataFrame:

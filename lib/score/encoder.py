@@ -122,18 +122,14 @@ class MtebEncoder(AbsEncoder):
         instruction = instruction_of(task_metadata, PromptType.query, self.mode)
         asked = _unit(self.vectors(query_texts(queries, task_metadata), instruction, name))
         wanted, ids = ([str(i) for i in table["id"][:]] for table in (queries, self._corpus))
-        row_of = {i: row for row, i in enumerate(ids)}
-        if len(row_of) < len(ids):
-            raise KitError(f"the corpus of {name} holds a document id twice; give each document its own")
         if len(ids) < LARGE:
             vectors = _unit(self.vectors(document_texts(self._corpus[:]), "", name))
         else:
             vectors = self._streamed(name)
-        results: dict[str, dict[str, float]] = {}
         if top_ranked is None:
-            for query, rows, scores in zip(wanted, *top_rows(asked, vectors, min(top_k, len(ids)), BLOCK), strict=True):
-                results[query] = {ids[row]: float(score) for row, score in zip(rows, scores, strict=True)}
-            return results
+            nearest = zip(wanted, *top_rows(asked, vectors, min(top_k, len(ids)), BLOCK), strict=True)
+            return {query: {ids[i]: float(s) for i, s in zip(*found, strict=True)} for query, *found in nearest}
+        results, row_of = {}, {i: row for row, i in enumerate(ids)}
         for query, vector in zip(wanted, asked, strict=True):
             candidates = list(top_ranked.get(query) or [])
             scores = np.asarray(vectors[[row_of[i] for i in candidates]], dtype=np.float32) @ vector
@@ -211,12 +207,11 @@ def top_rows(queries: np.ndarray, corpus: np.ndarray, k: int, block: int = BLOCK
 
 # ── texts as mteb writes them ────────────────────────────────────────────────────────────────────────────────
 def texts_of(inputs) -> list[str]:
-    """Return the texts of mteb's loader, by column when it wraps a plain data set (a row at a time costs 50 us)."""
-    data = getattr(inputs, "dataset", None)
-    if data is not None and "text" in getattr(data, "column_names", ()):
-        texts = data["text"][:]
-        if all(isinstance(text, str) for text in texts):
-            return list(texts)
+    """Return the texts of mteb's loader or a data set, by column where it has one (a row at a time costs 50 us)."""
+    data = getattr(inputs, "dataset", inputs)
+    texts = data["text"][:] if "text" in getattr(data, "column_names", ()) else [None]
+    if all(isinstance(text, str) for text in texts):
+        return list(texts)
     return [text for batch in inputs for text in batch["text"]]
 
 
@@ -229,7 +224,6 @@ def document_texts(columns: dict[str, list]) -> list[str]:
 
 def query_texts(queries, task_metadata) -> list[str]:
     """Return the queries as mteb joins them (conversations and per-query instructions included)."""
-    texts = queries["text"][:]
-    if "instruction" not in queries.column_names and all(isinstance(text, str) for text in texts):
-        return list(texts)
-    return texts_of(create_dataloader(queries, task_metadata=task_metadata, prompt_type=PromptType.query))
+    if "instruction" in queries.column_names or not isinstance(queries[0]["text"], str):
+        queries = create_dataloader(queries, task_metadata=task_metadata, prompt_type=PromptType.query)
+    return texts_of(queries)

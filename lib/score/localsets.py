@@ -7,7 +7,6 @@ The data never pass through an arrow cache on disk, so an edited file is always 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -44,10 +43,9 @@ RETRIEVAL_COLUMNS = {
     "queries": {"_id": Text, "text": Text},
     "qrels": {"query-id": Text, "corpus-id": Text, "score": int},
 }
-SETTINGS = {
-    "Classification": ("n_experiments", "samples_per_label"),
-    "Clustering": ("k_mean_batch_size", "max_documents_per_cluster", "n_clusters"),
-}
+Setting = Literal[  # numbers of mteb's protocols, of Classification and of Clustering
+    "n_experiments", "samples_per_label", "k_mean_batch_size", "max_documents_per_cluster", "n_clusters"
+]
 
 
 class Spec(BaseModel, extra="forbid", strict=True):
@@ -64,7 +62,7 @@ class Spec(BaseModel, extra="forbid", strict=True):
     languages: list[str] = ["eng-Latn"]
     min_score: int | float = 0
     max_score: int | float = 5
-    settings: dict[str, Any] = {}
+    settings: dict[Setting, int] = {}
 
 
 def read_spec(path: Path) -> dict[str, Any]:
@@ -80,9 +78,6 @@ def read_spec(path: Path) -> dict[str, Any]:
             raise KitError(
                 f"{path}: {key} is {spec.get(key)!r}, which is no file in {path.parent}; name a JSON lines file there"
             )
-    known = SETTINGS.get(kind, ())
-    if strange := sorted(set(spec["settings"]) - set(known)):
-        raise KitError(f"{path}: {kind} has no setting {strange[0]!r}; it has {', '.join(known) or 'none'}")
     return {"name": path.stem, **spec}
 
 
@@ -103,26 +98,22 @@ def read_set(spec: dict[str, Any], folder: Path) -> dict[str, Any]:
     if kind == "Reranking":
         return _reranking(rows)
     if kind == "Classification":
-        names = sorted({row["label"] for row in rows}, key=str)
-        rows = [{**row, "label": names.index(row["label"]), "label_text": str(row["label"])} for row in rows]
-        splits = {split: [row for row in rows if row["split"] == split] for split in ("train", "test")}
-        if few := [split for split, part in splits.items() if len({row["label"] for row in part}) < 2]:
+        names, data = sorted({row["label"] for row in rows}, key=str), {"train": [], "test": []}
+        for row in rows:
+            label = {"label": names.index(row["label"]), "label_text": str(row["label"])}
+            data[row["split"]].append({"text": row["text"], **label})
+        if few := [split for split, part in data.items() if len({row["label"] for row in part}) < 2]:
             raise KitError(f"{path} needs rows of at least two labels with split {few[0]!r}")
-        columns = ("text", "label", "label_text")
-        return DatasetDict({name: Dataset.from_dict(_columns(part, columns)) for name, part in splits.items()})
+    else:
+        theirs = {"text": "sentences", "label": "labels"} if kind == "Clustering" else {"label": "labels"}
+        data = {"test": [{theirs.get(name, name): row[name] for name in COLUMNS[kind]} for row in rows]}
+    if kind == "PairClassification" and {row["label"] for row in rows} != {0, 1}:
+        raise KitError(f"{path} needs pairs with label 1 and pairs with label 0, and no other label")
     for number, row in enumerate(rows if kind == "Summarization" else (), start=1):
         machine, relevance = len(row["machine_summaries"]), len(row["relevance"])
         if machine != relevance:
             raise KitError(f"{path}, row {number}: {machine} machine summaries but {relevance} relevance scores")
-    if kind == "PairClassification" and {row["label"] for row in rows} != {0, 1}:
-        raise KitError(f"{path} needs pairs with label 1 and pairs with label 0, and no other label")
-    theirs = {"text": "sentences", "label": "labels"} if kind == "Clustering" else {"label": "labels"}
-    data = {theirs.get(name, name): values for name, values in _columns(rows, COLUMNS[kind]).items()}
-    return DatasetDict({"test": Dataset.from_dict(data)})
-
-
-def _columns(rows: list[dict], names: Iterable[str]) -> dict[str, list]:
-    return {name: [row[name] for row in rows] for name in names}
+    return DatasetDict({split: Dataset.from_list(part) for split, part in data.items()})
 
 
 def _checked(path: Path, columns: dict[str, Any]) -> list[dict]:
@@ -140,45 +131,43 @@ def _checked(path: Path, columns: dict[str, Any]) -> list[dict]:
 
 def _reranking(rows: list[dict]) -> dict[str, Any]:
     """Candidates get the digest of their text as id, so that ties are not broken in favour of the positives."""
-    corpus, queries, qrels, top = {}, {}, {}, {}
+    corpus, queries, qrels, top = {}, [], {}, {}
     for number, row in enumerate(rows):
         query, texts = f"q{number:05d}", row["positive"] + row["negative"]
-        queries[query] = row["query"]
         ids = [digest(text) for text in texts]
-        corpus.update(zip(ids, texts, strict=True))
+        corpus.update({i: {"_id": i, "text": text} for i, text in zip(ids, texts, strict=True)})
+        queries.append({"_id": query, "text": row["query"]})
         qrels[query] = {i: int(place < len(row["positive"])) for place, i in reversed(list(enumerate(ids)))}
         top[query] = list(dict.fromkeys(ids))
-    return _search(corpus, [""] * len(corpus), queries, qrels, top)
+    return _search(list(corpus.values()), queries, qrels, top)
 
 
 def _retrieval(*paths: Path) -> dict[str, Any]:
     pairs = zip(paths, RETRIEVAL_COLUMNS.values(), strict=True)
     corpus, queries, judged = (_checked(path, columns) for path, columns in pairs)
-    texts = {"corpus-id": {r["_id"]: r["text"] for r in corpus}, "query-id": {r["_id"]: r["text"] for r in queries}}
-    for path, rows, known in zip(paths, (corpus, queries), texts.values(), strict=False):
-        if len(known) < len(rows):
-            (twice, _), *_ = Counter(row["_id"] for row in rows).most_common(1)
-            raise KitError(f"{path}: _id {twice!r} occurs twice; give each row its own")
-    qrels: dict[str, dict[str, int]] = {}
+    known = {"corpus-id": Counter(row["_id"] for row in corpus), "query-id": Counter(row["_id"] for row in queries)}
+    for path, ids in zip(paths, known.values(), strict=False):
+        if twice := [i for i, count in ids.items() if count > 1]:
+            raise KitError(f"{path}: _id {twice[0]!r} occurs twice; give each row its own")
+    qrels: dict[str, dict[str, int]] = {row["_id"]: {} for row in queries}
     for number, row in enumerate(judged, start=1):
-        for column, known in texts.items():
-            if row[column] not in known:
+        for column, ids in known.items():
+            if row[column] not in ids:
                 raise KitError(f"{paths[2]}, row {number}: {column} {row[column]!r} is not in the set")
-        qrels.setdefault(row["query-id"], {})[row["corpus-id"]] = row["score"]
-    for i in texts["query-id"]:
-        if max(qrels.get(i, {"": 0}).values()) <= 0:
+        qrels[row["query-id"]][row["corpus-id"]] = row["score"]
+    for i, judgements in qrels.items():
+        if max(judgements.values(), default=0) <= 0:
             raise KitError(f"{paths[1]}: query {i!r} has no relevant document in {paths[2].name}; add one")
-    return _search(texts["corpus-id"], [row.get("title") or "" for row in corpus], texts["query-id"], qrels)
+    return _search(corpus, queries, qrels)
 
 
-def _search(corpus: dict[str, str], titles: list[str], queries: dict[str, str], qrels: dict, top: dict | None = None):
-    """Return ``{id: text}`` of documents and queries in mteb's structure."""
+def _search(corpus: list[dict], queries: list[dict], qrels: dict, top_ranked: dict | None = None) -> dict[str, Any]:
     from datasets import Dataset
 
-    documents = {"id": list(corpus), "title": titles, "text": list(corpus.values())}
-    asked = {"id": list(queries), "text": list(queries.values())}
-    tables = {"corpus": Dataset.from_dict(documents), "queries": Dataset.from_dict(asked)}
-    return {"default": {"test": {**tables, "relevant_docs": qrels, "top_ranked": top}}}
+    documents = [{"id": row["_id"], "title": row.get("title") or "", "text": row["text"]} for row in corpus]
+    asked = [{"id": row["_id"], "text": row["text"]} for row in queries]
+    tables = {"corpus": Dataset.from_list(documents), "queries": Dataset.from_list(asked)}
+    return {"default": {"test": {**tables, "relevant_docs": qrels, "top_ranked": top_ranked}}}
 
 
 # ── mteb's task ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -95,8 +95,8 @@ def score(
 ) -> pd.DataFrame:
     """Score the embedder's active adapter on ``tasks`` and return tidy rows ``task, type, metric, score`` (0 to 1).
 
-    ``out_dir`` keeps one record per task in ``store/``, mteb's own JSON in ``mteb/``, and what failed in
-    ``failed/<name>.json``. Records that fit (adapter, encoder settings, set, mteb version) are not made again.
+    ``out_dir`` keeps one record per task in ``store/`` and mteb's own JSON in ``mteb/``. Records that fit (adapter,
+    encoder settings, set, mteb version) are not made again.
     ``params`` is the scoring section; ``predictions`` keeps mteb's per-item predictions too.
     The frame's ``attrs``: ``draws`` (see ``draws``), ``failed`` {task: reason}, ``encoded`` (texts), ``seconds`` (per
     row), ``predictions`` (their folder). Raises KitError when there is nothing to score.
@@ -120,11 +120,7 @@ def score(
                 shown.update()
     if progress and wipe():
         _tell("not scored", failed)
-    listed = Path(out_dir) / "failed" / f"{name}.json"
-    if failed:
-        write_json(listed, failed)
-    else:  # nothing is left to do
-        listed.unlink(missing_ok=True)
+    if not failed:  # nothing is left to do
         run.encoder.drop_corpora()
     table = pd.DataFrame(found, columns=["task", "type", "metric", "score"])
     _tell("flagged", {task: DISTRUSTED[task] for task in table["task"] if task in DISTRUSTED})

@@ -8,7 +8,6 @@ the instruction, the set's content and settings, and mteb's version.
 
 from __future__ import annotations
 
-import datetime
 import io
 import json
 import math
@@ -16,6 +15,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +41,9 @@ def task_key(task, adapter: str, settings: Any) -> str:
     data = dict(task.metadata.dataset)
     if Path(str(data.get("path", ""))).is_dir():
         data = {"revision": data.get("revision"), "content": hub.folder_digest(data["path"])}
-    identity = {
-        "name": task.metadata.name,
-        "type": task.metadata.type,
-        "data": data,
-        "splits": list(task.eval_splits),
-        "subsets": list(task.hf_subsets),
-        "protocol": {name: getattr(task, name) for name in PROTOCOL if hasattr(task, name)},
-        "metric": task.metadata.main_score,
-    }
+    identity = {"name": task.metadata.name, "type": task.metadata.type, "metric": task.metadata.main_score}
+    identity |= {"data": data, "splits": list(task.eval_splits), "subsets": list(task.hf_subsets)}
+    identity["protocol"] = {name: getattr(task, name) for name in PROTOCOL if hasattr(task, name)}
     return digest([identity, adapter, settings, package_versions()["mteb"]])
 
 
@@ -166,26 +160,17 @@ class TaskRun:
         from mteb.cache import ResultCache
         from mteb.results import TaskResult
 
-        now = datetime.datetime.now(tz=datetime.UTC)
+        now = datetime.now(tz=UTC)
         result = TaskResult.from_task_results(task, scores, evaluation_time=seconds, date=now)
         value = float(result.get_score())
         if not math.isfinite(value):
             raise KitError(f"{task.metadata.name} came out as {value}, not a number; look at its data")
         with writing(self.out_dir / "mteb" / task.metadata.name):
             ResultCache(self.out_dir / "mteb").save_to_cache(result, self.encoder.mteb_model_meta)
-        record = {
-            "task": task.metadata.name,
-            "type": task.metadata.type,
-            "metric": task.metadata.main_score,
-            "score": value,
-            "draws": _draws_of(task, scores),
-            "key": key,
-            "adapter": self.adapter,
-            "encoder": self.how,
-            "mteb": package_versions()["mteb"],
-            "revision": task.metadata.revision,
-            "seconds": round(seconds, 3),
-        }
+        meta, version = task.metadata, package_versions()["mteb"]
+        record = {"task": meta.name, "type": meta.type, "metric": meta.main_score, "score": value}
+        record |= {"draws": _draws_of(task, scores), "key": key, "adapter": self.adapter, "encoder": self.how}
+        record |= {"mteb": version, "revision": meta.revision, "seconds": round(seconds, 3)}
         write_json(path, {**record, "digest": digest(record)})
         return record
 
@@ -195,13 +180,13 @@ def _draws_of(task, scores: dict) -> list[float]:
 
     Draws come from fixed seeds and a fresh task, so draw i of two adapters is the same sample and can be paired.
     """
-    draws: list[float] = []
+    draws: list = []
     for subset in (row for split in scores.values() for row in split.values()):
-        draws += [float(one[task.metadata.main_score]) for one in subset.get("scores_per_experiment", [])]
-        measures = subset.get("v_measures", [])
+        draws += [one[task.metadata.main_score] for one in subset.get("scores_per_experiment", ())]
+        measures = subset.get("v_measures", ())
         for level in measures.values() if isinstance(measures, dict) else [measures]:
-            draws += [float(one) for one in level]
-    return draws
+            draws += level
+    return [float(one) for one in draws]
 
 
 @contextmanager

@@ -231,7 +231,7 @@ BAD = {
     "key": ("type: STS\nfile: a.jsonl\ninstructions: x\n", "instructions Extra inputs are not permitted"),
     "file": ("type: STS\nfile: b.jsonl\n", "is no file in"),
     "yaml": ("type: [STS\n", "describes no set (while parsing"),
-    "setting": ("type: STS\nfile: a.jsonl\nsettings: {n_experiments: 3}\n", "no setting 'n_experiments'"),
+    "setting": ("type: STS\nfile: a.jsonl\nsettings: {experiments: 3}\n", "settings.experiments"),
 }
 
 
