@@ -103,8 +103,8 @@ class TaskRun:
     def _record(self, task) -> dict:
         """Return a task's record from the store, else run it and keep what came out.
 
-        Raises KitError with the reason why there is none. An
-        aggregate's parts are run and kept one by one, and averaged when all have a score (mteb would keep null).
+        Raises KitError with the reason why there is none. An aggregate's parts are run and kept one by one, and
+        averaged when all have a score (mteb would keep null).
         """
         name, key = task.metadata.name, self.key(task)
         path = self.out_dir / "store" / f"{name}.{key}.json"
