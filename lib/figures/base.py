@@ -11,11 +11,11 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.lines import Line2D
 
+from lib.common.bundled import data_path
 from lib.common.files import KitError, write_bytes, write_text
 from lib.figures.names import order_types, type_name
 
@@ -24,36 +24,7 @@ WIDTH = 6.3
 
 GAIN, LOSS, NEUTRAL, INK, BAND = "#0072B2", "#D55E00", "#8C8C8C", "#222222", "#DDDDDD"
 
-RC: dict[str, Any] = {
-    "figure.dpi": 110,
-    "figure.constrained_layout.use": True,
-    "savefig.dpi": 200,
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 8,
-    "axes.titlesize": 8.5,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "legend.fontsize": 7.5,
-    "legend.frameon": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#555555",
-    "axes.linewidth": 0.7,
-    "axes.titlelocation": "left",
-    "axes.titley": 1.0,  # else matplotlib measures all ticks at every draw to place a title
-    "axes.axisbelow": True,
-    "grid.color": BAND,
-    "grid.linewidth": 0.6,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "lines.linewidth": 1.2,
-    # Text stays text in the SVG, and the ids in it come from a fixed salt: same numbers, same file.
-    "svg.fonttype": "none",
-    "svg.hashsalt": "lib.figures",
-    "hatch.linewidth": 0.5,
-}
+RC = mpl.rc_params_from_file(data_path("figures.mplstyle"), use_default_template=False)
 
 
 def style():
@@ -71,7 +42,7 @@ def save(fig, table: pd.DataFrame | None, name: str, out_dir: str | Path) -> dic
     paths = {kind: Path(out_dir) / f"{name}.{kind}" for kind in ("svg", "png", "csv")}
     png, svg = io.BytesIO(), io.StringIO()
     with style():
-        fig.set_dpi(RC["savefig.dpi"])
+        fig.set_dpi(mpl.rcParams["savefig.dpi"])
         fig.draw_without_rendering()  # solve the layout once; savefig would do it twice more for each file
         fig.set_layout_engine("none")
         FigureCanvasAgg(fig).print_png(png, metadata={"Software": None})
@@ -90,17 +61,18 @@ def need(given: bool, otherwise: str) -> None:
 
 
 def points(ax, x, y, shade, filled=True, edge=None, **look) -> None:
-    """Draw points with seaborn. `shade`, `filled` (else white), `edge` (else the shade): one value or one each."""
-    table = pd.DataFrame({"x": np.asarray(x, float), "y": np.asarray(y, float)})
-    edge = shade if edge is None else edge
-    table = table.assign(shade=np.asarray(shade), filled=np.asarray(filled), edge=np.asarray(edge)).dropna()
-    if table.empty:
-        return
-    table["shade"] = table["shade"].where(table["filled"], "white")
+    """Draw points. `shade`, `filled` (else white), `edge` (else the shade): one value or one each."""
+    shade, filled, edge = np.broadcast_arrays(shade, filled, shade if edge is None else edge, np.empty(len(x)))[:3]
     if look.get("marker") not in ("|", "x"):  # those have no inside
-        look["edgecolor"] = table["edge"].array
-    look |= {"hue": table["shade"].array, "palette": {shade: shade for shade in table["shade"]}, "legend": False}
-    sns.scatterplot(x=table["x"].array, y=table["y"].array, ax=ax, **look)
+        look["edgecolors"] = list(edge)
+    ax.scatter(np.asarray(x, float), np.asarray(y, float), c=list(np.where(filled, shade, "white")), **look)
+
+
+def estimates(ax, value, low, high, y, shade, sure=True, width: float = 1.2, s: float = 16, edge=None, **look) -> None:
+    """Draw points with horizontal intervals, filled where they are `sure`, and the line of no effect."""
+    ax.axvline(0, color=INK, linewidth=0.7)
+    ax.hlines(y, low, high, color=shade, linewidth=width)
+    points(ax, value, y, shade, sure, edge, **{"s": s, "linewidth": 0.8, "zorder": 3} | look)
 
 
 def mark(label: str, colour: str = INK, marker: str = "o", filled: bool = True, **look) -> Line2D:

@@ -1,6 +1,7 @@
 """Figures of notebooks 06 to 08: what could be predicted, what choosing a mixture gains, what explains the effects.
 
-Their tables are those of `lib.predict`: `predict.predict`, `choose.compare` and `choose.curse`, `explain.judge_all`.
+They draw tables of `lib.predict` (`predict.predict`, `choose.compare`, `choose.curse`, `explain.judge_all`) and return
+(figure, that table).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from lib.figures.base import BAND, GAIN, INK, LOSS, NEUTRAL, WIDTH, line, mark, need, points, rows, style
+from lib.figures.base import BAND, GAIN, INK, LOSS, NEUTRAL, WIDTH, estimates, line, mark, need, points, rows, style
 from lib.figures.names import OWN_COLOURS, defined, order_factors, palette
 
 PANELS = {
@@ -60,19 +61,14 @@ LOWEST = -0.6  # R2 below it are drawn there
 
 @style()
 def accuracy_against_cost(table: pd.DataFrame):
-    """Draw LDS, cell correlation and error against seconds of one core; dashed: a prediction without luck of its own.
-
-    Returns (figure, table). Raises KitError for a table without costs.
-    """
+    """LDS, cell correlation and error of predictions against seconds of one core. KitError without any cost."""
     family = table["predictor"].map(lambda name: next((key for key in FAMILIES if name.startswith(key)), ""))
     shown = table.assign(family=family)[family.ne("") & ~table["predictor"].str.endswith(LEFT_OUT)]
-    costs = shown["seconds"].notna().any()
-    need(costs, "no prediction with a cost; timing.csv beside the results says what trainings took")
-    at = np.maximum(shown["seconds"].fillna(0).to_numpy(float), 10)
-    order = np.argsort(at, kind="stable")
-    for before, here in zip(order, order[1:], strict=False):  # points that would hide each other a little apart
-        at[here] = max(at[here], at[before] * SPREAD)
-    shown, free = shown.assign(at=at), table[table["predictor"] == "noise-free"]
+    told = "no prediction with a cost; timing.csv beside the results says what trainings took"
+    need(shown["seconds"].notna().any(), told)
+    shown, at = shown.assign(at=shown["seconds"].fillna(0).clip(lower=10)).sort_values("at", kind="stable"), 0.0
+    shown["at"] = [at := max(cost, at * SPREAD) for cost in shown["at"]]  # points that would hide each other, apart
+    free = table[table["predictor"] == "noise-free"]
     fig, axes = plt.subplots(1, len(PANELS), figsize=(WIDTH, 3.9), sharex=True)
     for ax, (name, words) in zip(axes, PANELS.items(), strict=True):
         for row in shown.itertuples():
@@ -84,20 +80,16 @@ def accuracy_against_cost(table: pd.DataFrame):
             ax.plot(row.at, value, shape, color=shade, markersize=6 if shape == "*" else 4.5)
         for value in free[name]:
             ax.axhline(value, color=INK, linewidth=0.9, linestyle="--")
-        if name == "rmse":
-            ax.set_ylim(bottom=0)
-        else:
-            ax.axhline(0, color=INK, linewidth=0.6)
-        ax.set(xscale="log", xlim=(7, 2 * at.max()))
+        ax.axhline(0, color=INK, linewidth=0.6)
+        ax.set(xscale="log", xlim=(7, 2 * at), ylim=(0 if name == "rmse" else None, None), title=words)
         ax.xaxis.set_major_formatter("{x:,.0f}")
         ax.grid(axis="y")
-        ax.set_title(words, fontsize=7)
     axes[1].set_xlabel("cost (seconds of one core; 10 stands for 10 or less)")
-    used = set(shown["family"])
-    key = [mark(words, shade, shape) for name, (words, shape, shade) in FAMILIES.items() if name in used]
+    used = [look for name, look in FAMILIES.items() if name in set(shown["family"])]
+    key = [mark(words, shade, shape) for words, shape, shade in used]
     key += [line("a prediction without luck of its own, about", 0.9, "--")] * bool(len(free))
     key.append(line("bars: 95 % over sets (bootstrap)", 0.8))
-    fig.legend(handles=key, loc="outside lower center", ncols=2, fontsize=6.5)
+    fig.legend(handles=key, loc="outside lower center", ncols=2)
     return fig, table
 
 
@@ -105,8 +97,7 @@ def accuracy_against_cost(table: pd.DataFrame):
 def improve(table: pd.DataFrame):
     """Gain over all and over none of every strategy with both intervals, and the set that gains least.
 
-    `table`: rows of `choose.compare` (and `mixtures.judged`) with a column `judge`, study or fresh; those of all sets
-    are drawn. Returns (figure, table).
+    `table`: gains with a column `judge`, study or fresh; those of all sets are drawn.
     """
     whole = table[table["type"] == ""]
     order = [judge for judge in JUDGES if (whole["judge"] == judge).any()]
@@ -122,10 +113,9 @@ def improve(table: pd.DataFrame):
         ax.set_xlabel(f"gain over {other} (points)")
     worst = whole[whole["against"] == "all"]
     points(axes[2], worst["worst_null"], worst["at"], NEUTRAL, marker="|", s=45, linewidth=1.4)
-    points(axes[2], worst["worst"], worst["at"], LOSS, s=16, zorder=3)
+    estimates(axes[2], worst["worst"], worst["worst"], worst["worst"], worst["at"], LOSS)
     axes[2].set_xlabel("worst set, against all")
     for ax in axes:
-        ax.axvline(0, color=INK, linewidth=0.7)
         rows(ax, list(place.values()), [STRATEGIES[strategy] for _, strategy in place], 6.6)
     for judge in order:
         top = min(y for key, y in place.items() if key[0] == judge)
@@ -141,7 +131,7 @@ def improve(table: pd.DataFrame):
         line("95 % over runs and sets", 0.9, colour=NEUTRAL),
         mark("worst set;  |: if nothing acts", LOSS),
     ]
-    fig.legend(handles=key, loc="outside lower center", ncols=3, fontsize=6.3, handletextpad=0.4)
+    fig.legend(handles=key, loc="outside lower center", ncols=3, handletextpad=0.4)
     return fig, table
 
 
@@ -149,20 +139,15 @@ def _gains(ax, own: pd.DataFrame) -> None:
     """Points with the interval over runs (thick) and over runs and sets (thin); without one in hindsight."""
     sure = ((own["low"] > 0) | (own["high"] < 0)).to_numpy()
     shade = np.where(~sure, NEUTRAL, np.where(own["gain"] > 0, GAIN, LOSS))
-    ax.hlines(own["at"], own["low"], own["high"], color=shade, linewidth=0.9)
     ax.hlines(own["at"], own["low_runs"], own["high_runs"], color=shade, linewidth=2.6)
-    guess = own["se_runs"].isna().to_numpy()
-    points(ax, own["gain"][~guess], own["at"][~guess], shade[~guess], sure[~guess], s=20, linewidth=1, zorder=3)
-    points(ax, own["gain"][guess], own["at"][guess], INK, False, marker="D", s=16, linewidth=0.9, zorder=3)
+    known, guess = own["gain"].where(own["se_runs"].notna()), own["gain"].where(own["se_runs"].isna())
+    estimates(ax, known, own["low"], own["high"], own["at"], shade, sure, 0.9, 20)
+    points(ax, guess, own["at"], INK, False, marker="D", s=16, linewidth=0.9, zorder=3)
 
 
 @style()
 def winners_curse(table: pd.DataFrame):
-    """The same choices judged in four ways: where they were made, on other sets, on other runs, on both others.
-
-    `table` is that of `choose.curse`. Only the filled circle is a gain; a study of one seed has none. Returns (figure,
-    table).
-    """
+    """The same choices judged where they were made, on other sets, on other runs, on both: only this is a gain."""
     names = list(dict.fromkeys(table["strategy"]))
     parts = dict(list(table.groupby(["judged_sets", "judged_runs"])))  # a single seed has no other runs
     fig, ax = plt.subplots(figsize=(WIDTH, 0.42 * len(names) + 1.25))
@@ -171,25 +156,18 @@ def winners_curse(table: pd.DataFrame):
         if where not in parts:
             continue
         own, filled = parts[where], marker in "Xo"
-        at = own["strategy"].map(names.index) + height
-        if filled:
-            ax.hlines(at, own["low"], own["high"], color=shade, linewidth=1.1)
-        points(ax, own["gain"], at, shade, filled, marker=marker, s=26, linewidth=1, zorder=3)
-        key.append(mark(told, shade, marker, filled, markersize=5))
-    ax.axvline(0, color=INK, linewidth=0.7)
+        at, ends = own["strategy"].map(names.index) + height, own[["low", "high"] if filled else ["gain", "gain"]]
+        estimates(ax, own["gain"], *ends.to_numpy().T, at, shade, filled, 1.1, 26, marker=marker)
+        key.append(mark(told, shade, marker, filled))
     rows(ax, range(len(names)), [STRATEGIES[name] for name in names])
     ax.set_xlabel("gain over all categories (points; 95 % over runs and sets)")
-    fig.legend(handles=key, loc="outside upper center", ncols=2, fontsize=7)
+    fig.legend(handles=key, loc="outside upper center", ncols=2)
     return fig, table
 
 
 @style()
 def explained(judged: pd.DataFrame):
-    """Cross-validated R2 of each explanation at every level and truth, with its null band and the ceiling.
-
-    `judged`: `explain.judge_all`. Grey: what chance gives 9 times in 10; filled: beyond chance after correction.
-    Returns (figure, table).
-    """
+    """Cross-validated R2 of each explanation at every level and truth, with its null band and the ceiling."""
     own = judged[judged["explanation"] != RULER]
     order = [*own.groupby("explanation")["r2"].mean().sort_values(ascending=False).index, RULER]
     truths, levels = list(dict.fromkeys(judged["truth"])), list(dict.fromkeys(judged["level"]))
@@ -199,40 +177,30 @@ def explained(judged: pd.DataFrame):
         own = judged[judged["level"] == level]
         for at, truth in enumerate(truths):
             y = np.arange(len(order)) + 0.24 * (at - (len(truths) - 1) / 2)
-            _truth(ax, own[own["truth"] == truth].set_index("explanation").loc[order], y, *TRUTHS[truth])
-        ax.axvline(0, color=INK, linewidth=0.7)
-        ax.set_title(LEVELS[level])
+            part, (marker, shade) = own[own["truth"] == truth].set_index("explanation").loc[order], TRUTHS[truth]
+            value, low, high = (part[name].clip(lower=LOWEST) for name in ("r2", "null_low", "null"))
+            ax.hlines(y, low, high, color=BAND, linewidth=4.2, zorder=1)
+            sure = (part["p_holm"].fillna(part["p"]) < 0.05).to_numpy()  # the ruler is one, not one of many
+            estimates(ax, value, value, value, y, shade, sure, marker=marker)
+            for ceiling in part["ceiling"].dropna().unique():
+                ax.axvline(ceiling, color=shade, linewidth=0.9, linestyle=":")
         shown = own[["r2", "ceiling", "null", "null_low"]].clip(lower=LOWEST)
-        ax.set(xlim=(shown.min().min() - 0.04, shown.max().max() + 0.06), xlabel="R² on what was left out")
+        ends = shown.min().min() - 0.04, shown.max().max() + 0.06
+        ax.set(xlim=ends, xlabel="R² on what was left out", title=LEVELS[level])
         ax.tick_params(axis="y", length=0)
     rows(axes[0, 0], range(len(order)), [*order[:-1], "(the change of score itself)"])
     axes[0, -1].grid(axis="x")
     key = [mark(f"effects: {truth}", TRUTHS[truth][1], TRUTHS[truth][0]) for truth in truths]
     key.append(line("chance (9 in 10)", 4, colour=BAND))
     key += [line("ceiling: reliability", 1, ":")] * bool(judged["ceiling"].notna().any())
-    fig.legend(
-        handles=[*key, mark("not beyond chance", filled=False)], loc="outside upper center", ncols=3, fontsize=6.8
-    )
+    key.append(mark("not beyond chance", filled=False))
+    fig.legend(handles=key, loc="outside upper center", ncols=3)
     return fig, judged
-
-
-def _truth(ax, part: pd.DataFrame, y: np.ndarray, marker: str, shade: str) -> None:
-    """One truth's marks, bands and ceiling."""
-    low, high = (part[name].clip(lower=LOWEST) for name in ("null_low", "null"))
-    ax.hlines(y, low, high, color=BAND, linewidth=4.2, zorder=1)
-    sure = (part["p_holm"].fillna(part["p"]) < 0.05).to_numpy()  # the ruler is one, not one of many
-    points(ax, part["r2"].clip(lower=LOWEST), y, shade, sure, s=17, marker=marker, linewidth=0.9, zorder=3)
-    if np.isfinite(part["ceiling"].iloc[0]):
-        ax.axvline(part["ceiling"].iloc[0], color=shade, linewidth=0.9, linestyle=":")
 
 
 @style()
 def cells(table: pd.DataFrame, names: list[str]):
-    """Every explanation against the effect, a point per cell, each without the mean of its category on its type.
-
-    `table`: a row per cell with `task, type, factor, effect` (points) and a column per explanation. Cells of a type
-    with one set have no place here. Returns (figure, table).
-    """
+    """Every explanation (`names`) against the effect, a point per cell, both without the mean of type and category."""
     shown = table[table.groupby("type")["task"].transform("nunique") > 1]
     apart = shown[[*names, "effect"]] - shown.groupby(["type", "factor"])[[*names, "effect"]].transform("mean")
     shades, height = palette(table["factor"]), -(-len(names) // 3)
@@ -245,12 +213,11 @@ def cells(table: pd.DataFrame, names: list[str]):
             ax.plot(ends, (x * y).sum() / (x**2).sum() * ends, color=INK, linewidth=0.9)
         ax.axhline(0, color=NEUTRAL, linewidth=0.5)
         ax.set_title(name)
-        ax.tick_params(labelsize=6.5)
         ax.locator_params(axis="x", nbins=4)
     for ax in axes.flat[len(names) :]:
         ax.set_axis_off()
-    fig.supylabel("effect of the category on the set (points)", fontsize=8)
-    fig.supxlabel("explanation; both axes without the mean of the category on the type", fontsize=8)
+    fig.supylabel("effect of the category on the set (points)")
+    fig.supxlabel("explanation; both axes without the mean of the category on the type")
     key = [mark(defined([code]) or code, shades[code]) for code in order_factors(table["factor"])]
     fig.legend(handles=key, loc="outside upper center", ncols=4)
     return fig, table

@@ -1,4 +1,7 @@
-"""Figures of notebooks 01 and 02: what was asked and kept, lengths against their slots, word overlap, languages."""
+"""Figures of notebooks 01 and 02: what was asked and kept, lengths against their slots, word overlap, languages.
+
+Those of 02 return (figure, table of the numbers drawn).
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,12 @@ TOP = 25  # languages drawn; the others are in the table only
 
 def _panels(table: pd.DataFrame, labels: list[str], height: float):
     """One panel per generator with a row per label: the figure, and [(axes, rows of the generator)]."""
-    generators = list(dict.fromkeys(table["generator"]))
-    size = (WIDTH, height)
-    fig, axes = plt.subplots(1, len(generators), figsize=size, sharey=True, sharex=True, squeeze=False)
-    for ax, name in zip(axes[0], generators, strict=True):
-        ax.set_title(name if len(generators) > 1 else "")
+    parts = dict(list(table.groupby("generator", sort=False)))
+    fig, axes = plt.subplots(1, len(parts), figsize=(WIDTH, height), sharey=True, sharex=True, squeeze=False)
+    for ax, name in zip(axes[0], parts, strict=True):
+        ax.set_title(name if len(parts) > 1 else "")
         rows(ax, range(len(labels)), labels)
-    return fig, [(ax, table[table["generator"] == name]) for ax, name in zip(axes[0], generators, strict=True)]
+    return fig, list(zip(axes[0], parts.values(), strict=True))
 
 
 def _stacked(ax, y, parts: pd.DataFrame, looks: list[dict], words: list[str]) -> None:
@@ -53,9 +55,8 @@ def _spread(ax, table: pd.DataFrame, value: str, marker: str) -> None:
 
 def _quantiles(table: pd.DataFrame, keys: list[str], value: str) -> pd.DataFrame:
     """What `_spread` draws, by generator and height: per group the number of texts and five quantiles of `value`."""
-    place = list(dict.fromkeys(table["generator"])).index
-    table = table.assign(place=table["generator"].map(place)).sort_values(["place", "y"], kind="stable")
-    groups = table.groupby(["generator", *keys], sort=False)
+    place = table["generator"].map(list(dict.fromkeys(table["generator"])).index)
+    groups = table.assign(place=place).sort_values(["place", "y"]).groupby(["generator", *keys], sort=False)
     found = pd.DataFrame({"texts": groups[value].count()})
     found = found.assign(**{name: groups[value].quantile(q) for name, q in _MARKS.items()})
     if "fits" in table:
@@ -67,14 +68,11 @@ def _quantiles(table: pd.DataFrame, keys: list[str], value: str) -> pd.DataFrame
 def where_it_goes(counts: Mapping[str, Mapping], public: int):
     """Draw, per category, how many answers became triplets with and without a negative, and how many were lost."""
     found = {LABELS[category]: counts[category] for category in CODES if category in counts}
-    parts = {}
+    shades = {"triplets": GAIN, "no safe negative found": "#56B4E9", "not readable": LOSS, "cleaned away": "#E69F00"}
+    parts = pd.DataFrame(index=list(found), columns=list(shades), dtype=float)
     for label, n in found.items():
-        lost = {"not readable": sum(n["rejected"].values())}
-        lost["cleaned away"] = sum(n["cleaned"].values()) + n["duplicates"]
-        kept = {"triplets": n["valid"] - n["without_negative"], "no safe negative found": n["without_negative"]}
-        parts[label] = kept | lost
-    parts = pd.DataFrame(parts).T
-    shades = dict(zip(parts, (GAIN, "#56B4E9", LOSS, "#E69F00"), strict=True))
+        lost = [sum(n["rejected"].values()), sum(n["cleaned"].values()) + n["duplicates"]]
+        parts.loc[label] = [n["valid"] - n["without_negative"], n["without_negative"], *lost]
     parts = parts.loc[:, parts.any()]
     figure, axis = plt.subplots(figsize=(8, 0.4 * len(found) + 1.2))
     looks = [{"color": shades[part], "label": part} for part in parts]
@@ -90,7 +88,7 @@ def where_it_goes(counts: Mapping[str, Mapping], public: int):
 
 @style()
 def funnel(stages: pd.DataFrame):
-    """Answers asked for and triplets kept, per category (Table 2 of this study). Returns (figure, table)."""
+    """Answers asked for and triplets kept, per category (Table 2 of this study)."""
     codes = order_factors(stages["code"])
     steps = ["asked", "parsed", "rules", "duplicates", "contamination"]
     lost = pd.DataFrame({name: stages[a] - stages[b] for name, a, b in zip(_LOST, steps, steps[1:], strict=False)})
@@ -107,13 +105,13 @@ def funnel(stages: pd.DataFrame):
     if len(lost.columns):
         boxes = [plt.Rectangle((0, 0), 1, 1, label=name, hatch=_LOST[name], **hatched) for name in lost]
         fig.legend(handles=boxes, loc="outside upper center", ncols=len(boxes))
-    fig.supxlabel("answers asked for; coloured: kept as triplets", fontsize=8)
+    fig.supxlabel("answers asked for; coloured: kept as triplets")
     return fig, stages
 
 
 @style()
 def lengths(slots: pd.DataFrame):
-    """Words per text against what its slot asked for (grey band). Returns (figure, table of the intervals drawn)."""
+    """Words per text against what its slot asked for (grey band)."""
     top = slots["words"].quantile(0.999) * 1.5
     order = {"code": order_factors(slots["code"]).index, "text": list(MARKERS).index}
     wanted = slots.drop_duplicates(_SLOT)[[*_SLOT, "low", "high"]]
@@ -124,10 +122,8 @@ def lengths(slots: pd.DataFrame):
     asked = [f"{w.low:g} to {w.high:g} words" if w.asked.isdigit() else w.asked for w in wanted.itertuples()]
     labels = [f"{category_name(w.code)}, {w.text}: {a}" for w, a in zip(wanted.itertuples(), asked, strict=True)]
     slots = slots.drop(columns=["low", "high"]).merge(wanted, on=_SLOT)
-    key = (
-        "words (log scale); grey: asked for; line: 9 texts in 10, thick: middle half;\n"
-        "circle query, square positive, triangle negative"
-    )
+    key = "words (log scale); grey: asked for; line: 9 texts in 10, thick: middle half;\n"
+    key += "circle query, square positive, triangle negative"
     if "ls" in set(slots["code"]):
         key += "\nnot shown, as no length was asked for: the labels of long-short, and negatives that were mined"
     fig, panels = _panels(slots, labels, 0.185 * len(wanted) + 1.0)
@@ -139,17 +135,14 @@ def lengths(slots: pd.DataFrame):
         ax.set_xticks([1, 2, 5, 10, 20, 50, 100, 200, 500][: 7 if top < 200 else 9])
         ax.xaxis.set_major_formatter("{x:g}")
         ax.minorticks_off()
-    fig.supxlabel(key, fontsize=7.5)
+    fig.supxlabel(key)
     slots["fits"] = slots["words"].between(slots["low"], slots["high"])
     return fig, _quantiles(slots, [*_SLOT, "low", "high"], "words")
 
 
 @style()
 def overlaps(data: pd.DataFrame):
-    """Share of the shorter text's words that query and positive, query and negative have in common.
-
-    Returns (figure, table of the intervals drawn).
-    """
+    """Share of the shorter text's words that query and positive, query and negative have in common."""
     codes, kinds = order_factors(data["code"]), {"positive": -0.17, "negative": 0.17}
     parts = [data[["generator", "code"]].assign(pair=kind, share=data[f"overlap_{kind}"]) for kind in kinds]
     long = pd.concat(parts).dropna(subset="share")
@@ -159,7 +152,7 @@ def overlaps(data: pd.DataFrame):
         for kind, own in part.groupby("pair"):
             _spread(ax, own, "share", MARKERS[kind])
         ax.set_xlim(-0.03, 1.03)
-    fig.supxlabel("share of the shorter text's words found in the other", fontsize=8)
+    fig.supxlabel("share of the shorter text's words found in the other")
     key = [mark(f"query and {kind}", marker=MARKERS[kind], filled=False, markersize=6) for kind in kinds]
     fig.legend(handles=key, loc="outside upper center", ncols=2)
     return fig, _quantiles(long, ["code", "pair"], "share")
@@ -167,10 +160,7 @@ def overlaps(data: pd.DataFrame):
 
 @style()
 def languages(table: pd.DataFrame):
-    """Texts asked for per language, how many are long enough to judge, and how many of those are in another language.
-
-    Returns (figure, table).
-    """
+    """Texts asked for per language, how many are long enough to judge, how many of those are in another language."""
     asked = table.groupby("language", sort=False)["texts"].sum().sort_values(ascending=False, kind="stable")
     names, shade = list(asked.index)[:TOP], CATEGORY_COLOURS["sl"]
     fig, panels = _panels(table, names, 0.19 * len(names) + 0.95)
@@ -185,7 +175,7 @@ def languages(table: pd.DataFrame):
             ax.annotate(note, (row.texts, at), (6, 0), textcoords="offset points", va="center", fontsize=6.5)
         ax.set(xscale="log", xlim=(0.8, asked.max() * 5))
         ax.xaxis.set_major_formatter("{x:,.0f}")
-    fig.supxlabel("texts (log scale)", fontsize=8)
+    fig.supxlabel("texts (log scale)")
     key = [mark("asked for", NEUTRAL, filled=False, markersize=5), mark("long enough to judge", shade)]
     missed = (table["judged"] > table["agree"]).any()
     key += [mark("found in another language", LOSS, "x", markersize=5)] * bool(missed)

@@ -1,4 +1,7 @@
-"""Points with intervals: every effect on every set (Figure 4), the terms of the crossed design, generators."""
+"""Points with intervals: every effect on every set (Figure 4), the terms of the crossed design, generators.
+
+Every function of a figure returns (figure, table of its numbers).
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.ticker import AutoMinorLocator, MaxNLocator
 from scipy import stats
 
-from lib.figures.base import GAIN, INK, LOSS, NEUTRAL, WIDTH, heights, line, mark, points, style
-from lib.figures.base import rows as name_rows
+from lib.figures.base import GAIN, INK, LOSS, NEUTRAL, WIDTH, estimates, heights, line, mark, points, rows, style
 from lib.figures.names import OWN_COLOURS, by_type, category_name, certain, defined, order_types, palette, type_name
 from lib.influence.designs import NONE
 from lib.influence.effects import crossed
@@ -24,38 +26,52 @@ DASHES = (0, (2, 1))
 def forest(a: Analysis, second: pd.DataFrame | None = None):
     """Effect of each category on each task, grouped by type, two intervals per point (Figure 4 for every type).
 
-    Thick bar: 95 % for this point alone, over runs; thin bar: 95 % for all points of the figure at once. Below each
-    group its mean with both yardsticks. `second`: a second study, drawn as a square below each point. Returns (figure,
-    table).
+    Thick bar: 95 % for this point alone, over runs; thin bar: for all points of the figure at once; square: a second
+    study. Below each group its mean with both yardsticks.
     """
     table = _estimates(a, second)
-    rows = table.groupby(["level", "type", "task"], as_index=False)["effect"].mean()
-    rows = by_type(rows.sort_values("effect", ascending=False), "level")  # by type its tasks, largest first, its mean
-    rows = rows.assign(y=heights(rows["type"])).drop(columns="effect")
-    drawn = table.assign(sure=table[a.corrected] < a.settings.alpha).merge(rows, on=["level", "type", "task"])
-    shades, span, lowest = palette(drawn["factor"]), _span(drawn), rows["y"].max()
-    few = len(shades) < 5
+    names = table.groupby(["level", "type", "task"], as_index=False)["effect"].mean()
+    names = by_type(names.sort_values("effect", ascending=False), "level")  # by type its tasks, largest first, its mean
+    names = names.assign(y=heights(names["type"])).drop(columns="effect")
+    drawn = table.assign(sure=table[a.corrected] < a.settings.alpha).merge(names, on=["level", "type", "task"])
+    shades, lowest = palette(drawn["factor"]), names["y"].max()
+    # all points, and the intervals over runs except the widest twentieth
+    values = [drawn["effect"], *([] if second is None else [drawn.loc[drawn["level"] == "task", "second"]])]
+    low = np.nanmin([0.0, drawn["ci_low"].quantile(0.05), *(value.min() for value in values)])
+    high = np.nanmax([0.0, drawn["ci_high"].quantile(0.95), *(value.max() for value in values)])
+    room, few = 0.06 * (high - low) or 1.0, len(shades) < 5
     size = (WIDTH, (0.118 if second is None else 0.128) * (lowest + 3) + 1.35)
     fig, axes = plt.subplots(1, len(shades), figsize=size, sharex=True, squeeze=False)
     for ax, (factor, shade) in zip(axes[0], shades.items(), strict=True):
         own = drawn[drawn["factor"] == factor]
-        _panel(ax, own, shade, span)
+        _panel(ax, own, shade)
         if own["effect"].isna().all():
             lost = "lost: these runs\ncannot tell it from\nanother category"
             ax.text(0.5, 0.5, lost, transform=ax.transAxes, ha="center", fontsize=6.5, backgroundcolor="white")
-        ax.axvline(0, color=INK, linewidth=0.7)
-        ax.set(yticks=[], xlim=span, ylim=(lowest + 0.7, -1.7))
+        ax.set(yticks=[], xlim=(low - room, high + room), ylim=(lowest + 0.7, -1.7), xlabel="effect (points)")
         ax.xaxis.set_major_locator(MaxNLocator(nbins=6 if few else 4, steps=(1, 2, 2.5, 5, 10)))
         ax.xaxis.set_minor_locator(AutoMinorLocator(2))
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "−"))
         ax.grid(axis="x", which="both", linewidth=0.5)
-        ax.set_xlabel("effect (points)", fontsize=7)
-        ax.tick_params(axis="x", labelsize=6.5)
         ax.set_title(category_name(factor), color=shade, fontweight="bold", fontsize=8.5 if few else 6.2)
-    name_rows(axes[0, 0], rows["y"], rows["task"].replace("", "mean"), 5.8, rows["type"])
-    for tick, level in zip(axes[0, 0].get_yticklabels(), rows["level"], strict=True):
+    rows(axes[0, 0], names["y"], names["task"].replace("", "mean"), 5.8, names["type"])
+    for tick, level in zip(axes[0, 0].get_yticklabels(), names["level"], strict=True):
         tick.set_fontstyle("italic" if level == "type" else "normal")
-    fig.legend(handles=_key(a, second), loc="outside lower center", ncols=2, fontsize=6.4, handlelength=1.6)
+    key = [
+        mark(f"filled: certain, {certain(a.settings)} over all of a kind"),
+        mark("hollow, pale: not certain", NEUTRAL, filled=False),
+        line("95 % over runs, for a point chosen beforehand", 2),
+        line("95 % for all points of the figure at once", 0.6),
+        mark("mean of a type (bar: 95 % over runs)", marker="D"),
+        line("the mean's 95 % for other sets of the kind", 0.7, DASHES),
+        mark("what an unbiased reader should expect (shrunken)", marker="|", markersize=6),
+    ]
+    words, look = (
+        "second study, fresh runs (± 2 standard errors)",
+        {"markersize": 3, "linestyle": "-", "linewidth": 0.6},
+    )
+    key += [] if second is None else [mark(words, NEUTRAL, "s", **look)]
+    fig.legend(handles=key, loc="outside lower center", ncols=2, handlelength=1.6)
     return fig, table
 
 
@@ -69,75 +85,33 @@ def _estimates(a: Analysis, second: pd.DataFrame | None) -> pd.DataFrame:
     names = {"ci_low": "datasets_low", "ci_high": "datasets_high", "p_t": "p_datasets"}
     datasets = a.across[["type", "factor", *names]].rename(columns=names)
     table = pd.concat([tasks, means.merge(datasets, on=["type", "factor"], how="left")], ignore_index=True)
-    table = table.fillna({"task": ""})
-    if second is None:
-        return table
-    keys = ["level", "task", "type", "factor"]
-    return table.merge(second[[*keys, "second", "second_se"]], on=keys, how="left")
+    table, keys = table.fillna({"task": ""}), ["level", "task", "type", "factor"]
+    return table if second is None else table.merge(second[[*keys, "second", "second_se"]], on=keys, how="left")
 
 
-def _span(drawn: pd.DataFrame) -> tuple[float, float]:
-    """Limits of the effect axis: all points, and the intervals over runs except the widest twentieth."""
-    second = drawn.loc[drawn["level"] == "task", "second"].dropna() if "second" in drawn else ()
-    values = [0.0, *drawn["effect"].dropna(), *second]
-    low = np.nanmin([*values, drawn["ci_low"].quantile(0.05)])
-    high = np.nanmax([*values, drawn["ci_high"].quantile(0.95)])
-    room = 0.06 * (high - low) or 1.0
-    return low - room, high + room
-
-
-def _panel(ax, own: pd.DataFrame, shade: str, span: tuple[float, float]) -> None:
+def _panel(ax, own: pd.DataFrame, shade: str) -> None:
     """The sets' points, pale where they are not certain, and the types' means with their intervals in black."""
     pale = to_hex([0.45 * c + 0.55 for c in to_rgb(shade)])
-    for sure, rows in own[own["level"] == "task"].groupby("sure"):
-        tone = shade if sure else pale
-        _interval(ax, rows["y"], rows["all_low"], rows["all_high"], span, tone, linewidth=0.6)
-        _interval(ax, rows["y"], rows["ci_low"], rows["ci_high"], span, tone, linewidth=2.0 if sure else 1.6)
-        points(ax, rows["effect"], rows["y"], tone, sure, s=14 if sure else 8, linewidth=0.8, zorder=4)
-        points(ax, rows["shrunk"], rows["y"], INK, s=18, marker="|", linewidth=0.8, zorder=5)
+    for sure, part in own[own["level"] == "task"].groupby("sure"):
+        tone, (width, s) = shade if sure else pale, (2.0, 14) if sure else (1.6, 8)
+        ax.hlines(part["y"], part["all_low"], part["all_high"], color=tone, linewidth=0.6)
+        estimates(ax, part["effect"], part["ci_low"], part["ci_high"], part["y"], tone, sure, width, s, zorder=4)
+        points(ax, part["shrunk"], part["y"], INK, s=18, marker="|", linewidth=0.8, zorder=5)
     means = own[own["level"] == "type"]
-    look = {"linewidth": 0.7, "linestyle": DASHES}
-    _interval(ax, means["y"] + 0.24, means["datasets_low"], means["datasets_high"], span, INK, **look)
-    _interval(ax, means["y"], means["ci_low"], means["ci_high"], span, INK, linewidth=1.8)
+    low, high = means["datasets_low"], means["datasets_high"]
+    ax.hlines(means["y"] + 0.24, low, high, color=INK, linewidth=0.7, linestyle=DASHES)
+    ax.hlines(means["y"], means["ci_low"], means["ci_high"], color=INK, linewidth=1.8)
     edge = np.where(means["sure"], INK, shade)
     points(ax, means["effect"], means["y"], shade, means["sure"], edge, s=17, marker="D", linewidth=0.7, zorder=4)
     if "second" in own:
         y, far = own["y"] + np.where(own["level"] == "task", 0.36, 0.5), 2 * own["second_se"]
-        ax.hlines(y, (own["second"] - far).clip(*span), (own["second"] + far).clip(*span), color=NEUTRAL, linewidth=0.5)
+        ax.hlines(y, own["second"] - far, own["second"] + far, color=NEUTRAL, linewidth=0.5)
         points(ax, own["second"], y, NEUTRAL, s=5, marker="s", linewidth=0, zorder=3)
-
-
-def _interval(ax, y, low, high, span: tuple[float, float], shade: str, **look) -> None:
-    """Horizontal bars, cut at the axis' ends with an arrow head there where they go on."""
-    ax.hlines(y, low.clip(*span), high.clip(*span), color=shade, **look)
-    inside = 0.02 * (span[1] - span[0])
-    for edge, beyond, marker in ((span[0] + inside, low < span[0], "<"), (span[1] - inside, high > span[1], ">")):
-        points(ax, np.full(beyond.sum(), edge), y[beyond], shade, s=6, marker=marker, linewidth=0, zorder=5)
-
-
-def _key(a: Analysis, second: pd.DataFrame | None) -> list:
-    """Every sign of the forest, in words."""
-    signs = [
-        mark(f"filled: certain, {certain(a.settings)} over all of a kind"),
-        mark("hollow, pale: not certain", NEUTRAL, filled=False),
-        line("95 % over runs, for a point chosen beforehand", 2),
-        line("95 % for all points of the figure at once", 0.6),
-        mark("mean of a type (bar: 95 % over runs)", marker="D"),
-        line("the mean's 95 % for other sets of the kind", 0.7, DASHES),
-        mark("the interval goes on beyond the axis", marker=">", markersize=3),
-        mark("what an unbiased reader should expect (shrunken)", marker="|", markersize=6),
-    ]
-    look = {"markersize": 3, "linestyle": "-", "linewidth": 0.6}
-    words = "second study, fresh runs (± 2 standard errors)"
-    return signs + ([] if second is None else [mark(words, NEUTRAL, "s", **look)])
 
 
 @style()
 def terms(a: Analysis):
-    """Main effects and two-way interactions of the crossed design with their intervals, a panel per task type.
-
-    Returns (figure, table of `influence.effects.crossed`).
-    """
+    """Main effects and two-way interactions of the crossed design with their intervals, a panel per task type."""
     table = crossed(a.study, a.settings.alpha)
     kinds, names = order_types(table["type"]), list(dict.fromkeys(table["term"]))
     y = {name: place + 0.6 * (":" in name) for place, name in enumerate(names)}
@@ -148,21 +122,18 @@ def terms(a: Analysis):
         spare.set_visible(False)
     for place, (ax, kind) in enumerate(zip(axes.ravel(), kinds, strict=False)):
         own = table[table["type"] == kind]
-        sure, at = (own[a.corrected] < a.settings.alpha).to_numpy(), own["term"].map(y)
+        sure = (own[a.corrected] < a.settings.alpha).to_numpy()
         shade = np.where(~sure, NEUTRAL, np.where(own["effect"] > 0, GAIN, LOSS))
-        ax.hlines(at, own["ci_low"], own["ci_high"], color=shade, linewidth=1.3)
-        points(ax, own["effect"], at, shade, sure, s=12, linewidth=0.7, zorder=3)
-        ax.axvline(0, color=INK, linewidth=0.6)
+        estimates(ax, own["effect"], own["ci_low"], own["ci_high"], own["term"].map(y), shade, sure, 1.3, 12)
         short = [name.replace("public", "pub").replace(":", " × ") if place % across == 0 else "" for name in names]
-        name_rows(ax, list(y.values()), short, 5.6)
-        ax.tick_params(axis="x", labelsize=6)
-        ax.set_title(type_name(kind), fontsize=7)
+        rows(ax, list(y.values()), short, 5.6)
+        ax.set_title(type_name(kind))
     key = [mark(f"certain: {certain(a.settings)} over all of a kind", GAIN)]
     key.append(mark("not told from zero", NEUTRAL, filled=False))
     key.append(line("95 % over runs, for a term chosen beforehand", 1.3, colour=NEUTRAL))
     told = defined(name for name in names if ":" not in name).replace("public public", "pub public")
     fig.supxlabel(f"points;  {told}", fontsize=6.4)
-    fig.legend(handles=key, loc="outside upper left", ncols=2, fontsize=6.4, handletextpad=0.3)
+    fig.legend(handles=key, loc="outside upper left", ncols=2, handletextpad=0.3)
     return fig, table
 
 
@@ -170,38 +141,34 @@ def terms(a: Analysis):
 def generators(table: pd.DataFrame, alpha: float):
     """Left: each generator's category against none of it; right: one generator against another, and the margin.
 
-    `table` is that of `influence.designs.contrasts`; types and all sets are drawn. Returns (figure, table with the
-    sets too).
+    `table` is that of `influence.designs.contrasts`; types and all sets are drawn.
     """
     drawn = table[table["level"] != "task"]
     both = drawn["generator"] + " − " + drawn["against"]
     drawn = drawn.assign(name=drawn["generator"].where(drawn["against"] == NONE, both))
     kinds, sides = order_types(drawn["type"]), [part for _, part in drawn.groupby(drawn["against"] != NONE)]
     high = 0.12 + 0.12 * max(part["name"].nunique() for part in sides)
-    size = (WIDTH, high * len(kinds) + 1.5)
-    fig, axes = plt.subplots(1, len(sides), figsize=size, sharey=True, squeeze=False)
+    fig, axes = plt.subplots(1, len(sides), figsize=(WIDTH, high * len(kinds) + 1.5), sharey=True, squeeze=False)
     for ax, part in zip(axes[0], sides, strict=True):
         shades = dict(zip(dict.fromkeys(part["name"]), OWN_COLOURS, strict=False))
         offset = {name: 0.22 * (i - (len(shades) - 1) / 2) for i, name in enumerate(shades)}
-        y = part["type"].map(kinds.index) + part["name"].map(offset)
-        tone, paired = part["name"].map(shades).to_numpy(), part["against"].iloc[0] != NONE
-        ax.hlines(y, part["ci_low"], part["ci_high"], color=tone, linewidth=0.9)
+        y, tone = part["type"].map(kinds.index) + part["name"].map(offset), part["name"].map(shades).to_numpy()
+        sure, paired = (part["p_holm"] < alpha).to_numpy(), part["against"].iloc[0] != NONE
+        estimates(ax, part["effect"], part["ci_low"], part["ci_high"], y, tone, sure, 0.9, 20)
         if paired:
             inner = margin(part["se"], part["df"], 2 * alpha)
             ax.hlines(y, part["effect"] - inner, part["effect"] + inner, color=tone, linewidth=2.4)
             ax.axvspan(-part["margin"].iloc[0], part["margin"].iloc[0], color="#E6EEF5", zorder=0)
             for at, says in zip(y, part["says"].str.replace(", by less than the margin", ",\n< margin"), strict=True):
                 ax.annotate(says, (1.01, at), xycoords=("axes fraction", "data"), va="center", fontsize=5.8)
-        points(ax, part["effect"], y, tone, (part["p_holm"] < alpha).to_numpy(), s=20, linewidth=0.9, zorder=3)
-        ax.axvline(0, color=INK, linewidth=0.7)
-        name_rows(ax, range(len(kinds)), [type_name(kind) for kind in kinds])
+        rows(ax, range(len(kinds)), [type_name(kind) for kind in kinds])
         ax.axhline(len(kinds) - 1.5, color="#555555", linewidth=0.7)
         ax.set_xlabel("difference (points)" if paired else "effect against none (points)")
-        look = {"loc": "lower left", "bbox_to_anchor": (0, 1), "fontsize": 6.3, "borderaxespad": 0.1}
-        ax.legend(handles=[mark(name, shade) for name, shade in shades.items()], **look)
+        signs = [mark(name, shade) for name, shade in shades.items()]
+        ax.legend(handles=signs, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.1)
     key = f"filled: certain, Holm p < {alpha:g} over the types;  thin: {1 - alpha:.0%} over runs"
     if len(sides) > 1:
         key += f";\nthick: {1 - 2 * alpha:.0%};  band: the margin, {sides[1]['margin'].iloc[0]:g};  "
         key += "alike: surely inside it, by two one-sided tests (Holm over the types)"
-    fig.suptitle(key, fontsize=6.4, x=0.005, ha="left")
+    fig.suptitle(key, x=0.005, ha="left")
     return fig, table.reset_index(drop=True)

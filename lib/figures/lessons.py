@@ -24,10 +24,9 @@ _KINDS = {"other positive": "#56B4E9", "other hard negative": NEUTRAL, "own hard
 
 @style()
 def matrix_picture(panels: Mapping[str, np.ndarray], count: int, size: int = 10):
-    """Draw matrices of ``size`` queries with the positives (left) and hard negatives (right) of the same triplets.
+    """Draw {title: (n, count + m) matrix} of ``size`` queries with positives (left) and hard negatives (right).
 
-    ``panels``: {title: (n, count + m) matrix}. Values from 0 to 1 in blue; a title with "change" gets a scale of its
-    own, from orange through white to blue. Boxes are the right pairs.
+    Values from 0 to 1 in blue; a title with "change" gets a scale of its own. Boxes are the right pairs.
     """
     size = min(size, count)
     figure, axes = plt.subplots(len(panels), 1, figsize=(WIDTH, 0.45 + 1.75 * len(panels)), squeeze=False)
@@ -50,17 +49,19 @@ def matrix_picture(panels: Mapping[str, np.ndarray], count: int, size: int = 10)
 
 def token_counts(embedder, pools: Mapping[str, Sequence], max_length: int, count: int = 150) -> dict[str, list[int]]:
     """Return the lengths in tokens of the texts of each source's first ``count`` triplets."""
-    texts = {
-        source: [text for t in pool[:count] for text in (t.query, t.positive, t.negative) if text]
-        for source, pool in pools.items()
-    }
-    return {source: [len(row) for row in embedder.tokenize(own, max_length)] for source, own in texts.items()}
+    found = {}
+    for source, pool in pools.items():
+        texts = [text for t in pool[:count] for text in (t.query, t.positive, t.negative) if text]
+        found[source] = [len(row) for row in embedder.tokenize(texts, max_length)]
+    return found
 
 
 @style()
 def padding_picture(lengths: Mapping[str, Sequence[int]], budget: int):
     """Draw tokens computed per real token for each source and way of batching (see ``padding_table``)."""
-    table = pd.DataFrame({_name(source): padding_table(values, budget) for source, values in lengths.items()})
+    table = pd.DataFrame(
+        {source.replace("_", "-"): padding_table(values, budget) for source, values in lengths.items()}
+    )
     table = table.rename_axis("way").reset_index().melt("way", var_name="source", value_name="tokens")
     figure, axis = plt.subplots(figsize=(WIDTH + 1, 2.6))
     look = {"palette": [LOSS, "#E69F00", "#56B4E9", GAIN], "saturation": 1, "width": 0.84, "gap": 0.08}
@@ -75,12 +76,12 @@ def padding_picture(lengths: Mapping[str, Sequence[int]], budget: int):
 
 @style()
 def loss_picture(log: Sequence[Mapping], before: Mapping[str, float], after: Mapping[str, float], unseen: Mapping):
-    """Draw the loss of every step, points of one source in one colour, and that of the fixed batches before and after.
+    """Draw the loss of every step and that of the fixed batches before and after: {source: loss}.
 
-    ``before`` and ``after``: {source: loss}; ``unseen``: {source: triplets of its fixed batch not trained on}.
+    ``unseen``: {source: triplets of its fixed batch not trained on}.
     """
-    shades = {_name(source): CATEGORY_COLOURS.get(CODES.get(source, source), NEUTRAL) for source in before}
-    steps = pd.DataFrame(list(log)).assign(source=lambda t: t["source"].map(_name))
+    shades = {source.replace("_", "-"): CATEGORY_COLOURS.get(CODES.get(source, source), NEUTRAL) for source in before}
+    steps = pd.DataFrame(list(log)).assign(source=lambda t: t["source"].str.replace("_", "-"))
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH + 1, 2.9), width_ratios=(1.15, 1))
     look = {"hue_order": list(shades), "palette": shades, "s": 24, "linewidth": 0}
     sns.scatterplot(steps, x="step", y="loss", hue="source", ax=left, **look)
@@ -89,13 +90,13 @@ def loss_picture(log: Sequence[Mapping], before: Mapping[str, float], after: Map
     left.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.24), columnspacing=1, handletextpad=0.2)
     for y, ((source, one), shade) in enumerate(zip(before.items(), shades.values(), strict=True)):
         arrow = {"arrowstyle": "-|>", "color": shade, "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0}
-        two = after[source]
-        right.annotate("", (two, y), (one, y), arrowprops=arrow)
-        right.text((one + two) / 2, y - 0.22, f"{one:.2f} to {two:.2f}", fontsize=7, ha="center")
+        right.annotate("", (after[source], y), (one, y), arrowprops=arrow)
+        told = f"{one:.2f} to {after[source]:.2f}"
+        right.text((one + after[source]) / 2, y - 0.22, told, fontsize=7, ha="center")
     points(right, list(before.values()), range(len(before)), list(shades.values()), False, s=25, linewidth=1)
     values = [*before.values(), *after.values()]
     room = 0.15 * max(max(values) - min(values), 0.1)
-    rows(right, range(len(before)), [f"{_name(source)}\n({unseen[source]} unseen)" for source in before])
+    rows(right, range(len(before)), [f"{source.replace('_', '-')}\n({unseen[source]} unseen)" for source in before])
     right.set(xlabel="loss", xlim=(max(0.0, min(values) - room), max(values) + room))
     right.set_title("the same fixed batch, before to after")
     return _done(figure)
@@ -103,10 +104,7 @@ def loss_picture(log: Sequence[Mapping], before: Mapping[str, float], after: Map
 
 @style()
 def bars(table: pd.DataFrame):
-    """Draw the changes in points against the untrained base per set, grouped by type, with their intervals.
-
-    ``table``: columns task, type, change, low, high (0 to 1), see ``lib.score.comparison.changes``.
-    """
+    """Draw changes against the untrained base per set, with their intervals: see ``lib.score.comparison.changes``."""
     table = by_type(table, "task")
     change, low, high = (POINTS * table[name] for name in ("change", "low", "high"))
     clear, kinds, y = (low > 0) | (high < 0), table["type"], np.arange(len(table))
@@ -118,8 +116,7 @@ def bars(table: pd.DataFrame):
     axis.set_xlabel("change against the untrained base, points (line: 95 % interval; pale grey bar: it holds 0)")
     rows(axis, y, table["task"])
     for kind, own in table.groupby("type").groups.items():
-        beside = {"transform": axis.get_yaxis_transform(), "va": "center", "fontsize": 7.5}
-        axis.text(1.01, own.to_numpy().mean(), type_name(kind), **beside)
+        axis.text(1.01, own.to_numpy().mean(), type_name(kind), transform=axis.get_yaxis_transform(), va="center")
     for first in np.flatnonzero(kinds != kinds.shift())[1:]:
         axis.axhline(first - 0.5, color="#BBBBBB", linewidth=0.7)
     return figure
@@ -136,8 +133,7 @@ def push_table(batch: fixed.Vectors, temperatures: Sequence[float]) -> pd.DataFr
 def push_picture(batch: fixed.Vectors, held: fixed.Held, temperatures: Sequence[float]):
     """Draw the gradient of the loss for every wrong answer of a fixed batch, p / temperature, against its cosine.
 
-    One panel per temperature; its title says what the queries' own hard negatives are of the choices and of the push.
-    Returns (figure, table: query, kind, cosine, and the push at each temperature; a row per query and wrong answer).
+    Returns (figure, table of query, kind, cosine, and the push at each temperature per query and wrong answer).
     """
     count, hard = len(batch.queries), [i for i, triplet in enumerate(held.triplets) if triplet.negative]
     own = np.r_[np.arange(count), hard] == np.arange(count)[:, None]
@@ -179,36 +175,23 @@ def two_scorers(learner, taught: tuple[pd.DataFrame, np.ndarray], asked: tuple[p
     counts = [(words[a], words[b], int(np.sum((one == a) & (two == b)))) for a in words for b in words]
     case = int(np.argmax(odds.max(1) + 2 * (one & ~two) + (two & ~one)))
     best, near = np.argsort(-odds[case])[:top], np.argsort(-cosines[case], kind="stable")[:top]
-    sides = {  # what each scorer prefers, how much, and which of it is right
-        "classifier, probability of the label": (
-            [name[each] for each in learner.classes_[best]],
-            odds[case, best],
-            learner.classes_[best] == truth[case],
-        ),
-        "search, cosine to the training text": (
-            [f"{name[labels[i]]}: {known['text'].iloc[i]}" for i in near],
-            cosines[case, near].astype(float),
-            labels[near] == truth[case],
-        ),
-    }
+    classes, texts = learner.classes_[best], [f"{name[labels[i]]}: {known['text'].iloc[i]}" for i in near]
+    sides = {"scorer": "classifier, probability of the label", "what": [name[each] for each in classes]}
+    left = pd.DataFrame(sides | {"value": odds[case, best], "right": classes == truth[case]})
+    sides = {"scorer": "search, cosine to the training text", "what": texts}
+    sides |= {"value": cosines[case, near].astype(float), "right": labels[near] == truth[case]}
+    table = pd.concat([left, pd.DataFrame(sides)], ignore_index=True)
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 3.4), sharex=True)
-    for axis, (side, (texts, values, right)) in zip(axes, sides.items(), strict=True):
-        axis.barh(range(len(values)), values, 0.65, color=np.where(right, GAIN, "#D0D0D0"))
-        rows(axis, range(len(values)), [text if len(text) < 58 else text[:56] + " …" for text in texts])
+    for axis, (side, own) in zip(axes, table.groupby("scorer"), strict=True):
+        axis.barh(range(len(own)), own["value"], 0.65, color=np.where(own["right"], GAIN, "#D0D0D0"))
+        rows(axis, range(len(own)), [text if len(text) < 58 else text[:56] + " …" for text in own["what"]])
         axis.set_title(f"{side} (blue: right)")
-    parts = [pd.DataFrame({"scorer": side, "what": what, "value": value}) for side, (what, value, _) in sides.items()]
-    only = min(counts[1][2], counts[2][2]), counts[1][2] + counts[2][2]
-    chance = binomtest(*only).pvalue if only[1] else 1.0
-    told = (
-        f"{test['text'].iloc[case]!r} is {name[truth[case]]}; classifier {name[said[case]]}, search {name[found[case]]}"
-    )
-    told += f"\nthey differ in who is right on {only[1]} of {len(test)} texts (equally often each: p = {chance:.1g})"
+    few, differ = min(counts[1][2], counts[2][2]), counts[1][2] + counts[2][2]
+    chance = binomtest(few, differ).pvalue if differ else 1.0
+    told = f"{test['text'].iloc[case]!r} is {name[truth[case]]}; classifier {name[said[case]]}, search "
+    told += f"{name[found[case]]}\nthey differ in who is right on {differ} of {len(test)} texts (equally often each: "
     tally = pd.DataFrame(counts, columns=["classifier", "nearest text", "texts"])
-    return tally, told, _done(figure), pd.concat(parts, ignore_index=True)
-
-
-def _name(source: str) -> str:
-    return source.replace("_", "-")
+    return tally, f"{told}p = {chance:.1g})", _done(figure), table.drop(columns="right")
 
 
 def _done(figure):

@@ -1,4 +1,7 @@
-"""Heat maps: colour is an effect, how strong the colour is says how sure it is. `heat_map` is the paper's Figure 3."""
+"""Heat maps: colour is an effect, how strong it is says how sure it is. `heat_map` is the paper's Figure 3.
+
+Every function of a figure returns (figure, table of its numbers).
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from lib.figures.base import GAIN, LOSS, WIDTH, style
 from lib.figures.names import CORRECTIONS, category_name, certain, order_factors, order_types, typed
 from lib.influence.influence import Analysis
 from lib.influence.tables import OVERALL
+from lib.influence.verdicts import VERDICTS
 from lib.params.params import InfluenceParams
 
 # how much of its colour a cell keeps: uncertain, p < alpha by itself, p < alpha after correction for all cells
@@ -25,14 +29,7 @@ NORMALISED = {
     "std": ("β", "normalised influence, β (standardised regression coefficient)"),
     "t": ("t", "normalised influence, t (effect / its standard error over runs)"),
 }
-VERDICT_SIGN = {
-    "reproduced": "✓",
-    "in one study": "(✓)",
-    "below noise": "?",
-    "opposite in one study": "(✗)",
-    "contradicted": "✗",
-    "not testable here": "–",
-}
+VERDICT_SIGN = dict(zip(VERDICTS, ("✓", "(✓)", "?", "(✗)", "✗", "–"), strict=True))
 TWO_LINES = {"PairClassification": "Pair\nclassif.", "Summarization": "Summari-\nzation", OVERALL: "All\nsets"}
 TWO_LINES |= {"Classification": "Classifi-\ncation", "BitextMining": "Bitext\nmining"}
 _EFFECT = ("factor", "type", "normalized", "normalization", "effect", "se", "p", "p_bh", "p_holm", "ci_low", "ci_high")
@@ -66,8 +63,7 @@ def frame(ax, x: float, y: float, dashed: bool = False, colour: str = "black") -
 def heatmap(ax, values: pd.DataFrame, limit, strength=1.0, text=None, blank=None, size=7, **options) -> np.ndarray:
     """Draw a matrix with seaborn from orange (-`limit`) to blue (`limit`), paled by `strength` (0 to 1), with `text`.
 
-    `strength`: one value or a matrix; `text`: a matrix of words; `blank`: of booleans, cells that stay white. `options`
-    go to `seaborn.heatmap`. Cells are one unit wide. Returns the colours (rows, columns) in which their text is read.
+    `blank`: cells that stay white; `options` go to `seaborn.heatmap`. Returns the colours in which their text is read.
     """
     words = {} if text is None else {"annot": text, "fmt": "", "annot_kws": {"size": size}}
     blank = np.zeros(values.shape, bool) if blank is None else blank
@@ -104,7 +100,7 @@ def reach(effect: pd.Series, sure: np.ndarray) -> float:
 def effect_map(ax, table: pd.DataFrame, limit: float, rows: dict, columns: dict, **look) -> np.ndarray:
     """Draw effects as a matrix, paled by certainty, certain ones framed. `rows`, `columns`: {key: name}, in order.
 
-    `table`: columns row, column (keys), effect, sure (0 to 2), and words, if cells have a text. `look` as `heatmap`.
+    `table`: columns row, column (keys), effect, sure (0 to 2), and words, if cells have a text.
     """
 
     def matrix(values: str) -> pd.DataFrame:
@@ -123,7 +119,6 @@ def effect_map(ax, table: pd.DataFrame, limit: float, rows: dict, columns: dict,
 def type_map(ax, table: pd.DataFrame, limit: float, rows: dict, columns: dict, **look) -> np.ndarray:
     """`effect_map` of categories on task types, all sets together apart at the right."""
     inks = effect_map(ax, table.rename(columns={"factor": "row", "type": "column"}), limit, rows, columns, **look)
-    ax.tick_params(axis="x", labelsize=6.6)
     if OVERALL in columns and len(columns) > 1:
         ax.axvline(len(columns) - 1, color="white", linewidth=4)
     return inks
@@ -136,9 +131,8 @@ def scale(ax, limit: float, label: str, alpha: float) -> None:
     ax.imshow(strips, aspect="auto", extent=(-limit, limit, 3, 0), interpolation="nearest")
     ax.set_yticks([0.5, 1.5, 2.5], names, fontsize=6.3)
     ax.tick_params(axis="y", length=0)
-    ax.tick_params(axis="x", labelsize=6.5)
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:+.2g}".replace("-", "−") if value else "0")
-    ax.set_xlabel(label, fontsize=7)
+    ax.set_xlabel(label)
     ax.spines[:].set_visible(False)
 
 
@@ -151,8 +145,10 @@ def heat_table(a: Analysis, claims: pd.DataFrame | None = None, second: pd.DataF
     datasets = a.across.assign(type=a.across["type"].replace("", OVERALL)).rename(columns={"p_t": "p"})
     datasets = datasets.set_index(["type", "factor"])[list(_SETS)].add_suffix("_datasets")
     table = typed(a.effects).join(datasets, on=["type", "factor"])[[*_EFFECT, *datasets, *_REST]]
-    about = pd.DataFrame(columns=["factor", "type", "published", "verdict"], dtype=object) if claims is None else claims
-    table = table.merge(about, on=["factor", "type"], how="left").fillna({"published": "", "verdict": ""})
+    table = (
+        table.assign(published="", verdict="") if claims is None else table.merge(claims, "left", ["factor", "type"])
+    )
+    table = table.fillna({"published": "", "verdict": ""})
     if second is not None:
         again = typed(second)[["type", "factor", "second", "second_se", "returned"]].astype({"returned": object})
         table = table.merge(again, on=["type", "factor"], how="left")
@@ -163,10 +159,9 @@ def heat_table(a: Analysis, claims: pd.DataFrame | None = None, second: pd.DataF
 
 @style()
 def heat_map(a: Analysis, claims: pd.DataFrame | None = None, second: pd.DataFrame | None = None):
-    """Influence of each category on each task type (the paper's Figure 3). Returns (figure, table of `heat_table`).
+    """Influence of each category on each task type (Figure 3), in points; see `heat_table` for the arguments.
 
-    Colour is the effect in points, paled where it is not certain; marked cells are framed, with a dashed frame where a
-    second study did not find them again. Small numbers: error, second study, normalised influence.
+    Small numbers: error, second study, normalised influence. A dashed frame: a second study did not find it again.
     """
     table = heat_table(a, claims, second)
     kinds, factors = order_types(table["type"]), order_factors(table["factor"])
@@ -181,9 +176,9 @@ def heat_map(a: Analysis, claims: pd.DataFrame | None = None, second: pd.DataFra
     for row, level in zip(table.itertuples(), sure, strict=True):
         y, x = factors.index(row.factor), kinds.index(row.type)
         _cell(ax, x, y, row, inks[y, x] if level else "#555555")
-    ax.set_xlabel("task type (number of evaluation sets)", fontsize=7)
+    ax.set_xlabel("task type (number of evaluation sets)")
     scale(bar, limit, "colour: effect of adding the category (points)", a.settings.alpha)
-    fig.suptitle("\n".join(key), fontsize=6.2, x=0.005, ha="left")
+    fig.suptitle("\n".join(key), x=0.005, ha="left")
     return fig, table
 
 
@@ -209,14 +204,13 @@ def _key(table: pd.DataFrame, a: Analysis) -> list[str]:
 
 def _cell(ax, x: int, y: int, row, ink: str) -> None:
     """The numbers of one cell, and the sign of a claim's verdict."""
-    look = {"ha": "center", "va": "center", "color": ink}
-    known = np.isfinite(row.effect)
+    look, known = {"ha": "center", "va": "center", "color": ink}, np.isfinite(row.effect)
     if not known or row.status not in ("ok", "no error", "constant"):
         words = f"{minus(row.effect, 1)}\n{row.status}" if known else row.status
         ax.text(x + 0.5, y + 0.5, words, fontsize=6, **look)
         return
-    big = {"fontsize": 8.8, "fontweight": "bold"} if row.mark else {"fontsize": 7.6}
-    ax.text(x + 0.5, y + 0.24, minus(row.effect, 1) + row.mark, **big, **look)
+    size, weight = (8.8, "bold") if row.mark else (7.6, "normal")
+    ax.text(x + 0.5, y + 0.24, minus(row.effect, 1) + row.mark, fontsize=size, fontweight=weight, **look)
     small = [f"± {row.se:.{1 if row.se >= 0.095 else 2}f}" if np.isfinite(row.se) else "no error"]
     if np.isfinite(getattr(row, "second", np.nan)):
         small.append(f"again {minus(row.second, 1)}")
@@ -230,10 +224,7 @@ def _cell(ax, x: int, y: int, row, ink: str) -> None:
 
 @style()
 def alone_map(table: pd.DataFrame, settings: InfluenceParams):
-    """What each category does by itself, per task type, in points: a panel beside public data and one without.
-
-    `table` is that of `influence.designs.isolation`. Returns (figure, table, sets included).
-    """
+    """What each category does by itself (`influence.designs.isolation`), by task type, with public data and without."""
     titles = {1: "with public data, against public data only", 0: "alone, against the untrained base"}
     shown = typed(table)
     shown["sure"] = certainty(shown, settings)
@@ -252,5 +243,5 @@ def alone_map(table: pd.DataFrame, settings: InfluenceParams):
         ax.set_title(f"{titles[public]} (colours end at {limit:.1f} points)", fontsize=7.5)
     scale(fig.add_subplot(places[-1, 0]), 1.0, "effect, as a share of where the colours end", settings.alpha)
     told = f"framed, *: certain, {certain(settings)} over all {len(shown)} cells;  ±: standard error over runs"
-    fig.suptitle(told, fontsize=6.5, x=0.005, ha="left")
+    fig.suptitle(told, x=0.005, ha="left")
     return fig, table.reset_index(drop=True)

@@ -12,7 +12,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.ticker import LogLocator, NullLocator
 
 from lib.common.display import minus
@@ -49,28 +48,24 @@ def about(table: pd.DataFrame, effects: pd.DataFrame) -> bool:
 def replication(table: pd.DataFrame, names: tuple[str, str] = ("the first study", "the second study"), ceilings=None):
     """One study against another, for types and for sets: a point on the line came back at its full size.
 
-    Bars: about 95 % (two standard errors) of either study. `names` stand on the axes. `ceilings` (level: correlation
-    that two studies of their reliabilities can have) are for studies of two models, whose effects need not be of one
-    size: each axis has its own scale then, and no line of what came back. Returns (figure, table).
+    `ceilings` (level: the largest correlation to be expected) are for studies of two models, whose effects need not be
+    of one size: each axis has its own scale then, and no line of what came back.
     """
     table = read(table)
     panels = {"type": "means of task types", "task": "single evaluation sets"}
     panels = {level: words for level, words in panels.items() if (table["level"] == level).any()}
-    need(bool(panels), "the table of the second study has neither types nor sets")
     shades = palette(table["factor"])
-    size = (WIDTH, 4.5) if len(panels) == 2 else (4.6, 5.2)
-    fig, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False)
+    fig, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 4.5), squeeze=False)
     for ax, (level, words) in zip(axes[0], panels.items(), strict=True):
         _studies(ax, table[table["level"] == level], shades, words, ceilings and ceilings.get(level, np.nan))
         ax.set_xlabel(f"effect in {names[0]} (points)")
     axes[0, 0].set_ylabel(f"the same effect in {names[1]} (points)")
     key = [mark(category_name(code), shade, markersize=5) for code, shade in shades.items()]
-    key.append(mark(f"marked in {names[0]}, found again", markersize=5.5))
-    key.append(mark("marked, not found again", filled=False, markersize=5.5))
+    key += [mark(f"marked in {names[0]}, found again"), mark("marked, not found again", filled=False)]
     key += [mark("not marked", alpha=0.5, markersize=3), line("perfect agreement", 0.9, ":")]
     key += [] if ceilings else [line("what came back (least squares)", 1.1)]
     key.append(line("bars: ± 2 standard errors", 0.6))
-    fig.legend(handles=key, loc="outside lower center", ncols=3, fontsize=6.5, handletextpad=0.5)
+    fig.legend(handles=key, loc="outside lower center", ncols=3, handletextpad=0.5)
     return fig, table
 
 
@@ -105,12 +100,7 @@ def _studies(ax, own: pd.DataFrame, shades: dict[str, str], words: str, ceiling:
 
 @style()
 def floor(a: Analysis, second: pd.DataFrame | None = None):
-    """How large an effect on each set must be to be seen, beside the largest effect of any category on it.
-
-    Grey band: effects that this design misses more often than 1 - power; tick: standard error; diamond: the largest
-    effect, filled where it leaves the band; square: the same category and set in a second study. Returns (figure,
-    table).
-    """
+    """How large an effect on each set must be to be seen, beside the largest effect of any category on it."""
     need(a.noise["se_effect"].notna().any(), NO_NOISE)
     effects = a.effects[a.effects["level"] == "task"]
     largest = effects.loc[effects["effect"].abs().sort_values().index].groupby("task").tail(1)
@@ -140,16 +130,13 @@ def floor(a: Analysis, second: pd.DataFrame | None = None):
         ax.annotate(words, (1.01, row.y), xycoords=("axes fraction", "data"), ha="left", va="center", fontsize=5.6)
     key.append(mark("largest effect on the set (named at the right), above the band", GAIN, "D"))
     key.append(mark("largest effect on the set, inside the band", NEUTRAL, "D", filled=False))
-    fig.legend(handles=key, loc="outside upper center", ncols=2, fontsize=6.5)
+    fig.legend(handles=key, loc="outside upper center", ncols=2)
     return fig, table
 
 
 @style()
 def power(a: Analysis):
-    """What this design can show: effects found by seeds (over runs), and by number of sets (over sets of the kind).
-
-    The right panel is the best case: the sets' effects known without error. Returns (figure, table).
-    """
+    """What this design can show: effects found by seeds (over runs), and by number of sets (over sets of the kind)."""
     need(a.noise["se_effect"].notna().any(), NO_NOISE)
     sizes, alpha, strength = pd.Series(a.study.types).value_counts(), a.settings.alpha, a.settings.power
     sets = pd.DataFrame({"type": order_types(sizes.index)})
@@ -157,27 +144,20 @@ def power(a: Analysis):
     for name, level in (("alone", alpha), ("corrected", alpha / max(1, len(sizes)))):
         sets[name] = [detectable_ratio(n - 1, level, strength) / np.sqrt(n) for n in sets["sets"]]
     fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.1))
-    _seeds(left, a.seeds_buy, len(a.study.runs) / len(a.study.runs.drop_duplicates(list(a.study.factors))))
-    left.set_ylabel(f"effect found with {100 * strength:g} % power (points)")
+    names = {"detectable_median": "tested alone", "detectable_corrected": "among all {:.0f} tests"}
+    for (level, own), shade in zip(a.seeds_buy.groupby("level", sort=False), (GAIN, LOSS), strict=False):
+        for column, words in names.items():
+            look, face = ("o-", shade) if column == "detectable_median" else ("o--", "white")
+            label = f"one {'set' if level == 'task' else level}, {words.format(own['tests'].iloc[0])}"
+            left.plot(own["seeds"], own[column], look, color=shade, markerfacecolor=face, markersize=4, label=label)
+    seeds = len(a.study.runs) / len(a.study.runs.drop_duplicates(list(a.study.factors)))
+    left.axvline(seeds, color=INK, linewidth=0.8, linestyle=":", label="this study")
+    left.set(xlabel="training seeds per subset", ylim=(0, None), xticks=sorted(set(a.seeds_buy["seeds"])))
+    left.set(title="Would these sets move again?", ylabel=f"effect found with {100 * strength:g} % power (points)")
+    left.legend()
+    left.grid(axis="y")
     _sets(right, sets)
     return fig, pd.concat([a.seeds_buy.assign(table="seeds"), sets.assign(table="sets")], ignore_index=True)
-
-
-def _seeds(ax, table: pd.DataFrame, seeds: float) -> None:
-    """The effect that is found against the number of seeds, for one set and for one type, alone and among all tests."""
-    names = {"detectable_median": "tested alone", "detectable_corrected": "among all {:.0f} tests"}
-    for (level, own), shade in zip(table.groupby("level", sort=False), (GAIN, LOSS), strict=False):
-        for column, words in names.items():
-            alone = column == "detectable_median"
-            label = f"one {'set' if level == 'task' else level}, {words.format(own['tests'].iloc[0])}"
-            look = {"linestyle": "-" if alone else "--", "markerfacecolor": shade if alone else "white"}
-            look |= {"color": shade, "marker": "o", "markersize": 4, "markeredgecolor": shade, "estimator": None}
-            sns.lineplot(own, x="seeds", y=column, label=label, ax=ax, **look)
-    ax.axvline(seeds, color=INK, linewidth=0.8, linestyle=":", label="this study")
-    ax.set(xlabel="training seeds per subset", ylim=(0, None), xticks=sorted(set(table["seeds"])))
-    ax.set_title("Would these sets move again?")
-    ax.legend(fontsize=6.3)
-    ax.grid(axis="y")
 
 
 def _sets(ax, table: pd.DataFrame) -> None:
@@ -187,14 +167,14 @@ def _sets(ax, table: pd.DataFrame) -> None:
     points(ax, table["alone"], y, GAIN, s=20, zorder=3)
     points(ax, table["corrected"], y, GAIN, False, s=20, zorder=3)
     for at in y[~known]:
-        look = {"transform": ax.get_yaxis_transform(), "ha": "center", "va": "center", "color": NEUTRAL}
-        ax.text(0.5, at, "one set: no answer", fontsize=6, **look)
+        look = {"transform": ax.get_yaxis_transform(), "ha": "center", "va": "center"}
+        ax.text(0.5, at, "one set: no answer", fontsize=6, color=NEUTRAL, **look)
     rows(ax, y, [f"{type_name(k)} ({n})" for k, n in zip(table["type"], table["sets"], strict=True)], 6.5)
     ax.set(xscale="log", title="Would other sets of the kind move?")
-    ax.set_xlabel("mean effect found, in spreads between sets\n(best case: runs without noise; log scale)", fontsize=7)
+    ax.set_xlabel("mean effect found, in spreads between sets\n(best case: runs without noise; log scale)")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter("{x:g}")
     if known.any():
         key = [mark("one type, tested alone", GAIN), mark("among all types (Bonferroni)", GAIN, filled=False)]
-        ax.legend(handles=key, fontsize=6.3, loc="upper center", bbox_to_anchor=(0.4, -0.3), ncols=2, handletextpad=0.2)
+        ax.legend(handles=key, loc="upper center", bbox_to_anchor=(0.4, -0.3), ncols=2, handletextpad=0.2)

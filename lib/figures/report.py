@@ -19,15 +19,16 @@ from lib.common.files import KitError, digest, digest_file, write_json, write_te
 from lib.figures import names
 from lib.figures import replication as two
 from lib.figures.base import save
-from lib.figures.catalogue import DATA_FIGURES, LESSON_FIGURES, OWN_FIGURES, Report
+from lib.figures.catalogue import ASKED, Report
 from lib.figures.names import typed
-from lib.influence.designs import contrasts, isolation
+from lib.influence.designs import contrasts, cost_per_thousand, isolation
 from lib.influence.influence import Analysis, analyse, published, without_excluded
 from lib.influence.scores import read, study
 from lib.params.params import InfluenceParams, Params
 from lib.params.provenance import decisive
 
-NOTEBOOK, DATA_NOTEBOOK = "notebooks/05_influence.ipynb", "notebooks/02_inspect.ipynb"
+NOTEBOOK = "notebooks/05_influence.ipynb"
+OF_DATA = [f"notebooks/{name}.ipynb" for name in ("02_inspect", "03_train", "04_score")]
 PUBLISHED = "published"
 SECOND = "replication.csv"  # the table of the second study, committed beside the figures
 COSTS = "costs.csv"  # beside the results of generators: what their answers took
@@ -79,15 +80,14 @@ def design_of(results: pd.DataFrame) -> str:
 
 
 def _without_regression(design: str, file: Path, settings: InfluenceParams, data: Path | None) -> Report:
-    costs = file.with_name(COSTS)
-    kept, notes = without_excluded(read(file), settings.exclude)
+    (kept, notes), costs = without_excluded(read(file), settings.exclude), file.with_name(COSTS)
     inputs = {path.name: digest_file(path) for path in (file, costs) if path.is_file()}
     inputs["settings"] = digest(settings.model_dump(mode="json"))
     if design == ISOLATION:
-        table, spent = isolation(study(kept, settings.nan), settings.alpha), None
+        table = isolation(study(kept, settings.nan), settings.alpha)
     else:
         table = contrasts(kept, settings.margin, settings.alpha)
-        spent = pd.read_csv(costs) if costs.is_file() else None
+    spent = pd.read_csv(costs) if costs.is_file() else None
     return Report(None, inputs, data, None, table, spent, settings, (*notes, *table.attrs.get("notes", ())))
 
 
@@ -165,21 +165,32 @@ def index(report: Report, out: Path, missing: dict[str, str]) -> str:
     lines = ["# Figures", "", f"Inputs {stamp}: " + ", ".join(f"{k} {v}" for k, v in report.inputs.items()) + ".", ""]
     lines += ["| figure | answers | numbers | notebook | inputs |", "|---|---|---|---|---|"]
     rows = [(name, title, NOTEBOOK, stamp) for name, title, _ in report.figures]
-    others = [(*row, DATA_NOTEBOOK, data) for row in sorted(DATA_FIGURES.items())]
-    others += [(name, *row, f"notebooks/{book}.ipynb", data) for name, (*row, book) in LESSON_FIGURES.items()]
-    others += [(name, *row, stamp) for name, row in sorted(OWN_FIGURES.items())]
-    rows += [row for row in others if (out / f"{row[0]}.svg").is_file()]
+    others = [(n, *asked) for n, asked in ASKED.items() if asked[1] != NOTEBOOK and (out / f"{n}.svg").is_file()]
+    rows += [(*row, data) for row in sorted(others, key=lambda row: (row[2], row[0])) if row[2] in OF_DATA]
+    rows += [(*row, stamp) for row in sorted(others) if row[2] not in OF_DATA]
     for name, title, notebook, inputs in rows:
-        if name in missing:
-            lines.append(f"| {name} | {title} | not drawn: {missing[name]} | {notebook} | {inputs} |")
-        else:
-            files = f"[{name}]({name}.png) ([svg]({name}.svg)) | {title} | [{name}.csv]({name}.csv)"
-            lines.append(f"| {files} | {notebook} | {inputs} |")
+        files = f"[{name}]({name}.png) ([svg]({name}.svg)) | {title} | [{name}.csv]({name}.csv)"
+        files = f"{name} | {title} | not drawn: {missing[name]}" if name in missing else files
+        lines.append(f"| {files} | {notebook} | {inputs} |")
+    if report.design == GENERATORS and report.costs is not None:
+        lines += _costs(report.costs)
     counted = ", ".join(f"{n} {verdict}" for verdict, n in report.claims["verdict"].value_counts().items())
-    lines += [*report.appendix, "", f"Claims: {counted} ([claims.md](claims.md))."]
+    lines += ["", f"Claims: {counted} ([claims.md](claims.md))."]
     if report.notes:
         lines += ["", "To be read beside the figures:", "", *(f"- {note}" for note in report.notes)]
     return "\n".join(lines) + "\n"
+
+
+def _costs(costs: pd.DataFrame) -> list[str]:
+    """What a thousand valid triplets of each generator took."""
+    head = "| generator | valid of asked | tokens read | tokens written | seconds | price |"
+    lines = ["", "Cost of a thousand valid triplets:", "", head, "|---|---|---|---|---|---|"]
+    for row in cost_per_thousand(costs).itertuples():
+        told = [f"{value:,.0f}" for value in (row.tokens_in, row.tokens_out, row.seconds)]
+        told = [text.replace("nan", "not measured") for text in told]
+        told.append("not measured" if pd.isna(row.cost) else f"{row.cost:,.2f} {row.currency}")
+        lines.append(f"| {row.generator} | {row.valid} of {row.asked} | {' | '.join(told)} |")
+    return lines
 
 
 def claims_markdown(judged: pd.DataFrame) -> str:

@@ -1,11 +1,13 @@
-"""Figures of plain scores: main results (Table 1), counts (Table 2), who carries the gain, the published table."""
+"""Figures of plain scores: main results (Table 1), counts (Table 2), who carries the gain, the published table.
+
+Every function of a figure returns (figure, table of its numbers).
+"""
 
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 
 from lib.common.display import POINTS, minus
 from lib.figures.base import GAIN, INK, LOSS, NEUTRAL, WIDTH, heights, mark, points, rows, style
@@ -20,57 +22,44 @@ BEST = 1 / 7  # share of the sets whose part of the gain is told
 
 @style()
 def main_results(results: pd.DataFrame):
-    """Scores by task type of the base, without and with synthetic data, one panel per generator (Table 1).
-
-    Small marks are single seeds, the large one is their mean. Returns (figure, table of `tables.main_results`).
-    """
+    """Scores by task type of the base, without and with synthetic data (Table 1); small marks are single seeds."""
     table, names = tables.main_results(results), tables.corner_names(results)
-    generators, kinds = list(dict.fromkeys(table["generator"])), order_types({*table["type"], OVERALL})
-    sets, seeds = table.groupby("type")["tasks"].max(), table["seeds"].max()
-    note = f"; large: mean of {seeds:.0f} seeds, small: one seed" if seeds > 1 else ", one run each"
-    size = (WIDTH, 0.28 * len(kinds) + 1.25)
-    fig, axes = plt.subplots(1, len(generators), figsize=size, sharey=True, squeeze=False)
-    for ax, generator in zip(axes[0], generators, strict=True):
-        own = results[results["generator"] == generator] if "generator" in results else results
-        _levels(ax, table[table["generator"] == generator], own, kinds)
-        ax.set_title(generator)
-        rows(ax, range(len(kinds)), [f"{type_name(kind)} ({sets[kind]})" for kind in kinds])
-    shown = {name: look for name, look in _MARK.items() if name in set(table["mixture"])}
-    key = [mark(names.get(n, n), shade, m, markersize=9 if m == "|" else 5) for n, (m, shade) in shown.items()]
-    fig.supxlabel(f"score (points){note}", fontsize=7)
-    fig.legend(handles=key, loc="outside upper left", ncols=3, handletextpad=0.3)
-    return fig, table.replace({"mixture": names})
-
-
-def _levels(ax, table: pd.DataFrame, results: pd.DataFrame, kinds: list[str]) -> None:
-    """The mean of each corner per type, single seeds, and at the right what the full mixture adds."""
-    for mixture, runs in tables.corners(results).items():
-        marker, shade = _MARK[mixture]
-        means = table[table["mixture"] == mixture]
+    kinds, seeds = order_types({*table["type"], OVERALL}), table["seeds"].max()
+    sets, key = table.groupby("type")["tasks"].max(), []
+    fig, ax = plt.subplots(figsize=(WIDTH, 0.28 * len(kinds) + 1.25))
+    for mixture, means in table.groupby("mixture", sort=False):
+        (marker, shade), runs = _MARK[mixture], tables.corners(results)[mixture]
         look = {"s": 80, "linewidth": 1.4} if marker == "|" else {"s": 26, "linewidth": 0.5}
         points(ax, means["points"], means["type"].map(kinds.index), shade, marker=marker, zorder=4, **look)
         if marker != "|" and runs["seed"].nunique() > 1:
-            both = pd.concat([runs, runs.assign(type=OVERALL)])
-            seeds = both.groupby(["type", "seed"], as_index=False)["score"].mean()
+            each = pd.concat([runs, runs.assign(type=OVERALL)])
+            each = each.groupby(["type", "seed"], as_index=False)["score"].mean()
             look = {"s": 8, "linewidth": 0.6, "zorder": 3, "marker": marker}
-            points(ax, POINTS * seeds["score"], seeds["type"].map(kinds.index), shade, False, **look)
+            points(ax, POINTS * each["score"], each["type"].map(kinds.index), shade, False, **look)
+        key.append(mark(names.get(mixture, mixture), shade, marker, markersize=9 if marker == "|" else 5))
     sides = table.pivot(index="type", columns="mixture", values="points")
-    if {LABEL_WITHOUT, LABEL_WITH} <= set(sides):
-        beside = {"xycoords": ("axes fraction", "data"), "ha": "left", "va": "center", "fontsize": 7}
-        for y, kind in enumerate(kinds):
-            low, high = sides.loc[kind, [LABEL_WITHOUT, LABEL_WITH]]
-            shade = GAIN if high >= low else LOSS
-            ax.plot([low, high], [y, y], color=shade, linewidth=2.6, alpha=0.35, zorder=2)
-            ax.annotate(minus(high - low, 1), (1.02, y), color=shade, **beside)
+    beside = {"xycoords": ("axes fraction", "data"), "ha": "left", "va": "center", "fontsize": 7}
+    both = {LABEL_WITHOUT, LABEL_WITH} <= set(sides)
+    for y, kind in enumerate(kinds if both else []):
+        low, high = sides.loc[kind, [LABEL_WITHOUT, LABEL_WITH]]
+        shade = GAIN if high >= low else LOSS
+        ax.plot([low, high], [y, y], color=shade, linewidth=2.6, alpha=0.35, zorder=2)
+        ax.annotate(minus(high - low, 1), (1.02, y), color=shade, **beside)
+    if both:
         ax.annotate("difference\n(points)", (1.02, -0.85), **beside | {"fontsize": 6})
     ax.axhline(len(kinds) - 1.5, color="#555555", linewidth=0.7)
+    rows(ax, range(len(kinds)), [f"{type_name(kind)} ({sets[kind]})" for kind in kinds])
+    note = f"; large: mean of {seeds:.0f} seeds, small: one seed" if seeds > 1 else ", one run each"
+    fig.supxlabel(f"score (points){note}")
+    fig.legend(handles=key, loc="outside upper left", ncols=3, handletextpad=0.3)
+    return fig, table.replace({"mixture": names})
 
 
 @style()
 def counts(table: pd.DataFrame):
     """Examples per category (Table 2), a marker per source: columns source, category (code), rows.
 
-    The axis is logarithmic, so counts are drawn as points and not as bars. Returns (figure, table).
+    The axis is logarithmic, so counts are drawn as points and not as bars.
     """
     sources, codes = (list(dict.fromkeys(table[name])) for name in ("source", "category"))
     markers = dict(zip(sources, "osD^v" * len(sources), strict=False))
@@ -91,10 +80,7 @@ def counts(table: pd.DataFrame):
 
 @style()
 def published(table: pd.DataFrame):
-    """Every task's score in Wang et al. (2024) without and with synthetic data, by type; see `tables.published_gains`.
-
-    Returns (figure, table sorted as drawn).
-    """
+    """Every task's score in Wang et al. (2024) without and with synthetic data: a table of `tables.published_gains`."""
     table = by_type(table, "gain", ascending=False)
     y = heights(table["type"])
     shade = np.select([table["gain"] > 0, table["gain"] < 0], [GAIN, LOSS], NEUTRAL)
@@ -111,7 +97,7 @@ def published(table: pd.DataFrame):
     right.set(xlabel="gain (points)", title=f"mean {minus(table['gain'].mean(), 2)}; {falling}")
     key = [mark("without synthetic data", filled=False), mark("with them: higher", GAIN, "D")]
     key.append(mark("with them: lower", LOSS, "D"))
-    fig.legend(handles=key, loc="outside upper left", ncols=3, handletextpad=0.3, fontsize=6.8)
+    fig.legend(handles=key, loc="outside upper left", ncols=3, handletextpad=0.3)
     right.grid(axis="x")
     right.tick_params(axis="y", length=0)
     return fig, table
@@ -119,12 +105,10 @@ def published(table: pd.DataFrame):
 
 @style()
 def sparsity(per_seed: pd.DataFrame | None, published: pd.DataFrame | None):
-    """Gain of every task, sorted, and what the best tasks contribute to the mean gain.
+    """Gain of every task, sorted, and what the best tasks contribute to the mean gain, of this study and published.
 
-    `per_seed`: `tables.gains` of this study, or None; `published`: `tables.published_gains`, or None. Left: gain per
-    task; right: the gains added up from the largest down, divided by the number of tasks, so that a curve ends at the
-    mean gain. The dashed curve of this study ranks tasks by other seeds than it counts, because sorting noise alone
-    bends a curve. The table also has the share of the net gain (NaN where there is none). Returns (figure, table).
+    Right: the gains added up, divided by the number of tasks: a curve ends at the mean gain. Dashed: tasks ranked by
+    other seeds than are counted, because sorting noise alone bends a curve.
     """
     gains, honest = {}, None
     if published is not None:
@@ -136,18 +120,17 @@ def sparsity(per_seed: pd.DataFrame | None, published: pd.DataFrame | None):
     curves += [honest.assign(source="this study", ranking="other seeds")] if honest is not None else []
     table = pd.concat(curves, ignore_index=True)
     fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.3))
-    look = {"marker": "o", "markersize": 3, "markeredgewidth": 0, "linewidth": 0.8, "estimator": None}
-    look |= {"hue": "source", "palette": SOURCES, "legend": False}
-    sns.lineplot(table.dropna(subset="gain"), x="fraction", y="gain", ax=left, **look)
     for (name, ranking), own in table.groupby(["source", "ranking"], sort=False):
         same, n, shade = ranking == "same seeds", len(own), SOURCES[name]
-        look = {"linestyle": "-" if same else "--", "color": shade, "estimator": None}
-        look["label"] = name if same else f"{name}, sets ranked by other seeds"
-        sns.lineplot(x=np.r_[0, own["fraction"]], y=np.r_[0, own["cumulated"] / n], ax=right, **look)
+        label = name if same else f"{name}, sets ranked by other seeds"
+        x, y = np.r_[0, own["fraction"]], np.r_[0, own["cumulated"] / n]
+        right.plot(x, y, "-" if same else "--", color=shade, label=label)
+        if not same:
+            continue
+        left.plot(own["fraction"], own["gain"], "o-", color=shade, markersize=3, markeredgewidth=0, linewidth=0.8)
         best = own.iloc[max(1, round(BEST * n)) - 1]
-        if same:
-            points(right, [best["fraction"]], [best["cumulated"] / n], shade, s=18, zorder=3)
-        if same and 0 < best["share"] <= 1:
+        points(right, [best["fraction"]], [best["cumulated"] / n], shade, s=18, zorder=3)
+        if 0 < best["share"] <= 1:
             words = f"● {best['k']} of {n} sets: {100 * best['share']:.0f} % of the net gain"
             look = {"transform": right.transAxes, "fontsize": 6.5, "color": shade, "ha": "right"}
             look["bbox"] = {"facecolor": "#FFFFFFCC", "edgecolor": "none", "pad": 1}
@@ -156,9 +139,7 @@ def sparsity(per_seed: pd.DataFrame | None, published: pd.DataFrame | None):
         ax.set(xlabel="fraction of sets, largest gain first", ylabel=label)
         ax.axhline(0, color=INK, linewidth=0.7)
         ax.grid(axis="y")
-    handles = right.get_legend_handles_labels()
-    right.get_legend().remove()
-    fig.legend(*handles, loc="outside lower center", ncols=3, fontsize=7)
+    fig.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     fig.suptitle("\n".join(_uneven(name, gain) for name, gain in gains.items()), fontsize=7, x=0.01, ha="left")
     return fig, table[["source", "ranking", "k", "fraction", "task", "gain", "cumulated", "share"]]
 

@@ -1,4 +1,7 @@
-"""How the categories act together: interactions, all contrasts, the subsets as a lattice, one task type's cost."""
+"""How the categories act together: interactions, all contrasts, the subsets as a lattice, one task type's cost.
+
+Every function of a figure takes the analysis of a study and returns (figure, table of its numbers).
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,9 @@ def _shape(kinds: list[str]) -> tuple[int, int]:
     return -(-len(kinds) // columns), columns
 
 
-def _panels(figure, kinds: list[str], share: bool = False) -> dict:
+def _panels(figure, kinds: list[str], **share) -> dict:
     """The axes of small panels: {type: axes}."""
-    axes = figure.subplots(*_shape(kinds), sharex=share, sharey=share, squeeze=False).ravel()
+    axes = figure.subplots(*_shape(kinds), squeeze=False, **share).ravel()
     for spare in axes[len(kinds) :]:
         spare.set_visible(False)
     return dict(zip(kinds, axes, strict=False))
@@ -32,10 +35,7 @@ def _panels(figure, kinds: list[str], share: bool = False) -> dict:
 
 @style()
 def interaction_map(a: Analysis):
-    """Main effects (diagonal) and two-way interactions (below it) per task type and over all tasks, in points.
-
-    A panel's title has the p of the F-test of all interactions together. Returns (figure, table).
-    """
+    """Main effects (diagonal) and two-way interactions (below it) per task type and over all tasks, in points."""
     need(a.interactions["effect"].notna().any(), "these runs do not determine any interaction")
     inter, main, block = (typed(table) for table in (a.interactions, a.effects, a.block))
     table = pd.concat([main.rename(columns={"factor": "term"}), inter], ignore_index=True)
@@ -59,7 +59,7 @@ def interaction_map(a: Analysis):
         f"framed: certain, {certain(a.settings)} over all cells of a kind;  "
         f"in the titles: F-test of all pairs together\n{defined(factors)}"
     )
-    fig.suptitle(key.strip(), fontsize=6.4, x=0.005, ha="left")
+    fig.suptitle(key.strip(), x=0.005, ha="left")
     return fig, table
 
 
@@ -80,8 +80,7 @@ def _pairs(ax, table: pd.DataFrame, factors: list[str], limit: float) -> None:
 def half_normal(a: Analysis):
     """Half-normal plots of all contrasts, one panel per type and one over all tasks, in units of the panel's noise.
 
-    Contrasts that are noise lie on the line; noise alone puts a point above the dotted margin, in any panel, with
-    probability `alpha`. Returns (figure, table with `units` and `figure_margin`).
+    Noise lies on the line, and puts a point above the dotted margin, in any panel, with probability alpha.
     """
     need(len(a.study.factors) > 1, "a half-normal plot needs two categories or more")
     parts = {kind: power.half_normal(a.study, type=kind) for kind in dict.fromkeys(a.study.types)}
@@ -91,7 +90,7 @@ def half_normal(a: Analysis):
     margin = (table["figure_margin"] / table["pse"]).replace(np.inf, np.nan)
     top = 1.12 * float(np.nanmax([*table["units"], *margin, 0.0])) or 1.0
     fig = plt.figure(figsize=(WIDTH, 1.65 * _shape(kinds)[0] + 0.95))
-    for kind, ax in _panels(fig, kinds, share=True).items():
+    for kind, ax in _panels(fig, kinds, sharex=True, sharey=True).items():
         own = table[table["type"] == kind]
         shade = np.where(own["term"].str.contains(":"), NEUTRAL, GAIN)
         ax.axline((0, 0), slope=1, color=INK, linewidth=0.7)
@@ -100,18 +99,17 @@ def half_normal(a: Analysis):
         for row in own[own["beyond"]].itertuples():
             words, place = f"{row.term.replace(':', '×')} {minus(row.contrast, 1)}", (row.quantile, row.units)
             ax.annotate(words, place, (-4, 0), textcoords="offset points", ha="right", va="center", fontsize=6)
-        ax.set_ylim(0, top)
-        ax.set_title(type_name(kind), fontsize=7)
-        ax.tick_params(labelsize=6.3, labelbottom=True)
-    fig.supxlabel("half-normal quantile (where pure noise would put the point)", fontsize=7)
-    fig.supylabel("|contrast| / its noise (Lenth's error)", fontsize=7)
+        ax.set(ylim=(0, top), title=type_name(kind))
+        ax.tick_params(labelbottom=True)
+    fig.supxlabel("half-normal quantile (where pure noise would put the point)")
+    fig.supylabel("|contrast| / its noise (Lenth's error)")
     noise = f"(noise alone: {100 * a.settings.alpha:g} %)"
     key = [mark("effect of one category", GAIN), mark("interaction of two or more", NEUTRAL)]
     key.append(line("where pure noise lies", 0.7))
     key.append(line(f"margin for all {len(table)} points at once {noise}; beyond: named, in points", 0.8, ":"))
     told = defined(order_factors({part for term in table["term"] for part in term.split(":")}))
     key += [line(told, 0)] if told else []
-    fig.legend(handles=key, loc="outside upper left", ncols=2, fontsize=6.4)
+    fig.legend(handles=key, loc="outside upper left", ncols=2)
     return fig, table
 
 
@@ -134,10 +132,7 @@ def strongest(effects: pd.DataFrame) -> tuple[str, str]:
 
 @style()
 def lattice(a: Analysis):
-    """The subsets with their scores on the set that moved most; coloured: the edges that add what moved it.
-
-    Bottom nothing added, top everything, one edge per added category. Returns (figure, table).
-    """
+    """The subsets with their scores on the set that moved most; coloured: the edges that add what moved it."""
     task, factor = strongest(a.effects)
     table = cells(a.study, task=task)
     if "public" in table:
@@ -177,21 +172,17 @@ def lattice(a: Analysis):
     seeds, effect = table["n"].max(), a.effects.query("level == 'task' and task == @task and factor == @factor").iloc[0]
     told = f"{task}: score of each subset" + (f", mean of {seeds} seeds" if seeds > 1 else ", one run each")
     if changes:
-        mean = f"mean of the {len(changes)} changes " if len(changes) > 1 else ""
-        told += f"\ncoloured edges add {category_name(factor)}: {mean}{minus(float(np.mean(changes)), 2)} points"
-        if np.isfinite(effect["se"]):
-            told += f" (by regression {minus(effect['effect'], 2)} ± {effect['se']:.2f})"
-    ax.set_title(f"{told}\n{defined(names)}".strip(), fontsize=7.5)
+        told += f"\ncoloured edges add {category_name(factor)}: mean of the {len(changes)} changes "
+        told += f"{minus(float(np.mean(changes)), 2)} points"
+    if changes and np.isfinite(effect["se"]):
+        told += f" (by regression {minus(effect['effect'], 2)} ± {effect['se']:.2f})"
+    ax.set_title(f"{told}\n{defined(names)}".strip())
     return fig, table
 
 
 @style()
 def trade_off(a: Analysis):
-    """One task type against another over the runs, and how all types move together.
-
-    Left: every run, with each category's main effect as an arrow from the mean, for the pair that the paper names,
-    reranking against STS, or the first two types; right: correlation of the types' means. Returns (figure, runs).
-    """
+    """One task type against another (the paper's reranking and STS, or the first two), and how all move together."""
     need(len(set(a.study.types)) > 1, "a trade-off needs two task types")
     need(a.study.runs["subset"].nunique() > 3, "a trade-off needs four subsets or more")
     runs, effects = run_means(a.study), a.effects[a.effects["level"] == "type"]
@@ -221,9 +212,9 @@ def _cloud(ax, runs: pd.DataFrame, effects: pd.DataFrame, pair: list[str]) -> No
     ax.autoscale_view()
     ax.axhline(0, color=INK, linewidth=0.5)
     ax.axvline(0, color=INK, linewidth=0.5)
-    ax.set_xlabel(f"{type_name(pair[0])} (points from the mean run)", fontsize=7)
-    ax.set_ylabel(f"{type_name(pair[1])} (points from the mean run)", fontsize=7)
-    ax.set_title("arrow: what adding the category does to both;\ncross: 95 % over runs, each way", fontsize=7)
+    names = [f"{type_name(kind)} (points from the mean run)" for kind in pair]
+    ax.set(xlabel=names[0], ylabel=names[1])
+    ax.set_title("arrow: what adding the category does to both;\ncross: 95 % over runs, each way")
     ax.legend(handles=key, fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, handlelength=1.6)
 
 

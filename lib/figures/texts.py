@@ -36,15 +36,15 @@ def reading(table: pd.DataFrame, formats: Mapping[str, Callable | str] | None = 
     from IPython.display import HTML
 
     sides = ["right" if is_numeric_dtype(table[column]) else "left" for column in table]
-    show = [(formats or {}).get(column, str) for column in table]
-    show = [how.format if isinstance(how, str) else how for how in show]
-    lines = [("th", [str(column) for column in table])]
-    for row in table.itertuples(index=False):
-        lines.append(("td", [how(value) for how, value in zip(show, row, strict=True)]))
+    shown = {column: [str(column)] for column in table}
+    for column in table:
+        how = (formats or {}).get(column, str)
+        shown[column] += [how.format(value) if isinstance(how, str) else how(value) for value in table[column]]
     text = ""
-    for tag, values in lines:
-        look = [f"<{tag} style='text-align:{side};vertical-align:top'>" for side in sides]
-        cells = (f"{start}{html.escape(value)}</{tag}>" for start, value in zip(look, values, strict=True))
+    for i, line in enumerate(zip(*shown.values(), strict=True)):
+        tag = "td" if i else "th"
+        cells = [f"<{tag} style='text-align:{side};vertical-align:top'>" for side in sides]
+        cells = [f"{cell}{html.escape(value)}</{tag}>" for cell, value in zip(cells, line, strict=True)]
         text += f"<tr>{''.join(cells)}</tr>"
     return HTML(f"<table>{text}</table>")
 
@@ -92,13 +92,9 @@ def corrupted_answers() -> pd.DataFrame:
         "two different answers": text + text.replace("dawdle", "linger"),
         "a refusal": "I'm sorry, I can't help with that.",
     }
-    table = pd.DataFrame(list(ways.items()), columns=["way", "answer"])
-    return table.assign(result=[_result(answer, text) for answer in table["answer"]])
-
-
-def _result(answer: str, sound: str) -> str:
-    """What became of an answer, beside the one as it should be."""
-    parsed = parse_response("short_short", answer)
-    if not isinstance(parsed, Parsed):
-        return f"rejected: {parsed.reason}"
-    return "taken" if parsed == parse_response("short_short", sound) else "taken, but changed"
+    results, sound = [], parse_response("short_short", text)
+    for answer in ways.values():
+        parsed = parse_response("short_short", answer)
+        taken = "taken" if parsed == sound else "taken, but changed"
+        results.append(taken if isinstance(parsed, Parsed) else f"rejected: {parsed.reason}")
+    return pd.DataFrame({"way": list(ways), "answer": list(ways.values()), "result": results})

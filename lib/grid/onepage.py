@@ -17,7 +17,7 @@ from lib.common.bundled import data_path, shown
 from lib.common.design import BASE, FACTORIAL
 from lib.common.files import digest_file, write_text
 from lib.figures import replication as two
-from lib.figures.catalogue import DATA_FIGURES, FIGURES, LESSON_FIGURES, OWN_FIGURES
+from lib.figures.catalogue import ASKED
 from lib.figures.names import HTML, defined, effect_table, headline, read_effects
 from lib.figures.report import SECOND
 from lib.grid import results, status
@@ -26,9 +26,6 @@ from lib.influence.influence import sentences
 from lib.params.params import Params
 
 FIRST = ("influence", "alone", "crossed", "generators", "replication")  # in full view; the rest is folded
-OF_NOTEBOOKS = {name: question for name, (question, _) in (OWN_FIGURES | LESSON_FIGURES).items()}
-QUESTIONS = {name: question for name, question, _ in FIGURES} | DATA_FIGURES | OF_NOTEBOOKS
-QUESTIONS |= {"generators": "Does it matter who wrote the triplets?"}
 ORIGIN = "versions device code params_hash data_hash draws steps effective_batch world_size".split()
 STATES = {
     status.WAITING: "Not done yet",
@@ -77,8 +74,8 @@ def content(params: Params) -> dict[str, Any]:
 def figures(params: Params) -> list[dict[str, Any]]:
     """Return name, question, and picture and numbers (in base64) of every figure of the run that is there."""
     found = []
-    for name, question in QUESTIONS.items():
-        stem = (params.data_figure_dir if name in DATA_FIGURES else params.figure_dir) / name
+    for name, (question, _) in ASKED.items():
+        stem = (params.data_figure_dir if name.startswith("data_") else params.figure_dir) / name
         files = {kind: stem.with_suffix(f".{kind}") for kind in ("png", "csv")}
         if all(path.is_file() for path in files.values()):
             data = {kind: base64.b64encode(path.read_bytes()).decode() for kind, path in files.items()}
