@@ -187,19 +187,21 @@ def _key(table: pd.DataFrame, a: Analysis) -> list[str]:
     correction, kind = CORRECTIONS[a.settings.correction], table["normalization"].iloc[0]
     share = a.reliability.query("level == 'type' and factor == ''")["reliability"].median()
     signs = "  ".join(f"{sign} {name}" for name, sign in VERDICT_SIGN.items() if name in set(table["verdict"]))
-    lines = {
-        f"framed: certain after {correction}'s correction for all cells (p < {a.settings.alpha:g})": True,
-        "*  these sets would move again in other runs     **  and so would other sets of the kind": True,
-        "full frame: found again by a second study with fresh runs (“again”)     dashed: not found again": "second"
-        in table,
-        "in a cell: effect in points ± its standard error over runs": True,
-        f"smallest: {NORMALISED.get(kind, ('', ''))[1]}": kind in NORMALISED and table["normalized"].notna().any(),
-        "lost: these runs cannot tell this effect from another one": (table["status"] == "lost").any(),
-        f"top right corner: the paper makes a claim about this cell, here {signs}": signs,
-        f"reliability of these effects: {share:.2f} (1: another study would find the same, 0: all luck); "
-        f"expect about {max(share, 0):.0%} of a number": np.isfinite(share),
-    }
-    return [line for line, said in lines.items() if said]
+    lines = [f"framed: certain after {correction}'s correction for all cells (p < {a.settings.alpha:g})"]
+    lines.append("*  these sets would move again in other runs     **  and so would other sets of the kind")
+    if "second" in table:
+        lines.append("full frame: found again by a second study with fresh runs (“again”)     dashed: not found again")
+    lines.append("in a cell: effect in points ± its standard error over runs")
+    if kind in NORMALISED and table["normalized"].notna().any():
+        lines.append(f"smallest: {NORMALISED[kind][1]}")
+    if (table["status"] == "lost").any():
+        lines.append("lost: these runs cannot tell this effect from another one")
+    if signs:
+        lines.append(f"top right corner: the paper makes a claim about this cell, here {signs}")
+    if np.isfinite(share):
+        lines.append(f"reliability of these effects: {share:.2f} (1: another study would find the same, 0: all luck); ")
+        lines[-1] += f"expect about {max(share, 0):.0%} of a number"
+    return lines
 
 
 def _cell(ax, x: int, y: int, row, ink: str) -> None:
