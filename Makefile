@@ -88,7 +88,7 @@ improve: $(READY)  ## train what notebook 07 compares with fresh seeds (after ma
 	$(PY) -m lib improve --profile $(PROFILE)
 
 notebooks: $(READY)  ## execute the committed notebooks again, in place (after make reproduce)
-	$(PY) -m lib notebooks
+	$(PY) tests/tools/refresh.py
 	$(MAKE) --no-print-directory figures > /dev/null  # INDEX.md is notebook 05's, and names the figures of those after it now
 
 exercises: $(READY)  ## write the notebooks as exercises into runs/exercises, their ideas left to write

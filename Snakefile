@@ -9,7 +9,7 @@
 # A checkpoint folder is never a declared output: Snakemake deletes the outputs of a failed job, and a killed
 # training is to go on from its checkpoint. One small result file is declared, written last; the executed
 # notebook stands under `log:` so that a failure keeps it. Whether a finished job is still what the parameters would
-# make is told by the records beside the results (lib.grid.identity), not by Snakemake's own memory.
+# make is told by the records beside the results (lib.grid.results), not by Snakemake's own memory.
 import json
 import shlex
 import sys
@@ -30,7 +30,7 @@ ANSWERS = {job: f"{asked.data_dir}/manifest.json" for job, asked in answers(P).i
 # Snakemake formats shell commands, so the braces of the JSON are doubled.
 OVERRIDES_TEXT = shlex.quote(json.dumps(OVERRIDES)).replace("{", "{{").replace("}", "}}")
 OVERRIDES_YAML = shlex.quote(f"overrides: {json.dumps(OVERRIDES)}").replace("{", "{{").replace("}", "}}")
-PAPERMILL = (f"{sys.executable} -I lib/common/kernel_client.py papermill --cwd notebooks --kernel python3 --no-progress-bar "
+PAPERMILL = (f"{sys.executable} -I lib/grid/kernel_server.py papermill --cwd notebooks --kernel python3 --no-progress-bar "
              f"-p params_file {shlex.quote(PROFILE)} -y {OVERRIDES_YAML} ")
 OF_THE_KIT = f"--profile {shlex.quote(PROFILE)} --overrides {OVERRIDES_TEXT}"
 THREADS = P.grid.threads

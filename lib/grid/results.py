@@ -1,24 +1,30 @@
-"""The results table: every run's scores in one tidy file, with what is missing or mixed said aloud."""
+"""The results table, and whether what stands on the disk is what these parameters would make, and whole.
+
+Told by content, never by time: every result records the decisive parameters that made it (``made_of``), and digests of
+what it was made from. So a file that other parameters left, one copied in from elsewhere, a damaged one, and a
+parameter file edited since are all noticed. Snakemake itself sees only what is missing or older than its inputs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from lib.common.bundled import DATA, shown
 from lib.common.design import BASE, generator_of
-from lib.common.files import KitError, read_json, write_text
-from lib.generate.dataset import cost_table
-from lib.grid.jobs import listed, spoken, stage_files
-from lib.params.params import Params, answering, generators
-from lib.score.score import check_scores
+from lib.common.files import KitError, digest_file, read_json, write_text
+from lib.embedder.models import WEIGHTS, corrupted
+from lib.generate.dataset import cost_table, share_out
+from lib.grid.jobs import answers, listed, spoken, stage_files
+from lib.params.params import Params, answering, generators, of_run
+from lib.params.provenance import ABSENT, MADE, data_hash, decisive, differences
+from lib.score.score import check_scores, record_of, wanted_sets
 
 # Times differ from run to run, so they are kept in timing.csv: results.csv is the same bytes for the same study.
 _TIMES = {"seconds": "first", "score_seconds": "sum"}
-_OF_DATA = ("params_hash", "data_hash")  # the same for all runs of a generator, and another for the next
-_SAME_EVERYWHERE = ("params_hash", "data_hash", "code", "versions", "device", "world_size")
 
 
 def read_scores(path: Path) -> pd.DataFrame:
@@ -38,22 +44,23 @@ def read_scores(path: Path) -> pd.DataFrame:
 
 
 def tables(params: Params, present: Sequence[Path] = ()) -> dict[Path, str]:
-    """Return {file: content} of ``results.csv``, ``draws.csv`` and ``timing.csv``, made of all score files or some."""
-    present, folder = list(present) or list(stage_files(params)["score"].values()), params.results_file.parent
+    """Return {file: content} of ``results.csv``, ``draws.csv`` and ``timing.csv``, made of all score files or some.
+
+    Of compared generators ``costs.csv`` too: what their answers took, before they were cut to equal shares.
+    """
+    present = list(present) or list(stage_files(params)["score"].values())
     table = pd.concat([read_scores(path) for path in present], ignore_index=True)
     if named := generators(params):
         table.insert(1, "generator", table["subset"].map(generator_of))
     times = {name: how for name, how in _TIMES.items() if name in table}
-    timing = table.groupby(["subset", "seed"], sort=False)[list(times)].agg(times).reset_index()
-    found = {folder / "timing.csv": timing}
-    draws = [file for path in present if (file := path.with_suffix(".draws.csv")).exists()]
-    if draws:
-        found[folder / "draws.csv"] = pd.concat([pd.read_csv(file, keep_default_na=False) for file in draws])
-    if named:  # what their answers took, before they were cut to equal shares
-        costs = [_costs(answering(params, name), name) for name in named]
-        found[folder / "costs.csv"] = pd.concat(costs)
-    found[folder / "results.csv"] = table.drop(columns=list(times))
-    return {path: content.to_csv(index=False, lineterminator="\n") for path, content in found.items()}
+    found = {"timing": table.groupby(["subset", "seed"], sort=False)[list(times)].agg(times).reset_index()}
+    if draws := [file for path in present if (file := path.with_suffix(".draws.csv")).exists()]:
+        found["draws"] = pd.concat([pd.read_csv(file, keep_default_na=False) for file in draws])
+    if named:
+        found["costs"] = pd.concat([_costs(answering(params, name), name) for name in named])
+    found["results"] = table.drop(columns=list(times))
+    folder = params.results_file.parent
+    return {folder / f"{name}.csv": each.to_csv(index=False, lineterminator="\n") for name, each in found.items()}
 
 
 def _costs(asked: Params, name: str) -> pd.DataFrame:
@@ -67,67 +74,158 @@ def _costs(asked: Params, name: str) -> pd.DataFrame:
     return table
 
 
-def collect(params: Params, stale: Mapping[Path, str], allow_missing: bool = False) -> list[str]:
-    """Write ``results.csv`` (with ``draws.csv`` and ``timing.csv``) from the score files; return sentences to print.
+def collect(params: Params, allow_missing: bool = False) -> list[str]:
+    """Write ``results.csv`` and the tables beside it from the score files; return sentences to print.
 
-    ``stale``: the files that are not of these parameters, and why (``lib.grid.identity.stale``); they are left out.
-    Raises KitError for these, for a damaged file, and one naming the missing runs, unless ``allow_missing``; then the
-    sentences name them.
+    Raises KitError for a file that is damaged or not of these parameters, and one naming the missing runs, unless
+    ``allow_missing``: then the sentences name them, and the table does without.
     """
-    files = stage_files(params)["score"]
+    files, old = stage_files(params)["score"], stale(params)
     missing = [spoken(job) for job, path in files.items() if not path.exists()]
     present, notes = [], []
     for path in (path for path in files.values() if path.exists()):
         try:
             check_scores(path)
-            if path in stale:
+            if path in old:
+                why = f" ({old[path]})" if old[path] else ""
                 raise KitError(
-                    f"{shown(path)} is not of these parameters{stale[path] and f' ({stale[path]})'}; "
-                    "run `make reproduce` to have it made again"
+                    f"{shown(path)} is not of these parameters{why}; run `make reproduce` to have it made again"
                 )
             present.append(path)
         except KitError as error:
-            notes.append(f"Left out of this table: {error}.")
             if not allow_missing:
                 raise
+            notes.append(f"Left out of this table: {error}.")
     if missing and not allow_missing or not present:
         raise KitError(
-            f"{len(files) - len(present)} of {len(files)} runs have no scores yet ({', '.join(missing[:3])}"
-            f"{', ...' if len(missing) > 3 else ''}); run `make reproduce` to make them"
+            f"{len(files) - len(present)} of {len(files)} runs have no scores yet ({listed(missing, 3)}); "
+            "run `make reproduce` to make them"
         )
     for path, content in tables(params, present).items():
         write_text(path, content)
     return ([f"Missing from this table: {', '.join(missing)}."] if missing else []) + notes
 
 
-def mixed(table: pd.DataFrame) -> list[str]:
-    """Return one sentence per provenance column in which the trained runs differ, naming the runs that are alone."""
-    trained = table[table["subset"] != BASE].drop_duplicates(["subset", "seed"])
-    notes = []
-    together, of_generator = pd.Series("", trained.index), trained["subset"].map(generator_of)
-    parts = [
-        (column, own)
-        for column in _SAME_EVERYWHERE
-        if column in trained
-        for _, own in trained.groupby(of_generator if column in _OF_DATA else together)
-    ]
-    for column, own in parts:
-        if own[column].nunique(dropna=False) > 1:
-            usual = own[column].value_counts(dropna=False).index[0]
-            names = [f"{run.subset} seed {run.seed}" for run in own[own[column] != usual].itertuples()]
-            verb = "differs" if len(names) == 1 else "differ"
-            notes.append(
-                f"Note: not all runs have the same {column}: {listed(names)} {verb}"
-                " from the rest; small differences between runs may come from that."
-            )
-    return notes
+# ── is it what these parameters would make? ──────────────────────────────────────────────────────────────
+def stale(params: Params) -> dict[Path, str]:
+    """Return {result file: why} of all that are not of these parameters; "" where that follows from another."""
+    share_out(params)
+    files, asked, sets = stage_files(params), answers(params), wanted_sets(params)
+    own = {name: of_run(params, f"@{name}") for name in ("", *generators(params))}
+    of = {name: {s: decisive(each, s) for s in ("model", "score", "base", "influence")} for name, each in own.items()}
+    data = {name: data_hash(each.data_dir) for name, each in own.items()}
+    found: dict[Path, str] = {}
+    said: dict[str, tuple[Any, Any]] = {}  # what differs in an earlier stage is not told again of the later ones
+    trained: dict[str, dict] = {}
+    for stage in ("generate", "train", "score", "influence"):
+        here: dict[str, tuple[Any, Any]] = {}
+        for job, path in files[stage].items():
+            if not path.exists():
+                continue
+            name = generator_of(job)
+            if stage == "generate":
+                record, wanted = _record(path.with_name(MADE)), decisive(asked[job], "data")
+            elif stage == "score":
+                record, wanted = _record(record_of(path)), of[name]["base" if job.startswith(f"{BASE}/") else stage]
+            else:
+                record, wanted = _record(path), of[name]["model" if stage == "train" else stage]
+                record.setdefault("made_of", wanted)
+            if stage == "train":
+                trained[job] = record
+            adapter = trained.get(job, {}).get("adapter")
+            if "made_of" not in record:
+                found[path] = "has no record of the parameters that made it"
+            elif differs := differences(record["made_of"], wanted):
+                here |= differs
+                found[path] = _why(params, {name: pair for name, pair in differs.items() if said.get(name) != pair})
+            elif stage == "train" and data[name] not in ("none", record.get("data_hash", data[name])):
+                found[path] = "was trained on other data"
+            elif stage == "score" and adapter not in (None, record.get("adapter")):
+                found[path] = "" if files["train"][job] in found else "was scored with another adapter"
+            elif stage == "score" and sets and (lost := sets - _sets_of(path)):
+                found[path] = f"lacks {len(lost)} of {len(sets)} evaluation sets ({', '.join(sorted(lost)[:3])})"
+        said |= here
+    return found
 
 
-def type_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Return mean score in points (0 to 100) per run name and task type, averaged over seeds, plus the mean."""
-    wide = table.pivot_table(index="subset", columns="type", values="score", aggfunc="mean", sort=False) * 100
-    order = [name for name in dict.fromkeys(table["subset"]) if name != BASE]
-    wide = wide.loc[([BASE] if BASE in wide.index else []) + order]
-    tasks = table.groupby(["subset", "task"])["score"].mean().groupby("subset").mean() * 100
-    wide["all tasks"] = tasks.reindex(wide.index)
-    return wide.round(1)
+def to_redo(params: Params) -> dict[Path, str]:
+    """Return {result file: why} of all jobs that must run again: stale, damaged, or ("") missing inside a chain.
+
+    A missing result counts only when something that is made of it exists: else its turn has not come yet.
+    """
+    files, found, results = stage_files(params), stale(params), params.results_file
+    inspect, influence = files["inspect"]["inspect"], files["influence"]["influence"]
+    collected = results.exists() or influence.exists()
+    begun = any(path.exists() for path in (inspect, *files["train"].values()))
+    for stage, jobs in files.items():
+        for job, path in jobs.items():
+            scored = stage == "train" and files["score"][job].exists()
+            needed = begun if stage == "generate" else scored or collected and stage in ("train", "score")
+            if path.exists() and (wrong := _damage(stage, path)):
+                found[path] = wrong
+            elif needed and not path.exists():
+                found[path] = ""
+    if found or not collected:
+        return found
+    for path, text in tables(params).items():
+        if not path.exists():
+            return {results: ""}
+        if path.read_bytes() != text.encode("utf-8"):
+            return {results: f"and its like are not what the score files give ({path.name} differs)"}
+    known = _record(influence).get("inputs", {}).get(results.name)
+    return {influence: "was made of other results"} if known not in (None, digest_file(results)) else {}
+
+
+def sentences(params: Params, found: Mapping[Path, str]) -> list[str]:
+    """Return one line per reason, naming the jobs as people do: ``train ss+ll seed 1: ... 0.001 on disk, ...``."""
+    names = {
+        path: (stage, spoken(job, stage)) for stage, jobs in stage_files(params).items() for job, path in jobs.items()
+    }
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for path, why in found.items():
+        stage, job = names.get(path, ("results", shown(path)))
+        reasons.setdefault((stage, why), []).append(job)
+    return [f"{listed(jobs)}{':' if ' on disk, ' in why else ''} {why}" for (_, why), jobs in reasons.items() if why]
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """Return what a record holds, {} where there is none or it cannot be read."""
+    try:
+        found = read_json(path) if path.is_file() else {}
+    except KitError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _why(params: Params, differs: Mapping[str, tuple[Any, Any]]) -> str:
+    told = []
+    for name, pair in differs.items():
+        there, here = (value if value == ABSENT else repr(value)[:80] for value in pair)
+        told.append(f"{name} is {there} on disk, {here} in {params.file}")
+    return "; ".join(told[:4]) + (f"; and {len(told) - 4} parameters more" if len(told) > 4 else "")
+
+
+def _sets_of(path: Path) -> set[str]:
+    try:
+        return set(pd.read_csv(path, usecols=["task"], keep_default_na=False)["task"])
+    except (OSError, ValueError):
+        return set()
+
+
+def _damage(stage: str, path: Path) -> str:
+    """Say what is wrong with a result file, by the digests that were written with it; "" where nothing is."""
+    try:
+        if stage == "score":
+            check_scores(path)
+            read_scores(path)
+            return ""
+        record = read_json(path)
+        if not isinstance(record, dict):
+            return "is damaged"
+        if stage == "train" and (file := corrupted(path.parent, record)):
+            return f"was written for another {file.name} than the one beside it"
+        if stage == "train" and not (path.parent / WEIGHTS).exists():
+            return f"was written for another {WEIGHTS} than the one beside it"
+        return ""
+    except KitError:
+        return "is damaged"

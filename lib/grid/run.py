@@ -1,4 +1,4 @@
-"""Run the grid: one Snakemake call, a progress bar, and what it must know beforehand about files that are not valid."""
+"""Run notebooks: the whole grid with Snakemake, or one alone."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stderr
 from pathlib import Path
+from typing import Any
 
 from lib.common.bundled import ROOT, shown
 from lib.common.design import FACTORIAL
 from lib.common.files import KitError, writing
-from lib.common.kernel_client import die_with_parent
-from lib.grid.devices import grid_limit
-from lib.grid.failures import MARK, message
-from lib.grid.identity import date_back, sentences, to_redo
 from lib.grid.jobs import NOTEBOOKS, notebook_of, stage_files
-from lib.grid.kernel_server import kernel_server
+from lib.grid.kernel_server import die_with_parent, kernel_folder, kernel_server
+from lib.grid.machine import visible
+from lib.grid.results import sentences, to_redo
+from lib.grid.status import failure, message
 from lib.params.params import Params
 
+MARK = "=== a run of the grid begins ==="  # written into snakemake.log, which all runs of a folder share
 # glibc gives each large tensor fresh pages and takes them back, over and over; kept pages train and encode 10 to 20 %
 # faster on a processor (other C libraries ignore these names)
 KEEP_PAGES = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(4 << 30)}
+QUIET = {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore", "TOKENIZERS_PARALLELISM": "false"}
 
 
 def run(
@@ -37,8 +39,17 @@ def run(
     are arguments for Snakemake. Raises KitError when another grid is already running on the same run folder.
     """
     log, cores = params.run_dir / "snakemake.log", cores or os.cpu_count() or 1
-    with _locked(params, log) as out:
-        date_back(params)
+    with writing(log):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        params.study_dir.mkdir(parents=True, exist_ok=True)
+        lock, out = open(params.study_dir / ".lock", "w"), open(log, "ab")
+    with lock, out:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            where = shown(params.study_dir)
+            raise KitError(f"another run is at work in {where}; wait for it or stop it first") from None
+        _date_back(params)
         redo = to_redo(params)
         lines = [*filter(None, [params.note()]), *(f"{line}; it is made again" for line in sentences(params, redo))]
         print("".join(f"{line}\n" for line in lines), end="", flush=True)
@@ -46,8 +57,11 @@ def run(
             out.write(f"\n{MARK}\n".encode())
             out.flush()
         snakemake = command(profile, overrides, cores, extra, cluster, list(redo))
-        snakemake += [] if cluster else grid_limit(params.grid.gpus)
-        around = _environment(params.grid.threads if cluster else min(params.grid.threads, cores))
+        if params.grid.gpus and visible() and not cluster:
+            snakemake += ["--resources", f"gpu={len(visible())}"]  # no more jobs than there are devices for
+        threads = str(params.grid.threads if cluster else min(params.grid.threads, cores))
+        limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
+        around = {**KEEP_PAGES, **os.environ, **QUIET, **limits}
         with nullcontext(around) if cluster else kernel_server(around) as environment:
             process = subprocess.Popen(
                 snakemake, stdout=out, stderr=subprocess.STDOUT, env=environment, cwd=ROOT, preexec_fn=die_with_parent
@@ -74,6 +88,46 @@ def command(
     return [*words, *extra]
 
 
+def _date_back(params: Params) -> None:
+    """Date results that a clock set since then has left in the future as of now.
+
+    Snakemake refuses a new result that is older than what it was made of, and deletes it.
+    """
+    for path in (*_results(params), params.results_file):
+        if path.exists() and path.stat().st_mtime > time.time():
+            os.utime(path)
+
+
+def _results(params: Params) -> list[Path]:
+    return [path for jobs in stage_files(params).values() for path in jobs.values()]
+
+
+def _watch(process: subprocess.Popen, params: Params) -> None:
+    """Show a bar of finished jobs until Snakemake ends; stop it when we are interrupted."""
+    from tqdm import tqdm
+
+    files, ended = _results(params), False
+    with tqdm(total=len(files), unit="job", desc=f"{params.profile} grid") as bar:
+        while not ended:
+            try:
+                ended = process.poll() is not None
+                bar.update(sum(path.exists() for path in files) - bar.n)
+                time.sleep(0 if ended else 0.5)
+            except KeyboardInterrupt:
+                process.terminate()
+                process.wait()
+                raise
+
+
+def last_words(params: Params) -> list[str]:
+    """Return what Snakemake itself said of errors, for a grid that stopped although no job failed."""
+    log = params.run_dir / "snakemake.log"
+    lines = log.read_text(encoding="utf-8", errors="replace").rpartition(MARK)[2].splitlines()
+    told = [line for line in lines if "Error" in line] or [line for line in lines if line.strip()]
+    first = f"Snakemake stopped; run again and it goes on where it was (all it said is in {shown(log)})"
+    return [first, *(f"    {line[:200]}" for line in told[-3:])]
+
+
 def influence_anyway(params: Params, profile: str, overrides: dict) -> list[str]:
     """Run notebook 05 on an incomplete table, so that finished work shows; return what it could not do.
 
@@ -86,56 +140,45 @@ def influence_anyway(params: Params, profile: str, overrides: dict) -> list[str]
             return of_design(params)
         except KitError as error:
             return [f"No figures yet: {error}"]
-    notebook, source = notebook_of(params, "influence", "influence"), f"notebooks/{NOTEBOOKS['influence']}.ipynb"
+    notebook = notebook_of(params, "influence", "influence")
     with writing(notebook):
         notebook.parent.mkdir(parents=True, exist_ok=True)
-    values = json.dumps({"params_file": profile, "overrides": overrides})
-    words = [sys.executable, *"-m papermill --cwd notebooks --kernel python3 --no-progress-bar -y".split()]
-    done = subprocess.run(
-        [*words, values, source, str(notebook)],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        preexec_fn=die_with_parent,
-    )
-    return [message("influence", notebook)] if done.returncode else []
+    source = ROOT / "notebooks" / f"{NOTEBOOKS['influence']}.ipynb"
+    failed = execute(source, notebook, {"params_file": profile, "overrides": overrides})
+    return [message("influence", notebook)] if failed else []
 
 
-@contextmanager
-def _locked(params: Params, log: Path) -> Iterator:
-    """Yield the log, open for appending, while no other grid may run on this run folder."""
-    with writing(log):
-        log.parent.mkdir(parents=True, exist_ok=True)
-        params.study_dir.mkdir(parents=True, exist_ok=True)
-        lock, out = open(params.study_dir / ".lock", "w"), open(log, "ab")
-    with lock, out:
+# ── notebooks without a grid ─────────────────────────────────────────────────────────────────────────────
+def execute(source: Path, out: Path, parameters: dict[str, Any] | None = None) -> str:
+    """Execute a notebook into ``out``; return the error of the cell that stopped it, in one line, or ""."""
+    import papermill
+
+    where = {"cwd": str(source.parent), "kernel_name": "python3", "progress_bar": False}
+    with kernel_folder("-m", "ipykernel_launcher") as jupyter_path, open(os.devnull, "w") as nowhere:
+        os.environ["JUPYTER_PATH"] = jupyter_path
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            where = shown(params.study_dir)
-            raise KitError(f"another run is at work in {where}; wait for it or stop it first") from None
-        yield out
+            with redirect_stderr(nowhere):
+                papermill.execute_notebook(str(source), str(out), parameters, **where)
+        except (papermill.PapermillExecutionError, RuntimeError) as error:  # RuntimeError: the kernel died
+            return failure(out) or str(error)
+    return ""
 
 
-def _environment(threads: int) -> dict[str, str]:
-    limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-    quiet = {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore", "TOKENIZERS_PARALLELISM": "false"}
-    return {**KEEP_PAGES, **os.environ, **quiet, **limits}
+def run_one(name: str, out: Path, given: Sequence[Sequence[str]], overrides: dict[str, Any]) -> None:
+    """Execute a notebook of the kit into ``out`` with the parameters ``given`` as (name, value as YAML) and overrides.
 
+    Raises KitError in one sentence: for a parameter the notebook does not have, or whatever stopped it.
+    """
+    import yaml
 
-def _watch(process: subprocess.Popen, params: Params) -> None:
-    """Show a bar of finished jobs until Snakemake ends; stop it when we are interrupted."""
-    from tqdm import tqdm
-
-    files = [path for jobs in stage_files(params).values() for path in jobs.values()]
-    with tqdm(total=len(files), unit="job", desc=f"{params.profile} grid") as bar:
-        try:
-            while process.poll() is None:
-                if done := sum(path.exists() for path in files) - bar.n:
-                    bar.update(done)
-                time.sleep(0.5)
-        except KeyboardInterrupt:
-            process.terminate()
-            process.wait()
-            raise
-        bar.update(sum(path.exists() for path in files) - bar.n)
+    known = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    found = [path for path in known if path.stem.startswith(name)]
+    if len(found) != 1:
+        raise KitError(f"no notebook {name!r}; there are {', '.join(path.stem for path in known)}")
+    parameters: dict[str, Any] = {"overrides": overrides} if overrides else {}
+    for key, value in given:
+        if "." in key:
+            raise KitError(f"{key} is no parameter of the notebook itself; write --overrides '{{\"{key}\": {value}}}'")
+        parameters[key] = yaml.safe_load(value)
+    if why := execute(found[0], out, parameters):
+        raise KitError(f"{why.removeprefix('KitError: ')} (in {found[0].name}; as far as it came it is in {out})")

@@ -1,4 +1,4 @@
-"""How far a grid has come: what is done, what failed, and when the rest will be finished.
+"""How far a grid has come: what is done, what failed and why, where the time went, and when the rest will be finished.
 
 Everything is read from files: a job is done when its small result file exists, it failed when its executed notebook
 holds an error, and durations are those that papermill wrote into the finished notebooks.
@@ -7,80 +7,92 @@ holds an error, and durations are those that papermill wrote into the finished n
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+import shutil
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from lib.grid.failures import error_of, failures
-from lib.grid.identity import sentences, stale
-from lib.grid.jobs import executed, notebook_of, stage_files, work_seconds
+from lib.common.bundled import shown
+from lib.grid.jobs import NOTEBOOKS, executed, notebook_of, stage_files
+from lib.grid.results import sentences, stale
 from lib.params.params import Params
 
 DONE, RUNNING, FAILED, WAITING, STALE = "done", "running", "FAILED", "-", "stale"  # stale: of other parameters
+LINES = 3  # last lines shown of what a failed job left behind
+FULL = 8 << 20  # bytes; with less left on a disk a notebook may not even be able to say so
+_MEMORY = re.compile(r"MemoryError|out of memory|can.?t allocate memory|bad_alloc", re.I)
+_AGAIN = "fix the cause and run again: only what has no result is run"
+_LESS = (
+    "run again with more memory: fewer jobs at once (CORES=1), a larger grid.mem_mb on a cluster, or smaller "
+    "training.micro_batch_tokens and model.encode_tokens"
+)
 
 
-@dataclass(frozen=True)
-class Job:
-    """One cell of the grid: its state, and when it ran (UNIX seconds) if its notebook says so."""
+class Job(NamedTuple):
+    """One cell of the grid: its state, and when it ran (UNIX seconds) and how long, if its notebook says so."""
 
     stage: str
     name: str
+    result: Path
     state: str
     start: float | None = None
     end: float | None = None
-
-    @property
-    def seconds(self) -> float | None:
-        """Wall time of the finished notebook, or None (also when the clock was put back while it ran)."""
-        return None if self.start is None or self.end is None or self.end < self.start else self.end - self.start
+    seconds: float | None = None  # None also where the clock was put back while it ran
 
 
 def at_work(params: Params) -> bool:
     """Is a grid running on this run folder right now (does somebody hold its lock)?"""
-    try:
-        with open(params.study_dir / ".lock") as handle:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
+    lock = params.study_dir / ".lock"
+    if not lock.is_file():
         return False
-    except OSError:
-        return True
+    with open(lock) as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
     return False
 
 
 def jobs(params: Params) -> list[Job]:
     """Return every job of the design with its state, in the order of the stages."""
-    busy, old = at_work(params), stale(params)
-    return [
-        _job(stage, name, path, notebook_of(params, stage, name), busy, path in old)
-        for stage, files in stage_files(params).items()
-        for name, path in files.items()
-    ]
+    busy, old, files, found = at_work(params), stale(params), stage_files(params), []
+    for stage, name, result in ((stage, name, path) for stage, some in files.items() for name, path in some.items()):
+        notebook, there = notebook_of(params, stage, name), result.exists()
+        untrained = stage == "score" and name in files["train"] and not files["train"][name].exists()
+        if there and result in old or not there and (untrained or not notebook.exists()):
+            found.append(Job(stage, name, result, STALE if there else WAITING))
+            continue
+        ran = executed(notebook)
+        noted = ran.get("metadata", {}).get("papermill", {})
+        stamps = [noted.get(key) for key in ("start_time", "end_time")]
+        start, end = (datetime.fromisoformat(stamp).timestamp() if stamp else None for stamp in stamps)
+        state = DONE if there else RUNNING if busy and not error_of(ran) else FAILED
+        took = end - start if start and end and end >= start and there else None
+        found.append(Job(stage, name, result, state, start, end, took))
+    return found
 
 
-def _job(stage: str, name: str, result: Path, notebook: Path, busy: bool, old: bool) -> Job:
-    if result.exists() and old:
-        return Job(stage, name, STALE)
-    if not result.exists() and not notebook.exists():
-        return Job(stage, name, WAITING)
-    ran = executed(notebook)
-    times = ran.get("metadata", {}).get("papermill", {})
-    start, end = (
-        datetime.fromisoformat(t).timestamp() if (t := times.get(f"{k}_time")) else None for k in ("start", "end")
-    )
-    if result.exists():
-        return Job(stage, name, DONE, start, end)
-    return Job(stage, name, RUNNING if busy and not error_of(ran) else FAILED, start)
+def failures(params: Params) -> list[str]:
+    """Return one text per job that was begun and has no result: what happened, the fix, where to look, last lines."""
+    failed = [job for job in jobs(params) if job.state == FAILED]
+    return [message(f"{job.stage} {job.name}", notebook_of(params, job.stage, job.name)) for job in failed]
 
 
-def measured(everything: Iterable[Job], stage: str) -> list[float]:
-    """Return the seconds of the finished jobs of a stage."""
-    return [job.seconds for job in everything if job.stage == stage and job.state == DONE and job.seconds]
+def measured(everything: Iterable[Job], stage: str) -> list[Job]:
+    """Return the finished jobs of a stage whose time is known."""
+    return [job for job in everything if job.stage == stage and job.state == DONE and job.seconds]
+
+
+def mean_seconds(some: Collection[Job]) -> float:
+    """Return the mean time of finished jobs."""
+    return sum(job.seconds for job in some) / len(some)
 
 
 def concurrency(done: Iterable[Job]) -> float:
     """Return how many finished jobs ran at the same time on average: job time over the time anything ran."""
-    spans = sorted((job.start, job.end) for job in done if job.state == DONE and job.seconds)
+    spans = sorted((job.start, job.end) for job in done if job.seconds)
     busy, reached = 0.0, float("-inf")
     for start, end in spans:
         busy += max(0.0, end - max(start, reached))
@@ -94,8 +106,8 @@ def remaining(everything: list[Job]) -> tuple[float, list[str]]:
     at_once = concurrency(job for job in everything if "/seed" in job.name)
     for stage in dict.fromkeys(job.stage for job in everything):
         left = sum(job.stage == stage and job.state != DONE for job in everything)
-        if left and (seconds := measured(everything, stage)):
-            total += left * sum(seconds) / len(seconds) / min(left, at_once)
+        if left and (done := measured(everything, stage)):
+            total += left * mean_seconds(done) / min(left, at_once)
         elif left:
             unknown.append(stage)
     return total, unknown
@@ -122,44 +134,79 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
 
 
+def times(everything: list[Job]) -> list[str]:
+    """Return a line per stage with finished jobs: what each took, and how many there are."""
+    done = {stage: some for stage in NOTEBOOKS if (some := measured(everything, stage))}
+    return [f"  {stage:<10} {duration(mean_seconds(s)):>8} per job ({len(s)} measured)" for stage, s in done.items()]
+
+
 def report(params: Params) -> str:
     """Return the whole status as text: table, single jobs, failures with reasons, durations and time left."""
     everything = jobs(params)
     done = sum(job.state == DONE for job in everything)
+    work = "a grid is at work now" if at_work(params) else "no grid is at work now"
     lines = [*filter(None, [params.note()]), table(everything), ""]
     lines += [f"{job.name:<10} {job.state}" for job in everything if "/seed" not in job.name]
-    work = "a grid is at work now" if at_work(params) else "no grid is at work now"
     lines += ["", f"{done} of {len(everything)} jobs done; {work}"]
-    for stage in dict.fromkeys(job.stage for job in everything):
-        if times := measured(everything, stage):
-            lines.append(f"  {stage:<10} {duration(sum(times) / len(times)):>8} per job ({len(times)} measured)")
+    lines += times(everything)
     if done < len(everything):
         seconds, unknown = remaining(everything)
         lines += [f"about {duration(seconds)} left"] if seconds else []
         lines += [f"no job of {', '.join(unknown)} has finished yet, so that part is not counted"] if unknown else []
     old = [f"{line}; `make reproduce` makes it again" for line in sentences(params, stale(params))]
-    failed = tuple(f"{job.stage} {job.name} failed: " for job in everything if job.state == FAILED)
-    broken = [sentence for sentence in failures(params) if sentence.startswith(failed)]
+    broken = failures(params)
     return "\n".join(lines + ([""] + old if old else []) + ([""] + broken if broken else []))
 
 
-def time_table(params: Params, wall: float, cores: int) -> list[str]:
-    """Return the lines that say where the time of a grid went; ``wall``: seconds of this call."""
-    lines = [f"{'stage':<10} {'jobs':>5} {'notebooks':>11} {'work':>9} {'rest':>9}   (seconds of job time)"]
-    for stage, files in stage_files(params).items():
-        done = [(path, executed(notebook_of(params, stage, job))) for job, path in files.items() if path.exists()]
-        noted = [(path, ran.get("metadata", {}).get("papermill", {}).get("duration")) for path, ran in done if ran]
-        # a clock that was put back gives less than none
-        seconds = [max(0.0, duration or 0.0) for _, duration in noted]
-        work = [work_seconds(stage, path) for path, _ in noted]
-        total, proper = (
-            sum(seconds),
-            sum(one if one is not None else whole for one, whole in zip(work, seconds, strict=True)),
-        )
-        if noted:
-            lines.append(f"{stage:<10} {len(noted):>5} {total:>11.0f} {proper:>9.0f} {total - proper:>9.0f}")
-    return [
-        *lines,
-        f"This call took {wall:.0f} s on {cores} cores; 'work' is training and scoring proper, 'rest' is kernel start, "
-        "imports and drawing.",
-    ]
+# ── what went wrong ──────────────────────────────────────────────────────────────────────────────────────
+def error_of(ran: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the error among the outputs of an executed notebook, or None."""
+    return next((output for output in _outputs(ran) if output.get("output_type") == "error"), None)
+
+
+def _outputs(ran: dict[str, Any]) -> list[dict[str, Any]]:
+    return [output for cell in ran.get("cells", []) for output in cell.get("outputs", [])]
+
+
+def failure(notebook: Path) -> str:
+    """Return the error an executed notebook holds, in one line, or "" when it holds none."""
+    error = error_of(executed(notebook))
+    return _line(error) if error else ""
+
+
+def message(name: str, notebook: Path) -> str:
+    """Return the text on one failed job: what happened, the fix, where to look, and the last lines it left."""
+    ran, last = executed(notebook), []
+    if error := error_of(ran):
+        reason = _line(error)
+        if _MEMORY.search(reason):
+            reason += f"; {_LESS}"
+        elif not _ours(error):  # a KitError names its fix
+            reason += f"; {_AGAIN}"
+        if not _ours(error):  # the lines that IPython marks as where it happened, and the last one
+            lines = _filled(re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.get("traceback", []))))
+            last = [line for line in lines[:-1] if re.match(r"-+> *\d+ ", line)] or lines[:-1]
+            last += lines[-1:]
+    else:
+        cells = [cell for cell in ran.get("cells", []) if cell.get("cell_type") == "code"]
+        begun = [n for n, cell in enumerate(cells, 1) if cell["metadata"].get("papermill", {}).get("start_time")]
+        where = f", in code cell {begun[-1]} of {len(cells)}" if begun else ""
+        fix = f"it goes on where it was when you run again; if memory was short, {_LESS}"
+        if shutil.disk_usage(notebook.parent).free < FULL:
+            fix = f"the disk of {shown(notebook.parent)} is full: free some space there and run again"
+        reason = f"it was killed or ran out of memory before it could say why{where}; {fix}"
+        last = _filled("".join("".join(output.get("text", "")) for output in _outputs(ran)))
+    return f"{name} failed: {reason} (see {shown(notebook)})" + "".join(f"\n    {line[:200]}" for line in last[-LINES:])
+
+
+def _ours(error: dict[str, Any]) -> bool:
+    """Is it a KitError, or of a class below it? Its whole traceback is its one sentence."""
+    return error["ename"] == "KitError" or "".join(error.get("traceback", [])).startswith("KitError: ")
+
+
+def _line(error: dict[str, Any]) -> str:
+    return f"{'KitError' if _ours(error) else error['ename']}: {error['evalue']}".replace("\n", " ")[:600]
+
+
+def _filled(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()]

@@ -14,7 +14,7 @@ from lib.common.bundled import shown
 from lib.common.design import BASE, run_in_order
 from lib.common.files import KitError
 from lib.generate.dataset import share_out
-from lib.grid.devices import claim
+from lib.grid.machine import claim
 from lib.params.params import Params, answering, load, of_run
 
 _OF_A_RUN = {"subset": str, "seed": int, "explain": bool}

@@ -46,7 +46,7 @@ COLUMNS = (
 MADE = "made.json"  # the record of the parameters that made a folder's data
 PACKAGES = ("torch", "transformers", "peft", "mteb", "numpy", "scikit-learn", "scipy")
 # what cannot change a score: what looks at scores, runs jobs or draws; parameters have a record of their own
-_NOT_SCORES = "__main__.py figures grid influence inspect notebook params predict share".split()
+_NOT_SCORES = "__main__.py figures grid influence inspect notebook params predict".split()
 
 
 def decisive(params: Params, stage: str) -> dict[str, Any]:

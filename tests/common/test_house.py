@@ -10,7 +10,7 @@ from lib.common.bundled import ROOT
 
 # A file may import from its own room and from the rooms before it.
 ORDER = ("common", "params", "kernels", "embedder", "generate", "inspect", "train", "score", "influence", "predict",
-         "figures", "share", "grid", "notebook", "__main__")  # fmt: skip
+         "figures", "grid", "notebook", "__main__")  # fmt: skip
 LIB = ROOT / "lib"
 FILES = sorted(path for path in LIB.rglob("*.py") if path != LIB / "__init__.py")
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}

@@ -8,11 +8,11 @@ import sys
 import pytest
 
 from lib.common.files import KitError
-from lib.grid import devices
+from lib.grid import machine as devices
 
 HOLD = """
 import os, sys
-from lib.grid import devices
+from lib.grid import machine as devices
 claimed = devices.claim(int(sys.argv[1]), patience=float(sys.argv[2]))
 print(",".join(claimed), os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
 sys.stdin.read()
@@ -82,10 +82,3 @@ def test_nothing_happens_without_a_choice(machine, monkeypatch, listed, wanted):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
     assert devices.claim(wanted) == []
     assert os.environ["CUDA_VISIBLE_DEVICES"] == listed
-
-
-def test_the_grid_starts_no_more_jobs_than_there_are_devices(machine, monkeypatch):
-    assert devices.grid_limit(1) == ["--resources", "gpu=3"]
-    assert devices.grid_limit(0) == []
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert devices.grid_limit(1) == []

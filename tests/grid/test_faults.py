@@ -19,9 +19,8 @@ from lib.common.files import CannotWrite, KitError, append_jsonl, digest, read_j
 from lib.embedder.models import corrupted, load_adapter
 from lib.generate.answers import AnswerStore
 from lib.generate.dataset import Maker
-from lib.grid import results
-from lib.grid.identity import stale, to_redo
 from lib.grid.jobs import stage_files
+from lib.grid.results import collect, to_redo
 from lib.params.params import ScoringParams, load
 from lib.params.provenance import decisive, write_manifest
 from lib.score import suites
@@ -169,10 +168,6 @@ def test_a_corpus_that_does_not_fit_is_refused_before_it_is_encoded(tmp_path):
 
 
 # ── files that are not what was written ──────────────────────────────────────────────────────────────────
-def collect(params, allow_missing=False):
-    return results.collect(params, stale(params), allow_missing)
-
-
 def flip(path, place):
     content = bytearray(path.read_bytes())
     content[place % len(content)] ^= 16

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from standin import Kit
 
-from lib.grid.identity import sentences, stale
+from lib.grid.results import sentences, stale
 from lib.params.params import load
 
 

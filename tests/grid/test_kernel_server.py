@@ -10,7 +10,7 @@ import nbformat
 import psutil
 import pytest
 
-from lib.common import kernel_client
+from lib.grid import kernel_server as kernel_client
 from lib.grid.kernel_server import kernel_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="forking is only safe on Linux")]

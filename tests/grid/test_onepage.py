@@ -13,7 +13,7 @@ from lib.common.bundled import ROOT
 from lib.common.display import minus
 from lib.common.files import digest_file
 from lib.figures.names import category_name
-from lib.grid import onepage
+from lib.grid import report as onepage
 from lib.params.params import load
 
 COMMITTED = ROOT / "figures" / "classroom"

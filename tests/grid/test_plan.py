@@ -7,7 +7,7 @@ import pytest
 from test_status import finish, leave
 
 from lib.common.files import KitError
-from lib.grid import jobs, plan, status, workload
+from lib.grid import jobs, plan, status
 from lib.params.params import load
 
 
@@ -32,7 +32,7 @@ def test_steps_follow_the_budget():
 
     def steps(**budget):
         params = load("classroom", {**shared, **budget})
-        return {run.name: workload.steps(params, run, sizes) for run in jobs.runs(params).values()}
+        return {run.name: jobs.steps_of(params, run, sizes) for run in jobs.runs(params).values()}
 
     assert set(steps(**{"mixture.steps": 20}).values()) == {20}
     epochs = steps(**{"mixture.budget": "fixed_epochs", "mixture.epochs": 2})
@@ -40,29 +40,29 @@ def test_steps_follow_the_budget():
 
 
 def test_sizes_come_from_the_data_once_they_exist(params):
-    assert workload.pool_sizes(params)["public"] == params.public.n
-    assert workload.pool_sizes(params)["short_short"] > 100
+    assert jobs.pool_sizes(params)["public"] == params.public.n
+    assert jobs.pool_sizes(params)["short_short"] > 100
     made = params.run_dir / "data" / "triplets" / "short_short.jsonl"
     made.parent.mkdir(parents=True)
     made.write_text('{"query": "a"}\n' * 7)
-    assert workload.pool_sizes(params)["short_short"] == 7
+    assert jobs.pool_sizes(params)["short_short"] == 7
 
 
 def test_tokens_of_generation_and_of_the_bundled_suite(params):
     sizes = {"public": 10, "short_short": 1000, "long_long": 500}
-    assert workload.generated(params, sizes) == 0  # replayed answers cost nothing
+    assert jobs.generated(params, sizes) == 0  # replayed answers cost nothing
     asked = load("classroom", {"generation.backend": "openai", "plan.answer_tokens": 300.0})
-    assert workload.generated(asked, sizes) == 1500 * 300
+    assert jobs.generated(asked, sizes) == 1500 * 300
     without = load("classroom", {"scoring.exclude": ["TechSTS"]})
-    assert 0 < workload.suite_tokens(without) < workload.suite_tokens(params)
+    assert 0 < jobs.suite_tokens(without) < jobs.suite_tokens(params)
 
 
 @pytest.mark.slow
 def test_tokens_of_a_benchmark_come_from_mtebs_own_statistics():
-    small = workload.suite_tokens(load("classroom", {"scoring.suite": ["STSBenchmark", "SciFact"]}))
-    sts = workload.suite_tokens(load("classroom", {"scoring.suite": ["STSBenchmark"]}))
+    small = jobs.suite_tokens(load("classroom", {"scoring.suite": ["STSBenchmark", "SciFact"]}))
+    sts = jobs.suite_tokens(load("classroom", {"scoring.suite": ["STSBenchmark"]}))
     assert 0 < sts < small
-    parts = workload.suite_tokens(load("classroom", {"scoring.suite": ["CQADupstackRetrieval"]}))
+    parts = jobs.suite_tokens(load("classroom", {"scoring.suite": ["CQADupstackRetrieval"]}))
     assert parts > 5e7  # the twelve parts of an aggregate are counted: 0.43 G characters
 
 
@@ -92,8 +92,8 @@ def test_reference_figures_are_named_and_priced(tmp_path):
     stages = {stage.name: stage for stage in plan.plan(params, status.jobs(params), params.plan, "")}
     figures = params.plan
     hours = (100 * 2048 * figures.triplet_tokens / figures.train_tokens_per_second + figures.start_seconds) / 3600
-    assert stages["train"].hours == pytest.approx(16 * hours)
-    total = sum(stage.hours for stage in stages.values())
+    assert sum(stages["train"].seconds) == pytest.approx(16 * 3600 * hours)
+    total = sum(sum(stage.seconds) for stage in stages.values()) / 3600
     assert f"Price: about {2 * total:,.2f} USD" in text and "on 8 x H100 80 GB" in text
 
 
@@ -112,7 +112,7 @@ def test_rates_are_those_of_the_finished_jobs(params):
     finish(params, seconds=30)
     found = plan._rates(params, params)
     assert found.train_tokens_per_second == pytest.approx(20000 / 22)
-    suite, sets = workload.suite_tokens(params), 31
+    suite, sets = jobs.suite_tokens(params), 31
     assert found.encode_tokens_per_second == pytest.approx(suite / (2 * sets))
     assert found.triplet_tokens == pytest.approx(20000 / 20 / 32)
 

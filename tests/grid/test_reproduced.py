@@ -7,8 +7,8 @@ import pytest
 from standin import Kit
 
 from lib.common.bundled import ROOT
-from lib.grid.replicate import overrides_of
-from lib.grid.replicate import reproduced as compare
+from lib.grid.report import overrides_of
+from lib.grid.report import reproduced as compare
 from lib.params.params import load
 
 COMMITTED = ROOT / "figures" / "classroom"

@@ -71,7 +71,7 @@ def test_the_ceiling_is_what_two_noisy_studies_of_one_truth_can_reach():
 
 
 def test_two_profiles_are_drawn_beside_each_other_and_a_missing_one_is_named(tmp_path):
-    from lib.grid.replicate import compare_profiles
+    from lib.grid.report import compare_profiles
 
     files = {}
     for name, (seed, start) in {"encoder": (1, 0), "causal": (2, 1000)}.items():

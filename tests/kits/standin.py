@@ -129,7 +129,9 @@ class Kit:
         shutil.copy(ROOT / "Snakefile", self.folder)
         server = self.folder / "lib" / "grid" / "kernel_server.py"  # these jobs need no torch
         light = 'PRELOAD = ("papermill.cli", "ipykernel.kernelapp", "lib.params.params", "pandas", "matplotlib.pyplot")'
-        server.write_text(re.sub(r"PRELOAD = \(.*?\)\n", light + "\n", server.read_text(), count=1, flags=re.S))
+        text, found = re.subn(r"PRELOAD = \(.*?\)\.split\(\)\n", light + "\n", server.read_text(), flags=re.S)
+        assert found == 1
+        server.write_text(text)
         (self.folder / "notebooks").mkdir()
         (folder / "faults").mkdir()
         for name, cell in CELLS.items():

@@ -14,10 +14,10 @@ from lib.common.bundled import ROOT
 from lib.common.design import Triplet, write_triplets
 from lib.common.files import KitError, digest_file, read_json, write_json, write_text
 from lib.embedder.models import corrupted
+from lib.grid import cards
+from lib.grid.cards import model_name
 from lib.params.params import load
 from lib.params.provenance import write_manifest
-from lib.share import cards
-from lib.share.adapters import model_name
 
 RUNS = [("base", 0), ("none", 0), ("ss+ll", 0), ("ss+ll", 1)]
 SETS = {"MySTS": ("STS", "cosine_spearman"), "MyRetrieval": ("Retrieval", "ndcg_at_10")}
