@@ -134,7 +134,7 @@ def _compare(one: pd.Series, other: pd.Series, paired: bool, limit: float, alpha
 
 
 def cost_per_thousand(costs: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per generator: what a thousand valid triplets of it took, from ``lib.generate.costs.cost_table``.
+    """Return one row per generator: what a thousand valid triplets of it took, by ``cost_table`` of its answers.
 
     Columns: generator, asked, valid, tokens_in, tokens_out, seconds, cost (each per 1,000 valid triplets, NaN where it
     was not measured), currency.
