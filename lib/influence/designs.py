@@ -9,6 +9,7 @@ alike where the difference is surely smaller than a margin.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -29,16 +30,16 @@ def isolation(scores, alpha: float = 0.05) -> pd.DataFrame:
     """Return what each category does by itself, one row per task (type, overall) x category x ``public``.
 
     ``effect`` is the mean of the runs trained on that category alone minus their reference: the runs on public data
-    only (``public`` 1), or the untrained base model, taken as fixed (0; its rows must be in the table).
-    Columns: ``level, task, type, factor, public, effect, se, t, df, p, p_bh, p_holm, ci_low, ci_high, n_alone,
-    n_reference``. The error is over runs, pooled over these groups of runs, and needs two seeds somewhere: it covers
-    the luck of batches and adapter start, not that of the evaluation sets. ``p_bh`` and ``p_holm`` are over all rows
-    that one figure shows: types and overall of both halves, and all sets. Raises KitError where no half can be told.
+    only (``public`` 1), or the untrained base model, taken as fixed (0; its rows must be in the table). ``se, t, df, p,
+    ci_low, ci_high`` are over runs (luck of batches and adapter start, not of the sets), pooled over these groups, and
+    need two seeds somewhere; ``p_bh, p_holm`` over all rows that one figure shows: types and overall of both halves,
+    and all sets; ``n_alone, n_reference`` runs. Raises KitError where no half can be told.
     """
     data, parts = study(scores), []
     runs, names, notes = data.runs, [name for name in data.factors if name != "public"], list(data.notes)
     beside, count = runs["public"] if "public" in data.factors else 1, runs[names].sum(axis=1)
-    base = 100 * np.array([data.base.get(task, np.nan) for task in data.tasks])
+    base = [data.base.get(task, np.nan) for task in data.tasks]
+    levels = [outcomes(replace(data, y=np.vstack([data.y, base])), level) for level in LEVELS]  # the base is the last
     for public in (1, 0):
         used = (beside == public) & (count >= 1 - public) & (count <= 1)
         chosen = [name for name in names if runs.loc[used, name].any()]
@@ -46,15 +47,12 @@ def isolation(scores, alpha: float = 0.05) -> pd.DataFrame:
         if not chosen or not (none.any() if public else data.base):
             continue
         x = np.column_stack([np.ones(len(runs)), runs[chosen]])[used, 0 if public else 1 :]
-        for level in LEVELS:
-            out = outcomes(data, level)
-            y, of_type = out.y[used], [[name in ("", kind) for kind in data.types] for name in out.names["type"]]
-            if not public:
-                y = y - (base if level == "task" else np.array([base[members].mean() for members in of_type]))
+        for out in levels:
+            y, have = out.y[:-1][used] - (0 if public else out.y[-1]), ~np.isnan(out.y[:-1])
             found = fit(x, ["mean", *chosen][0 if public else 1 :], y).of(chosen)
-            n_alone = np.array([(~np.isnan(out.y[used & (runs[name] == 1)])).sum(axis=0) for name in chosen])
+            n_alone = np.array([have[used & (runs[name] == 1)].sum(axis=0) for name in chosen])
             columns = {"public": np.array(public), **inference(found.effect, found.se, found.df, alpha)}
-            columns |= {"n_alone": n_alone, "n_reference": (~np.isnan(out.y[none])).sum(axis=0)}
+            columns |= {"n_alone": n_alone, "n_reference": have[none].sum(axis=0)}
             parts.append(out.rows(chosen, "factor", columns))
             silent = [] if found.df.any() else ["One seed per subset: differences without error; train a second seed."]
             notes += [*out.notes, *silent]

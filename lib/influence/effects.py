@@ -2,9 +2,8 @@
 
 The question here is "would these very datasets move again, if the models were trained again?": every number is one
 regression of a task's scores (or of a mean over tasks, taken per run first) on the categories, and its error comes from
-the runs. Whether other datasets of the same kind would move is another question with another error:
-``lib.influence.across``. Two categories interact when one's effect depends on the other's presence; in the 16 runs
-interactions change no main effect, and say how far "the effect of a category" is one number. All effects in points.
+the runs. Two categories interact when one's effect depends on the other's presence; in the 16 runs interactions change
+no main effect, and say how far "the effect of a category" is one number. All effects in points.
 
 Reliability is the share of the variance of the estimates that is not their own error: about the correlation of a study
 with a repetition of it. Shrinkage answers the reader who looks at the largest cells, which are large partly by luck:
@@ -35,15 +34,13 @@ def effects(
 ) -> pd.DataFrame:
     """Return one row per task x category (``level="type"``: per type x category; ``"overall"``; ``"all"``: all three).
 
-    ``scores``: a tidy table, a CSV file or a ``Study`` (see ``lib.influence.scores``). Columns: ``level, task, type,
-    factor``; ``effect`` (points: mean present minus mean absent) with ``se, t, df, p`` and ``ci_low, ci_high`` across
-    runs; ``p_bh`` and ``p_holm`` over all tasks, and over types and overall together (one map shows them);
-    ``normalized`` by ``normalization``; ``n`` runs, ``n_tasks``; ``status``: ``ok``, one of STATUS_NOTES, or ``lost``
-    (these runs do not determine the effect); ``reliability, shrunk`` (see ``with_shrinkage``).
-
-    ``terms="two_way"`` or ``"saturated"`` takes interactions out of the error. ``draws`` (subset, seed, task, draw,
-    score) adds ``se_draw``, the part of the error that comes from mteb's own random draws. ``attrs["notes"]`` holds
-    sentences to show beside the numbers. Raises KitError for a table that cannot be used.
+    ``scores``: a tidy table, a CSV file or a ``Study``. Columns: ``level, task, type, factor``; ``effect`` (points:
+    mean present minus mean absent) with ``se, t, df, p, ci_low, ci_high`` across runs; ``p_bh, p_holm`` over all tasks,
+    and over types and overall together (one map shows them); ``normalized`` by ``normalization``; ``n`` runs,
+    ``n_tasks``; ``status``: ``ok``, one of STATUS_NOTES, or ``lost`` (these runs do not determine the effect);
+    ``reliability, shrunk`` (see ``with_shrinkage``); with ``draws`` ``se_draw``, what mteb's own random draws add.
+    ``terms="two_way"`` or ``"saturated"`` takes interactions out of the error. ``attrs["notes"]`` holds sentences to
+    show beside the numbers. Raises KitError for a table that cannot be used.
     """
     data = study(scores)
     parts, notes = [], [*data.notes, *shared_note(data), *_design_notes(data)]
@@ -106,15 +103,11 @@ def _design_notes(data: Study) -> list[str]:
     cells, seeds = data.runs.groupby(names, sort=False)["seed"].nunique(), data.runs["seed"].unique()
     notes, possible = [], 2 ** len(names)
     if len(cells) < possible:
-        notes.append(
-            f"{len(cells)} of the {possible} combinations of {', '.join(names)} were run: effects are "
-            "regression estimates adjusted for the other categories, not plain mean differences."
-        )
+        what = "effects are regression estimates adjusted for the other categories, not plain mean differences"
+        notes.append(f"{len(cells)} of the {possible} combinations of {', '.join(names)} were run: {what}.")
     if cells.min() < cells.max():
-        notes.append(
-            f"Between {cells.min()} and {cells.max()} seeds per subset: subsets with more seeds weigh more, "
-            "and effects are regression estimates, not plain mean differences."
-        )
+        what = "subsets with more seeds weigh more, and effects are regression estimates, not plain mean differences"
+        notes.append(f"Between {cells.min()} and {cells.max()} seeds per subset: {what}.")
     if 0 < possible * len(seeds) - int(cells.sum()) <= 6:
         wanted = pd.MultiIndex.from_product([*[(0, 1)] * len(names), seeds])
         have = pd.MultiIndex.from_frame(data.runs[[*names, "seed"]])
@@ -129,9 +122,8 @@ def _design_notes(data: Study) -> list[str]:
 def interactions(scores, alpha: float = 0.05) -> pd.DataFrame:
     """Return one row per task, type and overall x pair of categories, from the regression with all two-way products.
 
-    Columns: ``level, task, type, term`` ("ss:sl"); ``effect``: how much the first category's effect changes when the
-    second is present (difference in differences, points); its ``se, t, df, p, ci_low, ci_high``, ``n``, and ``p_bh,
-    p_holm`` over the level.
+    ``term`` is "ss:sl", ``effect`` how much the first category's effect changes when the second is present (difference
+    in differences, points), with its error as in ``effects``; ``p_bh, p_holm`` over the level.
     """
     data = study(scores)
     x, names = design(data, "two_way")
@@ -153,8 +145,8 @@ def interactions(scores, alpha: float = 0.05) -> pd.DataFrame:
 def crossed(scores, alpha: float = 0.05) -> pd.DataFrame:
     """Return main effects and two-way interactions of one regression, per type and over all tasks (type OVERALL).
 
-    Columns: ``type, term, effect, se, t, df, p, p_bh, p_holm, ci_low, ci_high, n``. ``p_bh`` and ``p_holm`` are over
-    all types together, main effects and interactions each: the two questions that one figure asks of many cells.
+    ``p_bh`` and ``p_holm`` are over all types together, main effects and interactions each: the two questions that one
+    figure asks of many cells.
     """
     data = study(scores)
     main = effects(data, "all", None, "two_way", alpha).rename(columns={"factor": "term"})

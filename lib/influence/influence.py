@@ -1,19 +1,11 @@
 """Influence: from a table of scores to what each category did to each task, and how much of it came back.
 
 ``analyse`` reads a results table once and gives everything that the figures, the claims and the printed tables need,
-with the sentences that must stand beside the numbers. The estimates are in the files beside it:
-
-    scores               read and check a table
-    regression           least squares by statsmodels; tests; the error of a main effect across runs
-    effects, across      would these datasets move again; would others of their kind; interactions
-    power                noise, what a design can show
-    designs, tables      designs without a regression; levels, gains, false alarms of every test
-    verdicts, claims     what the paper's claims come to here
-
-Two questions are never mixed up: would these very datasets move again (errors across runs), and would other datasets of
-this kind move (errors across runs and datasets)? A mark in one study says that its noise alone would rarely give such
-an effect; it is a second study, with fresh runs, that shows it: ``compare`` puts the two beside each other, cell by
-cell. Scores go in on mteb's scale, 0 to 1; effects come out in points. Neither torch nor mteb is needed.
+with the sentences that must stand beside the numbers. Two questions are never mixed up: would these very datasets move
+again (``effects``: errors across runs), and would other datasets of this kind (``across``: errors across runs and
+datasets)? A mark in one study says that its noise alone would rarely give such an effect; it is a second study, with
+fresh runs, that shows it: ``compare`` puts the two beside each other, cell by cell. Scores go in on mteb's scale, 0 to
+1; effects come out in points. Neither torch nor mteb is needed.
 """
 
 from __future__ import annotations
@@ -36,6 +28,7 @@ from lib.influence.scores import Study, read, study
 from lib.params.params import InfluenceParams
 
 KEYS = ["level", "task", "type", "factor"]
+NAMES = ["first", "first_se", "first_p", "second", "second_se", "second_p"]
 LEVEL_NAMES = {"type": "task types", "task": "evaluation sets", "overall": "all sets together"}
 
 
@@ -108,19 +101,14 @@ def analyse(results: str | Path | pd.DataFrame, settings: InfluenceParams | None
 def published() -> pd.DataFrame:
     """The scores of Wang et al. (2024), Table 17, as a results table: one run without and one with synthetic data."""
     scores = bundled.reference("published_mteb_scores")
-    columns = (("public", 0, "wang2024_without_synthetic"), ("public+synthetic", 1, "wang2024_full"))
-    parts = [
-        scores[["task", "type"]].assign(subset=name, synthetic=flag, seed=0, score=scores[column] / 100)
-        for name, flag, column in columns
-    ]
-    return pd.concat(parts, ignore_index=True)
+    rows = scores[["task", "type"]].assign(seed=0)
+    without = rows.assign(subset="public", synthetic=0, score=scores["wang2024_without_synthetic"] / 100)
+    whole = rows.assign(subset="public+synthetic", synthetic=1, score=scores["wang2024_full"] / 100)
+    return pd.concat([without, whole], ignore_index=True)
 
 
 def without_excluded(table: pd.DataFrame, exclude: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
-    """Return a table without the excluded tasks, and the sentence that says so (none if it has none of them).
-
-    Raises KitError when nothing would be left.
-    """
+    """Return a table without the excluded tasks, and a sentence that says so, if any. KitError when nothing is left."""
     tasks = table["task"].astype(str).str.strip() if "task" in table else pd.Series("", table.index)
     found = [name for name in dict.fromkeys(exclude) if (tasks == name).any()]
     if not found:
@@ -138,16 +126,12 @@ def without_excluded(table: pd.DataFrame, exclude: Sequence[str]) -> tuple[pd.Da
 def compare(first: Analysis, second: Analysis) -> pd.DataFrame:
     """Return one row per level x task or type x category: the effect in two studies without a run in common, in points.
 
-    Columns: ``level, task, type, factor``; ``first, first_se, first_p`` and the same of ``second``; ``difference``
-    (second minus first), ``marked_first`` (significant after correction in the first), ``same_sign``, and ``returned``
-    (same sign and p < alpha in the second, uncorrected, since the first has named the cell). Raises KitError for
-    studies of other sets or categories, or that share runs.
+    Columns: KEYS, NAMES, ``difference`` (second minus first), ``marked_first`` (significant after correction in the
+    first), ``same_sign``, and ``returned`` (same sign and p < alpha in the second, uncorrected, since the first has
+    named the cell). Raises KitError for studies of other sets or categories, or that share runs.
     """
-    for what, sides in (
-        ("evaluation sets", (first.study.tasks, second.study.tasks)),
-        ("categories", (first.study.factors, second.study.factors)),
-    ):
-        if other := set(sides[0]) ^ set(sides[1]):
+    for what, name in (("evaluation sets", "tasks"), ("categories", "factors")):
+        if other := set(getattr(first.study, name)) ^ set(getattr(second.study, name)):
             where = f"{min(other)} is in one of them only"
             raise KitError(f"the two studies have other {what} ({where}); compare studies of one profile")
     runs = ["subset", "seed", *first.study.factors]
@@ -155,10 +139,11 @@ def compare(first: Analysis, second: Analysis) -> pd.DataFrame:
     if len(shared := scores[0].merge(scores[1], how="inner")):
         name, seed = shared.iloc[0][["subset", "seed"]]
         raise KitError(f"run {name} seed {seed} is in both studies; a second study needs fresh seeds")
-    alpha, columns = first.settings.alpha, [*KEYS, "effect", "se", "p"]
-    left = first.effects[[*columns, first.corrected]]
-    left = left.rename(columns={"effect": "first", "se": "first_se", "p": "first_p"})
-    right = second.effects[columns].rename(columns={"effect": "second", "se": "second_se", "p": "second_p"})
+    alpha, measured = first.settings.alpha, ["effect", "se", "p"]
+    left = first.effects[[*KEYS, *measured, first.corrected]].rename(
+        columns=dict(zip(measured, NAMES[:3], strict=True))
+    )
+    right = second.effects[[*KEYS, *measured]].rename(columns=dict(zip(measured, NAMES[3:], strict=True)))
     table = left.merge(right, on=KEYS, validate="one_to_one")
     table["difference"] = table["second"] - table["first"]
     table["marked_first"] = table.pop(first.corrected) < alpha

@@ -29,11 +29,9 @@ ROUNDING = 1e-9  # points
 def noise(scores, draws=None, alpha: float = 0.05, power: float = 0.8) -> pd.DataFrame:
     """Return one row per task: the noise floor, in points.
 
-    Columns: ``task, type, n`` runs, ``mean`` score, ``sd_residual`` (main-effects regression), ``sd_seed`` and
-    ``df_seed`` (between seeds of one subset; NaN with one seed), ``se_effect`` (median over the categories),
-    ``detectable`` (main effect found with ``power`` at level ``alpha``), and with ``draws``: ``n_draws,
-    se_score_draws`` (one score), ``se_difference_draws`` (difference of two runs, paired), ``se_effect_draws`` (main
-    effect; median over categories).
+    Columns: ``task, type, n`` runs, ``mean`` score, ``sd_residual``, ``sd_seed, df_seed``, ``se_effect`` (median over
+    the categories), ``detectable`` (main effect found with ``power`` at level ``alpha``), and with ``draws``:
+    ``n_draws, se_score_draws`` (one score), ``se_difference_draws`` (of two runs, paired), ``se_effect_draws``.
     """
     data = study(scores)
     y = outcomes(data, "task").y
@@ -111,8 +109,7 @@ def seeds_buy(scores, seeds=(1, 2, 3, 5, 8), alpha: float = 0.05, power: float =
 
     Columns: ``level, seeds, runs, df, tests, se_median, detectable_median`` (points; found with ``power`` at
     ``alpha``), ``detectable_corrected`` (at alpha / tests, the level Holm starts from). Assumes that the noise per run
-    (interactions included) is as measured and independent between seeds; under shared draws it is the noise of
-    category by seed, and more seeds bring degrees of freedom as well.
+    (under shared draws that of category by seed) is as measured and independent between seeds.
     """
     data, parts = study(scores), []
     cells, factors = len(data.runs.drop_duplicates(list(data.factors))), len(data.factors)
@@ -137,10 +134,10 @@ def seeds_buy(scores, seeds=(1, 2, 3, 5, 8), alpha: float = 0.05, power: float =
 def half_normal(scores, task: str | None = None, type: str | None = None, alpha: float = 0.05) -> pd.DataFrame:
     """Return the data of a half-normal plot of all 2^k - 1 contrasts of one task, one type, or the overall mean.
 
-    Columns: ``term, contrast`` (mean(+) - mean(-), points), ``magnitude, quantile`` (half-normal), ``pse, margin,
-    simultaneous_margin`` (see ``lenth``), ``beyond`` (magnitude > the simultaneous margin), sorted by magnitude.
-    Contrasts that are only noise lie on a line through the origin. Under shared draws the main effects are left out:
-    they carry the luck of a category's draw, which the other contrasts cannot show. KitError for missing subsets.
+    Columns: ``term, contrast`` (mean(+) - mean(-), points), ``magnitude, quantile`` (half-normal), those of ``lenth``,
+    and ``beyond`` (the simultaneous margin). Contrasts that are only noise lie on a line through the origin. Under
+    shared draws the main effects are left out: they carry the luck of a category's draw, which the other contrasts
+    cannot show. KitError for missing subsets.
     """
     data = study(scores)
     means, k = cell_means(data, one(data, task, type)[:, None])[0][:, 0], len(data.factors)

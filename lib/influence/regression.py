@@ -69,8 +69,8 @@ def model_matrix(levels: np.ndarray, factors, terms: str = "main") -> tuple[np.n
 def design(data: Study, terms: str = "main") -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the centred model matrix of a study and its names: terms, then blocks.
 
-    Blocks: a level per seed where subsets have their seeds in common; under shared draws also the effect of each
-    category in each seed, for ``terms`` beyond the main effects (whose error it would be).
+    Blocks: a level per seed where subsets have their seeds in common; under shared draws also each category's effect in
+    each seed, for ``terms`` beyond the main effects (whose error it would be).
     """
     x, names = model_matrix(data.x, data.factors, terms)
     if not common_seeds(data.runs):

@@ -96,8 +96,7 @@ def read(table: str | Path | pd.DataFrame) -> pd.DataFrame:
         hint = "run `make reproduce` to make it, or give the path of your own table"
         raise KitError(f"{table} does not exist; {hint}") from None
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise KitError(f"{table} cannot be read as CSV ({reason}); mend or restore it") from None
+        raise KitError(f"{table} cannot be read as CSV ({str(error).splitlines()[0]}); mend or restore it") from None
 
 
 def _rows(table: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, dict[str, float]]:
@@ -152,7 +151,7 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
     """What subset names say: a 0/1 column per category, and public; no column where a name is somebody else's."""
     try:
         runs = [parse_run(name) for name in table["subset"].unique()]
-    except (KeyError, KitError):
+    except (KitError, KeyError):
         return pd.DataFrame()
     said = [levels(subset, list(CODES)) | {"public": int(public)} for subset, public in runs]
     return pd.DataFrame(said, index=table["subset"].unique()).loc[table["subset"]].set_axis(table.index)
@@ -168,8 +167,9 @@ def _with_seed(table: pd.DataFrame, names: list[str], notes: list[str]) -> pd.Da
     if "seed" in table:
         values = pd.to_numeric(table["seed"], errors="coerce")
         if (wrong := values.isna() | (values % 1 != 0)).any():
-            bad = str(table["seed"][wrong].iloc[0])
-            raise KitError(f"column 'seed' must hold whole numbers, and one row has {bad!r}")
+            raise KitError(
+                f"column 'seed' must hold whole numbers, and one row has {str(table['seed'][wrong].iloc[0])!r}"
+            )
         return table.assign(seed=values.astype(int))
     seed = table.groupby([*names, "task"]).cumcount()
     if most := seed.max():

@@ -162,8 +162,7 @@ def corners(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def main_results(results: pd.DataFrame) -> pd.DataFrame:
     """Mean score in points per mixture and task type (and over all tasks): the paper's Table 1.
 
-    Columns: generator (without a name here), mixture, type, tasks, seeds, points, sd_seeds (spread of the type mean
-    over seeds; NaN with one seed).
+    Columns: generator (without a name), mixture, type, tasks, seeds, points, sd_seeds (of the type mean over seeds).
     """
     parts = []
     for mixture, rows in corners(results).items():
@@ -198,10 +197,9 @@ def published_gains(reference: pd.DataFrame) -> pd.DataFrame:
 
 
 def curve(gain: pd.Series, order: pd.Series | None = None) -> pd.DataFrame:
-    """Cumulated gain over tasks from the largest gain down: k, fraction of tasks, sum, share of the net gain.
+    """Cumulated gain over tasks from the largest (or in `order`): k, fraction of tasks, sum, share of the net gain.
 
-    `order` (same index) ranks the tasks when given, so that one seed can choose and another one count. `share`
-    is NaN when the net gain is not positive: a share of a loss says nothing.
+    `share` is NaN when the net gain is not positive: a share of a loss says nothing.
     """
     ranked = gain.loc[(gain if order is None else order).sort_values(ascending=False, kind="stable").index]
     total, k = float(ranked.sum()), np.arange(1, len(ranked) + 1)
@@ -226,21 +224,19 @@ def honest_curve(per_seed: pd.DataFrame) -> pd.DataFrame | None:
 
 def top(gain: pd.Series, k: int) -> dict[str, float]:
     """How uneven gains are: mean, share of the net gain in the k largest, how many fall, how many move by 1 or less."""
-    share = float(curve(gain)["share"].iloc[min(k, len(gain)) - 1])
+    share, fall = float(curve(gain)["share"].iloc[min(k, len(gain)) - 1]), int((gain < 0).sum())
     within = int((gain.abs() <= 1 + 1e-9).sum())
-    return {"tasks": len(gain), "mean": float(gain.mean()), "share": share, "fall": int((gain < 0).sum()),
-            "within_one": within}  # fmt: skip
+    return {"tasks": len(gain), "mean": float(gain.mean()), "share": share, "fall": fall, "within_one": within}
 
 
 def false_alarms() -> pd.DataFrame:
-    """Return how often each test of the kit finds something in simulated studies without effects, in per cent.
+    """Return how often each test finds something in simulated studies without effects, in per cent.
 
-    One row per design (``shape``), ``question`` and ``test``, one column per kind of noise: the table that is shipped
-    with the kit and held by its tests (tests/kits/alarms.py simulates it). NaN where that noise is no null of the test.
+    One row per ``shape`` of design, ``question`` and ``test``, one column per kind of noise (tests/kits/alarms.py makes
+    it). NaN where that noise is no null of the test.
     """
     found = bundled.reference("false_alarms")
     rows = found[["shape", "question", "test"]].drop_duplicates()
     wide = found.pivot(index=list(rows), columns="noise", values="rate")
     noises = max(found.groupby("shape")["noise"].unique(), key=len)  # in their order; one seed has fewer kinds
-    wide = (100 * wide).round(1).reindex(pd.MultiIndex.from_frame(rows), columns=noises)
-    return wide.reset_index()
+    return (100 * wide).round(1).reindex(pd.MultiIndex.from_frame(rows), columns=noises).reset_index()

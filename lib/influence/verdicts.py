@@ -23,14 +23,8 @@ from lib.influence.influence import KEYS, Analysis
 from lib.influence.regression import adjust, combined, margin
 from lib.params.params import InfluenceParams
 
-REPRODUCED, ONCE, NOISE, OPPOSED, CONTRADICTED, UNTESTABLE = VERDICTS = (
-    "reproduced",
-    "in one study",
-    "below noise",
-    "opposite in one study",
-    "contradicted",
-    "not testable here",
-)
+VERDICTS = "reproduced", "in one study", "below noise", "opposite in one study", "contradicted", "not testable here"
+REPRODUCED, ONCE, NOISE, OPPOSED, CONTRADICTED, UNTESTABLE = VERDICTS
 TWICE = {ONCE: REPRODUCED, OPPOSED: CONTRADICTED}
 
 
@@ -174,12 +168,9 @@ def sparse_effects(evidence: Evidence, test: dict) -> Verdict:
     if rows.empty:
         return Verdict(UNTESTABLE, "no effect on a single dataset has an error in these results")
     up, out = _improved(evidence, rows), rows["ci_high"] < test["margin"]
-    text = (
-        f"{up.mean():.0%} of {len(rows)} dataset × category pairs improve significantly; "
-        f"{out.mean():.0%} exclude a gain of {test['margin']:g} points"
-    )
-    # The mean of the pairs without the largest, with its error over the first study's runs. Taking the largest out of
-    # noise leaves a mean below zero, so this errs towards saying nothing.
+    text = f"{up.mean():.0%} of {len(rows)} dataset × category pairs improve significantly; "
+    text += f"{out.mean():.0%} exclude a gain of {test['margin']:g} points"
+    # without the largest the mean of noise is below zero, so this errs towards saying nothing
     left = rows.nsmallest(len(rows) - int(np.ceil(test["most"] * len(rows))), "effect")
     weights = np.zeros((len(study.factors), len(study.tasks)))
     for factor, task in zip(left["factor"], left["task"], strict=True):
