@@ -30,7 +30,8 @@ from lib.generate.cleaning import clean
 from lib.generate.generate import generate, money
 from lib.generate.negatives import encoder, mine
 from lib.generate.parsing import to_triplets
-from lib.generate.sources import load_released, public_pairs
+from lib.generate.released import load_released
+from lib.generate.sources import public_pairs
 from lib.params.params import answering, generators, of_run
 from lib.params.provenance import MADE, write_manifest
 

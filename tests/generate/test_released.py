@@ -8,7 +8,8 @@ import pytest
 
 from lib.common.design import CODES, Triplet, write_triplets
 from lib.common.files import KitError
-from lib.generate.sources import config_name, fetch, load_e5, load_released, public_pairs
+from lib.generate.released import config_name, fetch, load_e5, load_released
+from lib.generate.sources import public_pairs
 from lib.params.params import PublicParams
 
 GENERATOR = "LLaMA-3.1-8B-Instruct"
@@ -55,7 +56,7 @@ def test_what_was_released_comes_back(tmp_path, form):
     assert any(load_released(tmp_path, GENERATOR, "sts", 3, seed) != sample for seed in range(2, 6))
 
 
-@pytest.mark.parametrize("layout", ["file", "json lines", "shards", "hyphens"])
+@pytest.mark.parametrize("layout", ["file", "json list", "json lines", "shards", "readme", "hyphens"])
 def test_every_layout_of_the_released_form_is_read(tmp_path, layout):
     rows = [
         {"instruction": "i", "query": f"q{i}", "positive": f"p{i}", "negative": "" if i else None} for i in range(5)
@@ -63,13 +64,21 @@ def test_every_layout_of_the_released_form_is_read(tmp_path, layout):
     name = config_name(GENERATOR, "short_long")
     if layout == "file":
         write(tmp_path / f"{name}.jsonl", rows)
+    elif layout == "json list":
+        (tmp_path / f"{name}.json").write_text(json.dumps(rows), encoding="utf-8")
     elif layout == "json lines":
         write(tmp_path / f"{name}.json", rows)
     elif layout == "shards":
         write(tmp_path / name / "train-00000.jsonl", rows[:3])
         write(tmp_path / name / "train-00001.jsonl", rows[3:])
-    else:
+    elif layout == "hyphens":
         write(tmp_path / config_name(GENERATOR, "short-long") / "train.jsonl", rows)
+    else:
+        write(tmp_path / "data" / "eight" / "a.jsonl", rows)
+        (tmp_path / "README.md").write_text(
+            f"---\nconfigs:\n- config_name: {name}\n  data_files:\n"
+            "  - split: train\n    path: data/eight/*.jsonl\n---\n"
+        )
     found = load_released(tmp_path, GENERATOR, "short_long")
     assert bare(found) == [("i", f"q{i}", f"p{i}", "", "short_long") for i in range(5)]
     assert [t.id for t in found] == [f"sl-{i:06d}" for i in range(5)]
@@ -161,7 +170,7 @@ def test_the_hub_is_asked_for_one_configuration_only(tmp_path, monkeypatch):
         asked.update(options, name=name)
         return str(tmp_path)
 
-    monkeypatch.setattr("lib.generate.sources.online", lambda: True)
+    monkeypatch.setattr("lib.generate.released.online", lambda: True)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert load_released("owner/data", GENERATOR, "sts") == made("sts")
     assert asked["name"] == "owner/data" and asked["repo_type"] == "dataset" and not asked["local_files_only"]

@@ -21,7 +21,7 @@ from lib.generate import sources
 from lib.generate.cleaning import clean
 from lib.generate.dataset import Maker, write_report
 from lib.generate.overlap import shingles
-from lib.generate.sources import config_name
+from lib.generate.released import config_name
 from lib.inspect import samples
 from lib.inspect import tables as inspection
 from lib.params.params import CleaningParams, load

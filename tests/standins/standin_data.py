@@ -9,7 +9,7 @@ from lib.common.design import CATEGORIES, CODES, Triplet, write_triplets
 from lib.common.files import read_json, write_jsonl
 from lib.generate import sources
 from lib.generate.parsing import to_triplets
-from lib.generate.sources import config_name
+from lib.generate.released import config_name
 
 ROWS = 150  # per public data set: the fourteen together are one batch of 2,048 and a rest
 
