@@ -159,7 +159,7 @@ def execute(source: Path, out: Path, parameters: dict[str, Any] | None = None) -
         try:
             with redirect_stderr(nowhere):
                 papermill.execute_notebook(str(source), str(out), parameters, **where)
-        except (papermill.PapermillExecutionError, RuntimeError) as error:  # RuntimeError: the kernel died
+        except (papermill.PapermillExecutionError, RuntimeError, OSError) as error:  # a dead kernel, a full disk
             return failure(out) or str(error)
     return ""
 
