@@ -14,7 +14,7 @@ from lib.common.files import KitError, digest
 from lib.embedder import models
 from lib.embedder.packing import Rows, distinct, micro_batches, padded, ragged, ragged_attention, tokenize
 from lib.kernels.pooling import pool, pool_ragged
-from lib.params.params import ModelParams
+from lib.params.model import ModelParams
 
 ADAPTER = "default"  # peft's own name for an adapter that nobody named
 CPU_TOKENS, GPU_TOKENS = 1024, 65536  # per batch; measured: on a processor larger ones leave the cache

@@ -19,7 +19,7 @@ from typing import Any
 
 from lib.common.bundled import model_place, went_away
 from lib.common.files import KitError, digest, digest_file, read_json, write_bytes, write_text, writing
-from lib.params.params import ModelParams
+from lib.params.model import ModelParams
 
 DECODERS = ("mistral", "qwen2", "qwen3", "llama")  # causal: the last token has seen all others
 BERTS = ("bert", "roberta", "xlm-roberta")  # bidirectional

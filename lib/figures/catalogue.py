@@ -21,7 +21,7 @@ from lib.influence import claims, tables
 from lib.influence.designs import isolation
 from lib.influence.influence import Analysis
 from lib.influence.verdicts import Evidence
-from lib.params.params import InfluenceParams
+from lib.params.model import InfluenceParams
 
 # the kinds of claims that only a design can decide
 RULES = {ISOLATION: ("alone",), CROSSED: ("interaction_with",), GENERATORS: ("generator_parity", "cost_ratio")}

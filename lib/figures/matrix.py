@@ -20,7 +20,7 @@ from lib.figures.names import CORRECTIONS, category_name, certain, order_factors
 from lib.influence.influence import Analysis
 from lib.influence.tables import OVERALL
 from lib.influence.verdicts import VERDICTS
-from lib.params.params import InfluenceParams
+from lib.params.model import InfluenceParams
 
 # how much of its colour a cell keeps: uncertain, p < alpha by itself, p < alpha after correction for all cells
 STRENGTH = np.array([0.22, 0.45, 1.0])

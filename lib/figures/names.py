@@ -11,7 +11,7 @@ import seaborn as sns
 from lib.common.design import CODES, LABELS
 from lib.common.display import minus
 from lib.influence.tables import OVERALL
-from lib.params.params import InfluenceParams
+from lib.params.model import InfluenceParams
 
 # Okabe and Ito's palette, told apart by readers with any of the common colour vision deficiencies.
 CATEGORY_COLOURS = {"ss": "#E69F00", "sl": "#0072B2", "ls": "#009E73", "ll": "#CC79A7", "sts": "#56B4E9"}

@@ -24,7 +24,8 @@ from lib.figures.names import typed
 from lib.influence.designs import contrasts, cost_per_thousand, isolation
 from lib.influence.influence import Analysis, analyse, published, without_excluded
 from lib.influence.scores import read, study
-from lib.params.params import InfluenceParams, Params
+from lib.params.model import InfluenceParams
+from lib.params.params import Params
 from lib.params.provenance import decisive
 
 NOTEBOOK = "notebooks/05_influence.ipynb"

@@ -22,7 +22,7 @@ from lib.common.files import KitError, cannot_write, digest, writing
 from lib.generate import sources
 
 if TYPE_CHECKING:
-    from lib.params.params import GenerationParams
+    from lib.params.data import GenerationParams
 
 _FIRST = 9  # fields of a request that its key always holds
 

@@ -15,7 +15,7 @@ from lib.common.design import Triplet
 from lib.generate.overlap import count_words, find, near_duplicates, words
 
 if TYPE_CHECKING:
-    from lib.params.params import CleaningParams
+    from lib.params.data import CleaningParams
 
 REASONS = {  # reason -> what it means, in the order in which the checks run
     "empty": "a text holds no word",

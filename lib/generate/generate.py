@@ -24,7 +24,8 @@ from lib.generate.parsing import Parsed, parse_brainstorm, parse_response
 from lib.generate.prompts import BRAINSTORMED, Template, answer_schema, item_seed, load_template, sample_slots
 
 if TYPE_CHECKING:
-    from lib.params.params import GenerationParams, Params
+    from lib.params.data import GenerationParams
+    from lib.params.params import Params
 
 
 class Item(NamedTuple):

@@ -22,7 +22,7 @@ import httpx
 from lib.common.bundled import model_place
 from lib.common.files import KitError
 from lib.generate.answers import Answer, Replay, Request
-from lib.params.params import GenerationParams
+from lib.params.data import GenerationParams
 
 _RETRY = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 _ONE_PROMPT_ONLY = re.compile(

@@ -23,7 +23,7 @@ from lib.common.files import KitError
 from lib.generate.overlap import words
 
 if TYPE_CHECKING:
-    from lib.params.params import NegativesParams
+    from lib.params.data import NegativesParams
 
 Encode = Callable[[list[str]], np.ndarray]
 _FEW = 8192
@@ -95,7 +95,7 @@ def candidates(triplets: Sequence[Triplet], negatives: NegativesParams, encode: 
 def encoder(negatives: NegativesParams) -> Encode:
     """Return the ``encode`` of the model that ``negatives.encoder`` names (the bundled MiniLM in the classroom)."""
     from lib.embedder.embedder import Embedder
-    from lib.params.params import ModelParams
+    from lib.params.model import ModelParams
 
     model = ModelParams(name=negatives.encoder, pooling=negatives.pooling, max_length=negatives.max_length)
     return Embedder.from_params(model).encode

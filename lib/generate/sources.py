@@ -18,7 +18,7 @@ from lib.generate.overlap import find
 from lib.generate.released import load_e5
 
 if TYPE_CHECKING:
-    from lib.params.params import GenerationParams, PublicParams
+    from lib.params.data import GenerationParams, PublicParams
 
 CLASSROOM = "classroom"  # the bundle that studies replay
 GENERATORS = DATA / "generators"  # answers of others, a folder each

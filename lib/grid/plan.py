@@ -20,7 +20,8 @@ from lib.grid.jobs import NOTEBOOKS, answers, disk, generated, pool_sizes, runs,
 from lib.grid.machine import visible
 from lib.grid.run import run
 from lib.grid.status import DONE, Job, duration, failures, jobs, mean_seconds, measured
-from lib.params.params import Params, PlanParams, load
+from lib.params.model import PlanParams
+from lib.params.params import Params, load
 
 HERE = "measured: finished jobs of this run folder"
 START_ONLY = ("inspect", "influence")  # without a measurement only the start of these two is counted

@@ -27,8 +27,7 @@ from lib.grid.jobs import NOTEBOOKS, listed, spoken, stage_files
 from lib.grid.results import read_scores, stale
 from lib.grid.run import run
 from lib.influence.influence import analyse, ceilings, compare, sentences
-from lib.params.overrides import flat
-from lib.params.params import Params, load
+from lib.params.params import Params, flat, load
 
 FIRST = ("influence", "alone", "crossed", "generators", "replication")  # in full view; the rest is folded
 SAME_EVERYWHERE = ("params_hash", "data_hash", "code", "versions", "device", "world_size")
@@ -145,7 +144,7 @@ def overrides_of(params: Params, overrides: dict[str, Any]) -> dict[str, Any]:
     """Return the overrides of the second study: another run folder, and seeds that the first never used."""
     step = OFFSET * (1 + max(params.study.seeds) // OFFSET)
     seeds = [seed + step for seed in params.study.seeds]
-    return {**flat(Params, overrides), "profile": f"{params.profile}-again", "study.seeds": seeds}
+    return {**flat(overrides), "profile": f"{params.profile}-again", "study.seeds": seeds}
 
 
 def compare_profiles(profile: str, other: str, overrides: dict[str, Any]) -> list[str]:

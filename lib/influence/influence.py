@@ -25,7 +25,7 @@ from lib.influence.across import across_tasks
 from lib.influence.effects import effects, interaction_block, interactions, reliability
 from lib.influence.power import noise, seeds_buy
 from lib.influence.scores import Study, read, study
-from lib.params.params import InfluenceParams
+from lib.params.model import InfluenceParams
 
 KEYS = ["level", "task", "type", "factor"]
 NAMES = ["first", "first_se", "first_p", "second", "second_se", "second_p"]

@@ -21,7 +21,7 @@ import pandas as pd
 from lib.common.display import minus
 from lib.influence.influence import KEYS, Analysis
 from lib.influence.regression import adjust, combined, margin
-from lib.params.params import InfluenceParams
+from lib.params.model import InfluenceParams
 
 VERDICTS = "reproduced", "in one study", "below noise", "opposite in one study", "contradicted", "not testable here"
 REPRODUCED, ONCE, NOISE, OPPOSED, CONTRADICTED, UNTESTABLE = VERDICTS

@@ -21,8 +21,10 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _read_exponents(cls, values: Any) -> Any:
-        found = dict(values) if isinstance(values, dict) else values
-        for name, field in cls.model_fields.items() if isinstance(values, dict) else ():
+        if not isinstance(values, dict):
+            return values
+        found = dict(values)
+        for name, field in cls.model_fields.items():
             text = found.get(name)
             if field.annotation in (int, float) and isinstance(text, str) and _EXPONENT.fullmatch(text.strip()):
                 number = float(text)
@@ -61,6 +63,7 @@ class StudyParams(Section):
     generators: tuple[GeneratorParams, ...] = Field(
         ("classroom", "smollm2-135m"),
         strict=False,
+        min_length=1,
         validate_default=True,
         description="who writes that category: names of bundled answers, or {name, generation: what differs}",
     )
@@ -71,8 +74,8 @@ class StudyParams(Section):
     @field_validator("generators")
     @classmethod
     def _told_apart(cls, given: tuple[GeneratorParams, ...]) -> tuple[GeneratorParams, ...]:
-        if not given or len({each.name for each in given}) < len(given):
-            raise ValueError("name at least one generator, and each by a name of its own")
+        if len({each.name for each in given}) < len(given):
+            raise ValueError("each needs a name of its own")
         return given
 
     def runs(self) -> list[Run]:
@@ -154,14 +157,11 @@ class CleaningParams(Section):
     contamination_limit: int = Field(0, ge=0, description="texts compared per evaluation set; 0 = all of them")
 
 
-_MINED = {"short_short": "random_of_top_k", "long_long": "random_of_top_k"}
-
-
 class NegativesParams(Section):
     """How hard negatives are mined (the paper's way: params/paper.yaml)."""
 
     strategy: dict[Category, Literal["llm", "nearest", "random_of_top_k", "none"]] = Field(
-        {category: _MINED.get(category, "llm") for category in (*CATEGORIES, *EXTRA)},
+        dict.fromkeys(CODES, "llm") | dict.fromkeys(("short_short", "long_long"), "random_of_top_k"),
         description="per category: the LLM's own, the nearest candidate, a seeded draw from the top k, or none",
     )
     top_k: int = Field(10, ge=1, le=1000, description="candidates that survive the filters and may be chosen")

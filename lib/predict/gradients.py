@@ -19,7 +19,8 @@ import torch
 from torch.nn.functional import normalize, softplus
 
 from lib.common.files import digest, read_json, write_json
-from lib.params.params import Params, TrainingParams
+from lib.params.model import TrainingParams
+from lib.params.params import Params
 from lib.params.provenance import data_hash
 from lib.predict.sets import GRADES, PAIRS, Sides
 from lib.train import mixture

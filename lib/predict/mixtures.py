@@ -22,7 +22,8 @@ from lib.common.bundled import ROOT
 from lib.common.design import CODES, parse_run, subset_name
 from lib.common.files import KitError, digest, read_json, write_json, write_text
 from lib.embedder.models import WEIGHTS
-from lib.params.params import MixtureParams, Params
+from lib.params.model import MixtureParams
+from lib.params.params import Params
 from lib.params.provenance import provenance
 from lib.predict import choose
 from lib.predict.judge import Truth, ranks

@@ -15,7 +15,8 @@ from lib.common.design import BASE, levels, parse_run
 from lib.common.display import bar, wipe
 from lib.common.files import KitError, changed, read_json, write_digests, write_json, write_text
 from lib.embedder.models import corrupted
-from lib.params.params import Params, ScoringParams
+from lib.params.model import ScoringParams
+from lib.params.params import Params
 from lib.params.provenance import COLUMNS, decisive, provenance
 from lib.score.hub import prepare
 from lib.score.suites import DISTRUSTED, kept_random_state, suite_folder

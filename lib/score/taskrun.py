@@ -23,7 +23,7 @@ import numpy as np
 
 from lib.common.bundled import went_away
 from lib.common.files import CannotWrite, KitError, cannot_write, digest, disk_full, write_json, writing
-from lib.params.params import ScoringParams
+from lib.params.model import ScoringParams
 from lib.params.provenance import package_versions
 from lib.score import hub
 from lib.score.suites import fresh, leaves

@@ -24,7 +24,7 @@ from lib.kernels.infonce import infonce
 
 if TYPE_CHECKING:
     from lib.embedder.embedder import Embedder
-    from lib.params.params import TrainingParams
+    from lib.params.model import TrainingParams
 
 CPU_TOKENS = 2048  # a processor gains nothing from larger micro-batches: activations leave its cache
 GPU_TOKENS = (2048, 32768)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lib.common.design import Triplet, read_triplets, run_name
 from lib.common.files import KitError, digest
-from lib.params.params import MixtureParams
+from lib.params.model import MixtureParams
 from lib.params.provenance import check_manifest
 
 PUBLIC = "public"

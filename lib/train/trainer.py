@@ -22,7 +22,7 @@ from lib.train.mixture import Batch, steps_per_source
 
 if TYPE_CHECKING:
     from lib.embedder.embedder import Embedder
-    from lib.params.params import TrainingParams
+    from lib.params.model import TrainingParams
 
 LOG, SUMMARY = "log.jsonl", "train.json"
 COPY = ".train.json"  # the summary again: Snakemake deletes the first when it was killed before it saw the job end

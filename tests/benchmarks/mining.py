@@ -76,7 +76,7 @@ def ours_mine(rows: int) -> dict:
     """Time the whole of ``lib.generate.negatives.mine`` with embeddings that cost nothing."""
     from lib.common.design import Triplet
     from lib.generate.negatives import mine
-    from lib.params.params import NegativesParams
+    from lib.params.data import NegativesParams
 
     queries, positives = vectors(rows)
     triplets = [Triplet("t", f"q {i}", f"p {i}", "", "short_short", "English") for i in range(rows)]

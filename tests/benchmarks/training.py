@@ -52,7 +52,7 @@ class Words:
 def build(arguments):
     """Return an embedder with LoRA whose B is not zero."""
     from lib.embedder.embedder import Embedder
-    from lib.params.params import ModelParams
+    from lib.params.model import ModelParams
 
     torch.manual_seed(0)
     dtype = getattr(torch, arguments.dtype)
@@ -135,7 +135,7 @@ def variants(arguments, found) -> dict:
     from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
 
     from lib.kernels.lora import FusedLinear, Linear, fuse_lora
-    from lib.params.params import TrainingParams
+    from lib.params.model import TrainingParams
     from lib.train.gradcache import GradCache, StepTexts
 
     def set_lora(fused: bool) -> None:

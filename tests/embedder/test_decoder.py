@@ -13,7 +13,7 @@ import standin_models as models
 import torch
 
 from lib.embedder.embedder import Embedder
-from lib.params.params import ModelParams
+from lib.params.model import ModelParams
 
 REAL = Path(__file__).parents[2] / "models" / "smollm2-135m-instruct"
 TEMPLATE = "Instruct: {instruction}\nQuery: {text}"

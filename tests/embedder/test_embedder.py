@@ -15,7 +15,7 @@ from lib.common.files import KitError
 from lib.embedder.embedder import Embedder
 from lib.embedder.packing import padded, ragged
 from lib.generate.sources import suite_texts
-from lib.params.params import ModelParams
+from lib.params.model import ModelParams
 
 TEXTS = ["", "hi", "  spaces around  ", "Ünïcödé and 漢字 {braces} {0}", "word " * 700, "hi"]
 LENGTHS = [1, 7, 7, 7, 20, 3, 1, 12]

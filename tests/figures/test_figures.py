@@ -25,7 +25,7 @@ from lib.figures.scores import counts, published
 from lib.figures.structure import with_margin
 from lib.influence import tables
 from lib.influence.influence import analyse
-from lib.params.params import InfluenceParams
+from lib.params.model import InfluenceParams
 
 PLANTED = {("sl", "Reranking"): 3.0, ("sl", "STS"): -3.0, ("ll", "Clustering"): 2.0}
 

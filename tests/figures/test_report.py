@@ -17,7 +17,8 @@ from lib.figures.structure import lattice
 from lib.influence import claims, verdicts
 from lib.influence.influence import analyse
 from lib.influence.verdicts import UNTESTABLE
-from lib.params.params import InfluenceParams, load
+from lib.params.model import InfluenceParams
+from lib.params.params import load
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = InfluenceParams()

@@ -17,7 +17,7 @@ from lib.generate import sources
 from lib.generate.cleaning import LANGUAGES, REASONS, bounds, clean, reject, wrong_language
 from lib.generate.overlap import Numbers, bands, count_words, find, near_duplicates, ngrams, shingles, words
 from lib.generate.parsing import to_triplets
-from lib.params.params import CleaningParams
+from lib.params.data import CleaningParams
 
 CLEAN = CleaningParams()
 LONG = (
@@ -278,7 +278,7 @@ def test_ngram_hashes_do_not_collide_on_the_bundled_texts():
 
 def test_reports_do_not_depend_on_hashing():
     code = (
-        "import json\nfrom lib.generate.cleaning import clean\nfrom lib.params.params import CleaningParams\n"
+        "import json\nfrom lib.generate.cleaning import clean\nfrom lib.params.data import CleaningParams\n"
         "from lib.generate.sources import responses, suite_texts\nfrom lib.common.design import Triplet\n"
         "t = [Triplet('t', r['response'], f'p {i}') for i, r in enumerate(responses('long_short')[:80])]\n"
         "given = CleaningParams(contamination_ngram=4, near_duplicate=0.3)\n"

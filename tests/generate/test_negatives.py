@@ -9,7 +9,7 @@ import pytest
 from lib.common.design import Triplet
 from lib.common.files import KitError
 from lib.generate.negatives import candidates, choose, encoder, mine, top_k
-from lib.params.params import NegativesParams
+from lib.params.data import NegativesParams
 
 
 def unit(rng, n, d=24):

@@ -10,7 +10,7 @@ from lib.common.design import CODES, Triplet, write_triplets
 from lib.common.files import KitError
 from lib.generate.released import config_name, fetch, load_e5, load_released
 from lib.generate.sources import public_pairs
-from lib.params.params import PublicParams
+from lib.params.data import PublicParams
 
 GENERATOR = "LLaMA-3.1-8B-Instruct"
 

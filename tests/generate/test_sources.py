@@ -10,7 +10,7 @@ from lib.common.design import CODES
 from lib.common.files import KitError, digest
 from lib.generate import sources
 from lib.generate.overlap import shingles, words
-from lib.params.params import PublicParams
+from lib.params.data import PublicParams
 
 SMALL = PublicParams(n=150)
 SUITE = bundled.DATA / "classroom" / "suite"

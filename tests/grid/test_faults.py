@@ -21,7 +21,8 @@ from lib.generate.answers import AnswerStore
 from lib.generate.dataset import Maker
 from lib.grid.jobs import stage_files
 from lib.grid.results import collect, to_redo
-from lib.params.params import ScoringParams, load
+from lib.params.model import ScoringParams
+from lib.params.params import load
 from lib.params.provenance import decisive, write_manifest
 from lib.score import suites
 from lib.score.score import adapter_folder, score, write_scores
@@ -408,14 +409,14 @@ os.environ.update(HF_ENDPOINT=f"http://127.0.0.1:{server.getsockname()[1]}", HF_
 from lib.common.files import KitError
 if sys.argv[2] == "model":
     from lib.embedder.embedder import Embedder
-    from lib.params.params import ModelParams
+    from lib.params.model import ModelParams
     try:
         Embedder.from_params(ModelParams(name="some-org/some-model"))
     except KitError as error:
         print(error)
 else:
     from scoring_kit import CountingEmbedder
-    from lib.params.params import ScoringParams
+    from lib.params.model import ScoringParams
     from lib.score import suites
     from lib.score.score import score
     found = score(CountingEmbedder(), suites.tasks("STS12"), sys.argv[1], params=ScoringParams(), progress=False)

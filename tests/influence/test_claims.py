@@ -13,7 +13,7 @@ from lib.influence import claims, verdicts
 from lib.influence.designs import contrasts, isolation
 from lib.influence.influence import analyse
 from lib.influence.verdicts import CONTRADICTED, NOISE, ONCE, OPPOSED, REPRODUCED, UNTESTABLE, VERDICTS, Evidence
-from lib.params.params import InfluenceParams
+from lib.params.model import InfluenceParams
 
 QUICK = InfluenceParams()
 TWO = {"Reranking": 2, "STS": 2}

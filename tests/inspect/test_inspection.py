@@ -24,7 +24,8 @@ from lib.generate.overlap import shingles
 from lib.generate.released import config_name
 from lib.inspect import samples
 from lib.inspect import tables as inspection
-from lib.params.params import CleaningParams, load
+from lib.params.data import CleaningParams
+from lib.params.params import load
 from lib.score import hub
 
 TWO = ("short_long", "bitext")

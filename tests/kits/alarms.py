@@ -23,7 +23,7 @@ from lib.influence.influence import analyse
 from lib.influence.power import contrast_signs, lenth_factors, pseudo_error
 from lib.influence.regression import design, fit, main_effects, t_test
 from lib.influence.verdicts import CONTRADICTED, REPRODUCED, Evidence
-from lib.params.params import InfluenceParams
+from lib.params.model import InfluenceParams
 
 CLASSROOM = {"Classification": 6, "Retrieval": 6, "STS": 6, "Clustering": 3, "PairClassification": 3, "Reranking": 3,
              "BitextMining": 1}  # fmt: skip

@@ -10,7 +10,7 @@ import pandas as pd
 from planted import study
 
 from lib.influence.influence import analyse
-from lib.params.params import InfluenceParams
+from lib.params.model import InfluenceParams
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = InfluenceParams()

@@ -8,7 +8,7 @@ import torch
 
 from lib.common.design import Triplet
 from lib.embedder.embedder import Embedder
-from lib.params.params import ModelParams, TrainingParams
+from lib.params.model import ModelParams, TrainingParams
 
 WORDS = [f"w{i}" for i in range(80)]
 DECODERS = ["mistral", "mistral-sliding", "qwen2", "qwen2-sliding", "qwen3", "llama"]

@@ -10,7 +10,8 @@ from test_judge import world
 
 from lib.common.files import KitError, write_json
 from lib.embedder.embedder import Embedder
-from lib.params.params import MixtureParams, ModelParams, load
+from lib.params.model import MixtureParams, ModelParams
+from lib.params.params import load
 from lib.predict import choose, mixtures
 from lib.train.mixture import PUBLIC
 

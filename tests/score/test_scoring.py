@@ -9,7 +9,8 @@ import pytest
 from scoring_kit import HUB, CountingEmbedder, hub_set, lines, naive_score, plain_mteb, rows_of, write_set
 
 from lib.common.files import KitError
-from lib.params.params import ScoringParams, load
+from lib.params.model import ScoringParams
+from lib.params.params import load
 from lib.score import hub, suites
 from lib.score.localsets import MAIN_SCORES
 from lib.score.score import draws as scoring_draws

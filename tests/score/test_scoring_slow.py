@@ -13,7 +13,8 @@ from scoring_kit import HUB, hub_set
 
 from lib.common.files import KitError
 from lib.embedder.embedder import Embedder
-from lib.params.params import ScoringParams, load
+from lib.params.model import ScoringParams
+from lib.params.params import load
 from lib.score import hub, suites
 from lib.score.score import merged, score
 
@@ -134,7 +135,7 @@ import sys, time
 sys.path.insert(0, sys.argv[1])
 from scoring_kit import CountingEmbedder
 from lib.score import suites
-from lib.params.params import ScoringParams
+from lib.params.model import ScoringParams
 from lib.score.score import score
 embedder = CountingEmbedder()
 embedder.fail = lambda texts: time.sleep(float(sys.argv[4]))

@@ -6,7 +6,7 @@ import pytest
 from scoring_kit import CountingEmbedder, lines, rows_of, write_set
 
 from lib.common.files import digest
-from lib.params.params import ScoringParams
+from lib.params.model import ScoringParams
 from lib.score import suites, taskrun
 from lib.score.score import score
 from lib.score.taskrun import stored, task_key

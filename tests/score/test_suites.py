@@ -12,7 +12,7 @@ from scoring_kit import HUB, WORDS, CountingEmbedder, hub_set, lines, naive_scor
 
 from lib.common import bundled
 from lib.common.files import KitError
-from lib.params.params import ScoringParams
+from lib.params.model import ScoringParams
 from lib.score import hub, suites
 from lib.score.localsets import MAIN_SCORES
 from lib.score.score import score

@@ -65,7 +65,7 @@ WRITING = {  # what a tiny generator writes: little, and short
 
 def overrides_of(profile: str, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the dotted overrides that put stand-ins under a profile, with ``overrides`` laid over them."""
-    given = flat(Params, overrides or {})
+    given = flat(overrides or {})
     real = load(profile, given)
     name = given.get("profile", f"{real.profile}-tiny")
     home = ROOT / real.paths.runs / name / HOME

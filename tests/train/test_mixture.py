@@ -9,7 +9,7 @@ from hashed import under_hash_seeds
 
 from lib.common.design import CATEGORIES, subsets
 from lib.common.files import KitError
-from lib.params.params import MixtureParams
+from lib.params.model import MixtureParams
 from lib.train.mixture import PUBLIC, plan, read_pools, start_seed, steps_per_source
 
 POOLS = {
@@ -97,7 +97,7 @@ def test_without_public_data_the_categories_share_the_steps():
 def test_seeds_differ_and_the_hash_seed_does_not_matter():
     assert plan(POOLS, CATEGORIES, STEPS, 16, 0) != plan(POOLS, CATEGORIES, STEPS, 16, 1)
     code = (
-        "from lib.train.mixture import plan; from lib.params.params import MixtureParams; import json;"
+        "from lib.train.mixture import plan; from lib.params.model import MixtureParams; import json;"
         "print(json.dumps([[b.source, b.rows] for b in plan({'public': range(99), 'sts': range(50)}, ('sts',), "
         "MixtureParams(), 9, 4)]))"
     )

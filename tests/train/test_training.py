@@ -16,7 +16,7 @@ from engine_kit import WORDS, difference, embedder, gradients, one_by_one, train
 from lib.common.design import Triplet
 from lib.common.files import KitError, read_json, read_jsonl
 from lib.kernels.lora import fuse_lora
-from lib.params.params import MixtureParams
+from lib.params.model import MixtureParams
 from lib.train import checkpoint
 from lib.train.gradcache import GradCache, step_texts, triplet_texts
 from lib.train.mixture import plan
