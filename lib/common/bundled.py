@@ -1,17 +1,18 @@
-"""Where things are: the kit's folder, the data bundled below ``lib/data``, models, and whether the hub answers."""
+"""Where things are and run: the kit's folder, bundled data, models, whether the hub answers, terminal or notebook."""
 
 from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlparse
-
-from lib.common.files import KitError
+from urllib.request import getproxies
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,11 +34,8 @@ def model_place(name: str) -> str:
 
 
 def data_path(relative: str) -> Path:
-    """Return the path of a bundled file or folder, such as ``classroom/suite``. Raises KitError when absent."""
-    path = DATA / relative
-    if not path.exists():
-        raise KitError(f"the kit has no bundled data {relative!r}; look below {DATA} for what there is")
-    return path
+    """Return the path of a bundled file or folder, such as ``classroom/suite``."""
+    return DATA / relative
 
 
 def reference(name: str) -> pd.DataFrame:
@@ -58,8 +56,7 @@ def online() -> bool:
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return False
     address = urlparse(hub_address())
-    names = (f"{address.scheme}_proxy", f"{address.scheme.upper()}_PROXY")
-    proxy = urlparse(next((os.environ[name] for name in names if os.environ.get(name)), ""))
+    proxy = urlparse(getproxies().get(address.scheme, ""))
     target = proxy if proxy.hostname else address
     port = target.port or (80 if target.scheme == "http" else 443)
 
@@ -71,17 +68,12 @@ def online() -> bool:
 
 
 def in_time(question: Callable[[], bool], patience: float) -> bool:
-    """Run a question in a thread and count no answer within ``patience`` seconds, or any error, as no.
-
-    A look-up of a name that hangs cannot be stopped in any other way.
-    """
+    """Ask in a thread, as a name look-up that hangs cannot be stopped; no answer in time, or an error, is no."""
     answer = [False]
 
     def ask() -> None:
-        try:
+        with suppress(Exception):  # whatever a broken network raises means the same here: no answer
             answer[0] = question()
-        except Exception:  # whatever a broken network raises means the same here: no answer
-            pass
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
@@ -96,3 +88,23 @@ def went_away(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def bar(*args, **options):
+    """Return a tqdm bar; the arguments are tqdm's. A notebook paints the error stream red, so there it is the other."""
+    from tqdm import tqdm
+
+    return tqdm(*args, file=sys.stdout if _in_a_kernel() else None, **options)
+
+
+def wipe() -> bool:
+    """Clear a notebook cell's output, in which each step of a bar would be saved; say whether there was one."""
+    if inside := _in_a_kernel():
+        from IPython.display import clear_output
+
+        clear_output()
+    return inside
+
+
+def _in_a_kernel() -> bool:
+    return "IPython" in sys.modules and hasattr(sys.modules["IPython"].get_ipython(), "kernel")

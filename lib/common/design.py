@@ -1,17 +1,8 @@
-"""The study's words: triplets, the four categories, their 16 subsets, runs and designs, and their names on disk.
+"""The study's words: triplets, categories, subsets, runs, designs; names on disk, and numbers as people read them.
 
 The paper trains one model per subset of {short-short, short-long, long-short, long-long}, always together
 with the public data (Springer et al. 2025, section 3). STS and bitext are generated as well but are not part
-of that factorial. Four designs say which models an experiment needs:
-
-- ``factorial``: the paper's 16 subsets of the four categories, public data always on.
-- ``isolation``: each of the six categories alone, with and without public data, and public data alone (13 models).
-- ``crossed``: the 16 plus eight models without public data, chosen so that the effect of the public data and its
-  interaction with each category can be estimated too: 5 main effects and 10 two-way terms from 24 models.
-- ``generators``: one category as each of several generators wrote it, with public data, and public data alone. A run
-  is then named after its generator too: ``sl@smollm2-135m``.
-
-"No category and no public data" is in no design: there is nothing to train on; that model is the untrained base.
+of that factorial. "No category and no public data" is in no design: that model is the untrained base.
 """
 
 from __future__ import annotations
@@ -30,7 +21,15 @@ CATEGORIES, EXTRA = tuple(CODES)[:4], tuple(CODES)[4:]
 LABELS = {category: category.replace("_", "-") for category in CODES} | {"sts": "STS"}
 BASE = "base"
 DESIGNS = FACTORIAL, ISOLATION, CROSSED, GENERATORS = "factorial", "isolation", "crossed", "generators"
-WITHOUT_PUBLIC = ("0001", "0010", "0100", "0111", "1000", "1011", "1101", "1110")  # order ss, sl, ls, ll
+# Of the crossed design, so that 24 models tell 5 main effects (the fifth is the public data's) and 10 two-way terms
+WITHOUT_PUBLIC = ("ll", "ls", "sl", "sl+ls+ll", "ss", "ss+ls+ll", "ss+sl+ll", "ss+sl+ls")
+POINTS = 100.0  # scores are on mteb's scale, 0 to 1; figures show points
+
+
+def minus(value: float, digits: int) -> str:
+    """A signed number with a true minus sign; a value that rounds to zero has no sign."""
+    text = f"{value:+.{digits}f}"
+    return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", "−")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +48,15 @@ class Triplet:
 def read_triplets(path: str | Path) -> list[Triplet]:
     """Read triplets from JSON lines; unknown keys are ignored, so files made elsewhere can be read.
 
-    Raises KitError naming file and row when a query or positive is missing, empty or not text.
+    Raises KitError naming file and row where something is not text, or a query or positive is missing or empty.
     """
     triplets = []
     for number, row in enumerate(read_jsonl(path), start=1):
-        for name in ("query", "positive"):
-            if not isinstance(row.get(name), str) or not row[name].strip():
+        values = {field.name: row.get(field.name) or "" for field in fields(Triplet)}
+        for name, value in values.items():
+            if not isinstance(value, str) or (name in ("query", "positive") and not value.strip()):
                 raise KitError(f"{path}, row {number} has no text under {name!r}; fix or delete that row")
-        given = [field.name for field in fields(Triplet) if field.name in row]
-        values = {name: "" if row[name] is None else row[name] for name in given}
-        wrong = next((name for name, value in values.items() if not isinstance(value, str)), None)
-        if wrong:
-            raise KitError(f"{path}, row {number} holds {type(values[wrong]).__name__} under {wrong!r}, not text")
-        triplets.append(Triplet(**{"instruction": "", **values}))
+        triplets.append(Triplet(**values))
     return triplets
 
 
@@ -98,29 +93,24 @@ def generator_of(name: str) -> str:
 def parse_run(name: str, base: bool = False) -> tuple[tuple[str, ...], bool]:
     """Return (subset, public) of a run's name: ``ss+ll`` is (("short_short", "long_long"), True).
 
-    Raises KitError, with the nearest names, for anything else; ``base`` counts the untrained base's among them.
+    Raises KitError, with the nearest names, for anything else; ``base``: one of them is the untrained base's.
     """
     mixture = str(name).partition("@")[0]
     codes, public = mixture.removesuffix("-alone"), not mixture.endswith("-alone")
     parts = [] if codes == "none" else codes.split("+")
     subset = tuple(category for category, code in CODES.items() if code in parts)
     if set(parts) - {*CODES.values()} or len(parts) != len(subset):
-        names = [*([BASE] if base else []), *(subset_name(each) for each in subsets(tuple(CODES)))]
-        near = difflib.get_close_matches(codes, names, n=3)
-        other = f"none, or {BASE} for the untrained base" if base else "none"
-        raise KitError(
-            f"unknown subset {codes!r}; join codes from {', '.join(CODES.values())} with '+', or say {other}"
-            + (f" (did you mean {' or '.join(near)}?)" if near else "")
-        )
+        ends = ["none", *([BASE] if base else [])]
+        near = difflib.get_close_matches(codes, [*ends[1:], *map(subset_name, subsets(tuple(CODES)))], n=3)
+        hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+        known, ends = ", ".join(CODES.values()), " or ".join(ends)
+        raise KitError(f"unknown subset {codes!r}; join codes from {known} with '+', or say {ends}{hint}")
     run_name(subset, public)  # refuses a run without any data
     return subset, public
 
 
 def run_in_order(name: str, base: bool = False) -> str:
-    """Return a run's name as it stands on disk: ``ll+ss`` is the run ``ss+ll``; ``base`` allows the untrained base too.
-
-    Raises KitError for other names.
-    """
+    """Return a run's name as it stands on disk: ``ll+ss`` is ``ss+ll``. ``base`` allows the untrained base's too."""
     return name if base and name == BASE else run_name(*parse_run(name, base), generator_of(name))
 
 
@@ -144,30 +134,25 @@ class Run(NamedTuple):
 
 
 def design_runs(
-    name: str, seeds: int | Sequence[int] = 1, categories: Sequence[str] = CATEGORIES, generators: Sequence[str] = ()
+    name: str, seeds: Iterable[int] = (0,), categories: Sequence[str] = CATEGORIES, generators: Sequence[str] = ()
 ) -> list[Run]:
     """Return the runs of a design in a fixed order: model after model, the seeds of each together.
 
-    ``seeds``: how many (0, 1, ...), or which. ``categories``: of the factorial; the crossed design needs the
-    paper's four; the design generators takes the one whose ``generators`` are compared. Raises KitError for an unknown
-    design.
+    - ``factorial``: all subsets of ``categories`` (the paper's 16), public data always on.
+    - ``isolation``: each of the six categories alone, with and without public data, and public data alone (13 models).
+    - ``crossed``: the paper's 16 and WITHOUT_PUBLIC: the effect of the public data, and its interactions, too.
+    - ``generators``: one category as each of ``generators`` wrote it, and public data alone.
     """
-    chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    if not chosen or len(set(chosen)) < len(chosen):
-        raise KitError(f"seeds={seeds!r} must name at least one seed, and each only once")
-    factorial = [(subset, True, "") for subset in subsets(categories)]
-    if name == FACTORIAL:
-        models = factorial
-    elif name == ISOLATION:
+    models = [(subset, True, "") for subset in subsets(categories)]
+    if name == ISOLATION:
         models = [((), True, ""), *(((one,), public, "") for public in (True, False) for one in CODES)]
     elif name == CROSSED:
         if tuple(categories) != CATEGORIES:
             four = ", ".join(CATEGORIES)
             raise KitError(f"the crossed design is made for the four categories {four}; use factorial for others")
-        off = [tuple(c for c, bit in zip(CATEGORIES, code, strict=True) if bit == "1") for code in WITHOUT_PUBLIC]
-        models = factorial + [(subset, False, "") for subset in off]
+        models += [(parse_run(codes)[0], False, "") for codes in WITHOUT_PUBLIC]
     elif name == GENERATORS:
         models = [((), True, ""), *((tuple(categories), True, generator) for generator in generators)]
-    else:
+    elif name != FACTORIAL:
         raise KitError(f"unknown design {name!r}; the designs are {', '.join(DESIGNS)}")
-    return [Run(subset, public, seed, generator) for subset, public, generator in models for seed in chosen]
+    return [Run(subset, public, seed, by) for subset, public, by in models for seed in dict.fromkeys(seeds)]

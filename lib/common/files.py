@@ -12,7 +12,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +36,12 @@ def disk_full(error: BaseException) -> bool:
 
 def cannot_write(path: str | Path, error: OSError) -> CannotWrite:
     """Return the error to raise when ``path`` cannot be written: the folder and the fix."""
-    path = Path(path)
+    name, folder = Path(path).name, Path(path).parent
     if disk_full(error):
-        return CannotWrite(
-            f"the disk is full: cannot write {path.name} into {path.parent}; free some space there and run "
-            "again, what is finished is kept"
-        )
-    barred = error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
-    fix = "make that folder writable" if barred else "see what is wrong with that place"
-    return CannotWrite(f"cannot write {path} ({error.strerror or error}); {fix} or choose another paths.runs")
+        fix = "free some space there and run again, what is finished is kept"
+        return CannotWrite(f"the disk is full: cannot write {name} into {folder}; {fix}")
+    fix = "make that folder writable or choose another paths.runs"
+    return CannotWrite(f"cannot write {path} ({error.strerror or error}); {fix}")
 
 
 @contextmanager
@@ -68,9 +65,8 @@ def write_bytes(path: str | Path, content: bytes) -> Path:
                 handle.flush()
                 os.fsync(handle.fileno())
             os.replace(temporary, path)
-        except OSError:
+        finally:
             temporary.unlink(missing_ok=True)
-            raise
     return path
 
 
@@ -119,15 +115,12 @@ def read_jsonl(path: str | Path) -> list[dict]:
     rows = []
     for number, line in enumerate(_read_text(path).split("\n"), start=1):
         if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise KitError(
-                    f"{path}, line {number} is not valid JSON ({error.msg}); fix or delete that line"
-                ) from None
-            if not isinstance(rows[-1], dict):
-                kind = type(rows[-1]).__name__
-                raise KitError(f"{path}, line {number} holds {kind}, not a JSON object; fix or delete that line")
+            row = None
+            with suppress(json.JSONDecodeError):
+                row = json.loads(line)
+            if not isinstance(row, dict):
+                raise KitError(f"{path}, line {number} is not one whole JSON object; fix or delete that line")
+            rows.append(row)
     return rows
 
 

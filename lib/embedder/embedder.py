@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lib.common.display import bar
+from lib.common.bundled import bar
 from lib.common.files import KitError, digest
 from lib.embedder import models
 from lib.embedder.packing import Rows, distinct, micro_batches, padded, ragged, ragged_attention, tokenize

@@ -10,8 +10,7 @@ import pandas as pd
 import seaborn as sns
 from scipy.stats import binomtest
 
-from lib.common.design import CODES
-from lib.common.display import POINTS
+from lib.common.design import CODES, POINTS
 from lib.embedder.packing import padding_table
 from lib.figures.base import GAIN, INK, LOSS, NEUTRAL, WIDTH, mark, points, rows, style
 from lib.figures.matrix import diverging, frame, heatmap

@@ -14,7 +14,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.patches import Rectangle
 
-from lib.common.display import minus
+from lib.common.design import minus
 from lib.figures.base import GAIN, LOSS, WIDTH, style
 from lib.figures.names import CORRECTIONS, category_name, certain, order_factors, order_types, typed
 from lib.influence.influence import Analysis

@@ -8,8 +8,7 @@ from pathlib import Path
 import pandas as pd
 import seaborn as sns
 
-from lib.common.design import CODES, LABELS
-from lib.common.display import minus
+from lib.common.design import CODES, LABELS, minus
 from lib.influence.tables import OVERALL
 from lib.params.model import InfluenceParams
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import LogLocator, NullLocator
 
-from lib.common.display import minus
+from lib.common.design import minus
 from lib.common.files import KitError
 from lib.figures.base import BAND, GAIN, INK, LOSS, NEUTRAL, WIDTH, heights, line, mark, need, points, rows, style
 from lib.figures.names import by_type, category_name, order_types, palette, type_name

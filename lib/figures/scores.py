@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from lib.common.display import POINTS, minus
+from lib.common.design import POINTS, minus
 from lib.figures.base import GAIN, INK, LOSS, NEUTRAL, WIDTH, heights, mark, points, rows, style
 from lib.figures.names import by_type, category_name, order_types, palette, type_name
 from lib.influence import tables

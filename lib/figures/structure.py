@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import LinearSegmentedColormap
 
-from lib.common.display import minus
+from lib.common.design import minus
 from lib.figures import matrix
 from lib.figures.base import GAIN, INK, NEUTRAL, WIDTH, line, mark, need, points, style
 from lib.figures.names import category_name, certain, defined, order_factors, order_types, palette, type_name, typed

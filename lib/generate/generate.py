@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from lib.common import display
+from lib.common import bundled
 from lib.common.design import CODES
 from lib.common.files import KitError, write_json, write_jsonl
 from lib.generate import sources
@@ -153,7 +153,7 @@ def _collect(
         missing = [request for key, request in wanted.items() if key not in store.answers]
         known = [store.answers[key] for key in wanted if key in store.answers]
         shown = {"desc": name, "unit": "answer", "mininterval": 0.5, "ncols": 110, "disable": not progress}
-        with display.bar(total=len(wanted), initial=len(known), **shown) as bar:
+        with bundled.bar(total=len(wanted), initial=len(known), **shown) as bar:
             tally: Counter = Counter()
             _show(bar, tally, generation, is_valid, known)
             if missing:  # closed at once when interrupted, so that no request stays under way

@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 
 from lib.common.bundled import DATA
-from lib.common.design import CROSSED, FACTORIAL
-from lib.common.display import minus
+from lib.common.design import CROSSED, FACTORIAL, minus
 from lib.common.files import KitError
 from lib.influence import tables, verdicts
 from lib.influence.regression import combined, main_effects, margin, t_test

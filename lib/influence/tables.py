@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 
 from lib.common import bundled
-from lib.common.design import BASE, CODES
-from lib.common.display import POINTS
+from lib.common.design import BASE, CODES, POINTS
 from lib.common.files import KitError
 from lib.influence.scores import Study, study
 

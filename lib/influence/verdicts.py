@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from lib.common.display import minus
+from lib.common.design import minus
 from lib.influence.influence import KEYS, Analysis
 from lib.influence.regression import adjust, combined, margin
 from lib.params.model import InfluenceParams

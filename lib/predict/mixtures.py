@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lib.common import display
+from lib.common import bundled
 from lib.common.bundled import ROOT
 from lib.common.design import CODES, parse_run, subset_name
 from lib.common.files import KitError, digest, read_json, write_json, write_text
@@ -67,8 +67,8 @@ def merged_scores(params: Params, known: Truth, seed: int, folder: Path, scaling
     rows = [*product(scalings, np.flatnonzero(known.held))]
     workers = 1 if is_available() else min(WORKERS, cpu_count())
     waiting = Parallel(workers, return_as="generator")(delayed(_merged)(params, known, seed, folder, *r) for r in rows)
-    records = list(display.bar(waiting, total=len(rows), desc="merged models scored", unit="model", leave=False))
-    display.wipe()
+    records = list(bundled.bar(waiting, total=len(rows), desc="merged models scored", unit="model", leave=False))
+    bundled.wipe()
     out = {}
     for (scaling, row), record in zip(rows, records, strict=True):
         scores, seconds = out.get(scaling, (known.y[known.seeds.index(seed)].copy(), 0.0))

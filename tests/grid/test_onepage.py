@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from lib.common.bundled import ROOT
-from lib.common.display import minus
+from lib.common.design import minus
 from lib.common.files import digest_file
 from lib.figures.names import category_name
 from lib.grid import report as onepage

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from lib.common import bundled
-from lib.common.display import minus
+from lib.common.design import minus
 from lib.figures import names
 from lib.influence import tables
 

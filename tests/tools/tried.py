@@ -119,7 +119,7 @@ def wishes() -> list[tuple]:
         ("the subset without public data", lambda: parse_run("ss+ll-alone")),
         ("the untrained base", lambda: run_in_order("base", base=True)),
         ("the crossed design", lambda: len(design_runs("crossed"))),
-        ("the isolation design, two seeds", lambda: len(design_runs("isolation", 2))),
+        ("the isolation design, two seeds", lambda: len(design_runs("isolation", range(2)))),
         ("the bundled suite", lambda: len(suites.tasks("classroom"))),
         ("the paper's suite", lambda: len(suites.tasks("MTEB(eng, v1)"))),
         ("MTEB by its short name", lambda: len(suites.tasks("MTEB"))),
