@@ -146,7 +146,7 @@ COMMANDS = {  # its name: how it is done, its options, and what it does
     ),
     "run": (_run, ("--overrides", "notebook", "out", "-p"), "execute one notebook; an error is one sentence"),
     "exercises": (
-        lambda _: _lib("notebook.lessons").write_all(ROOT / "runs" / "exercises"),
+        lambda _: _lib("notebook.cells").write_all(ROOT / "runs" / "exercises"),
         (),
         "write the notebooks as exercises; a copy that holds work is left as it is",
     ),

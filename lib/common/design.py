@@ -153,6 +153,4 @@ def design_runs(
         models += [(parse_run(codes)[0], False, "") for codes in WITHOUT_PUBLIC]
     elif name == GENERATORS:
         models = [((), True, ""), *((tuple(categories), True, generator) for generator in generators)]
-    elif name != FACTORIAL:
-        raise KitError(f"unknown design {name!r}; the designs are {', '.join(DESIGNS)}")
     return [Run(subset, public, seed, by) for subset, public, by in models for seed in dict.fromkeys(seeds)]

@@ -1,4 +1,4 @@
-"""The exercises by name: what is right, on which cases it is tried, and what people write instead.
+"""EXERCISES: {name: (the right function, {case: arguments}, {mistake: function})}, of what the notebooks ask.
 
 A new one is an entry here (and its sentences in ``lib/data/hints.yaml``), a function between the two markers in its
 notebook, and ``check(name, function)`` after it.
@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -18,16 +17,6 @@ import torch
 from lib.generate.overlap import overlap, words
 from lib.generate.parsing import Parsed, parse_response
 from lib.kernels.infonce import infonce
-from lib.predict.predict import additive
-
-
-class Exercise(NamedTuple):
-    """An exercise: the right function, cases {what it is: arguments}, and mistakes {name in the hints: function}."""
-
-    reference: Callable
-    cases: Mapping[str, tuple]
-    mistakes: Mapping[str, Callable]
-
 
 # ── 01: one rule of the parser ───────────────────────────────────────────────────────────────────────────
 KEYS = ("input", "positive_document")
@@ -79,16 +68,10 @@ def _batch(seed, count, hard, temperature):
     return *torch.nn.functional.normalize(drawn + 0.4).split([count, count, hard]), temperature
 
 
-def _columns(q, p, n, t):
+def _softmax(q, p, n, t, axis=1, blind=False):
     scores = q @ torch.cat([p, n]).T / t
-    return (scores.logsumexp(0)[: len(q)] - scores.diagonal()).mean()
-
-
-def _blind(q, p, n, t):
-    scores = q @ torch.cat([p, n]).T / t
-    return (
-        scores.masked_fill(torch.eye(*scores.shape, dtype=bool), -torch.inf).logsumexp(1) - scores.diagonal()
-    ).mean()
+    choices = scores.masked_fill(blind & torch.eye(*scores.shape, dtype=bool), -torch.inf)
+    return (choices.logsumexp(axis)[: len(q)] - scores.diagonal()).mean()
 
 
 # ── 02, 04, 05: a share, nDCG, a main effect ─────────────────────────────────────────────────────────────
@@ -125,24 +108,21 @@ SINGLES = {"none": 40.0, "ss": 41.5, "sl": 44.0, "ls": 39.0}
 TRAINED = SINGLES | {"ss+sl": 43.0, "ss+ls": 41.0, "sl+ls": 45.5, "ss+sl+ls": 44.5}
 
 
-def _predicted(scores, subset):
-    names = [name for name in scores if name != "none" and "+" not in name]
-    x = np.vstack([np.zeros(len(names)), np.eye(len(names)), [name in subset.split("+") for name in names]])
-    y = np.array([scores["none"], *(scores[name] for name in names), np.nan])
-    return float(additive(y[:, None], x)[-1, 0])
-
-
 def _alone(scores, subset):
     return [scores[name] for name in subset.split("+")]
 
 
+def _predicted(scores, subset):
+    return scores["none"] + sum(score - scores["none"] for score in _alone(scores, subset))
+
+
 EXERCISES = {
-    "reading": Exercise(
+    "reading": (
         _read,
         {case: (text, KEYS) for case, text in ANSWERS.items()},
         {"bare": _bare, "closed": _closed, "unchecked": lambda text, keys: _bare(_inner(text), keys, False)},
     ),
-    "overlap": Exercise(
+    "overlap": (
         overlap,
         {
             "a query and a long text": ("Slow birds", "A bird that is slow: all birds of that kind, slow or not"),
@@ -159,7 +139,7 @@ EXERCISES = {
             "lists": _share(lambda a, b: min(len(a), len(b)), group=list),
         },
     ),
-    "infonce": Exercise(
+    "infonce": (
         _loss,
         {
             "3 triplets at temperature 0.5": _batch(0, 3, 3, 0.5),
@@ -170,13 +150,13 @@ EXERCISES = {
             "no_temperature": lambda q, p, n, t: _loss(q, p, n, 1.0),
             "times": lambda q, p, n, t: _loss(q, p, n, 1 / t),
             "positives": lambda q, p, n, t: _loss(q, p, n[:0], t),
-            "columns": _columns,
-            "blind": _blind,
+            "columns": partial(_softmax, axis=0),
+            "blind": partial(_softmax, blind=True),
             "sum": lambda q, p, n, t: len(q) * _loss(q, p, n, t),
             "sign": lambda *given: -_loss(*given),
         },
     ),
-    "ndcg": Exercise(
+    "ndcg": (
         _ndcg,
         {
             "the one right document at place 3": ([0, 0, 1, 0], [1]),
@@ -193,7 +173,7 @@ EXERCISES = {
             "undivided": lambda found, grades: _ndcg(found, grades, ideal=[1]),
         },
     ),
-    "main_effect": Exercise(
+    "main_effect": (
         _effect,
         {
             "a planted study": (_study(0, 0.0), "sl", "score"),
@@ -207,7 +187,7 @@ EXERCISES = {
             "double": lambda *given: 2 * _effect(*given),
         },
     ),
-    "prediction": Exercise(
+    "prediction": (
         _predicted,
         {
             "two categories": (SINGLES, "ss+sl"),

@@ -67,9 +67,7 @@ class StudyParams(Section):
         validate_default=True,
         description="who writes that category: names of bundled answers, or {name, generation: what differs}",
     )
-    generator_seeds: tuple[int, ...] = Field(
-        (0, 1, 2, 3), strict=False, min_length=2, description="seeds per generator"
-    )
+    generator_seeds: tuple[int, ...] = Field((0, 1, 2, 3), strict=False, min_length=2, description="per generator")
 
     @field_validator("generators")
     @classmethod
@@ -90,19 +88,14 @@ class GenerationParams(Section):
     """How an LLM is asked for triplets (paper, section 2 and appendix B; its sampling values are the defaults)."""
 
     backend: Literal["replay", "openai", "vllm", "released"] = Field(
-        "replay",
-        description="who answers: the bundle, an OpenAI-compatible server, vLLM, nobody (triplets at location)",
+        "replay", description="who answers: the bundle, a server, vLLM, nobody (triplets at location)"
     )
-    bundle: str = Field(
-        "classroom", pattern=r"^[A-Za-z0-9._-]+$", description="classroom, or a folder of lib/data/generators (replay)"
-    )
+    bundle: str = Field("classroom", pattern=r"^[\w.-]+$", description="classroom, or a folder of lib/data/generators")
     model: str = Field("", description="name or folder of the generator (as the server knows it for backend openai)")
     revision: str = Field("", description="revision of the generator on the hub; empty = the newest")
     location: str = Field("", description="folder or hub name of released triplets (model says whose)")
     variant: Literal["released", "wang2024", "classroom", "small"] = Field(
-        "released",
-        description="whose templates: the paper's released code, Wang et al., short texts for a laptop; small: those "
-        "for a small model, with worked examples, for the tasks and slots of the bundled answers",
+        "released", description="whose templates: the paper's code, Wang et al., short texts; small: worked examples"
     )
     n: dict[Category, int] = Field({}, description="triplets per category; 0 or not named = all bundled ones (replay)")
     brainstorms: int = Field(100, ge=1, description="how often each brainstorm prompt is asked, about 20 tasks each")
@@ -115,7 +108,7 @@ class GenerationParams(Section):
     brainstorm_top_p: float = Field(0.9, gt=0, le=1, description="nucleus of brainstorms (Wang et al.: 1.0)")
     max_tokens: int = Field(4096, ge=1, description="longest answer in tokens; a longer one is rejected as truncated")
     structured: Literal["json_schema", "json_object", "off"] = Field(
-        "json_schema", description="hold the LLM to the category's JSON schema, to any JSON object, or to nothing"
+        "json_schema", description="what an answer is held to"
     )
     max_chars: int = Field(0, ge=0, description="longest text in the schema, in characters; 0 = only max_tokens")
     base_url: str = Field("http://127.0.0.1:8000/v1", description="address of the server (backend openai)")
@@ -150,9 +143,7 @@ class CleaningParams(Section):
     length_tolerance: float = Field(0.4, ge=0, le=1, description="share by which a text may miss its slot's word count")
     duplicates: bool = Field(True, description="drop exact and near duplicates")
     near_duplicate: float = Field(0.7, gt=0, le=1, description="word-trigram Jaccard from which two texts count as one")
-    contamination: Literal["remove", "report", "off"] = Field(
-        "remove", description="what happens to triplets that share an n-gram with an evaluation text"
-    )
+    contamination: Literal["remove", "report", "off"] = Field("remove", description="triplets that quote an evaluation")
     contamination_ngram: int = Field(8, ge=3, le=50, description="words in a row that count as contamination")
     contamination_limit: int = Field(0, ge=0, description="texts compared per evaluation set; 0 = all of them")
 
@@ -165,9 +156,7 @@ class NegativesParams(Section):
         description="per category: the LLM's own, the nearest candidate, a seeded draw from the top k, or none",
     )
     top_k: int = Field(10, ge=1, le=1000, description="candidates that survive the filters and may be chosen")
-    margin: float = Field(
-        0.05, ge=0, lt=1, description="a candidate must score below (1 - margin) x the positive's score; 0 = off"
-    )
+    margin: float = Field(0.05, ge=0, lt=1, description="candidates score below (1 - margin) x the positive; 0 = off")
     same_task: bool = Field(False, description="candidates only from triplets with the same instruction")
     same_language: bool = Field(True, description="candidates only from triplets in the same language")
     encoder: str = Field("bundled:minilm", description="model that embeds queries and candidates: as model.name")

@@ -17,9 +17,7 @@ class MixtureParams(Section):
     )
     steps: int = Field(10, ge=1, description="optimizer steps of a run (budget fixed_steps)")
     steps_per_category: int = Field(2, ge=0, description="batches of each present category; the rest is public")
-    draws: Literal["own", "shared"] = Field(
-        "own", description="batches and adapter start: each run's own, or a seed's, for teaching what that hides"
-    )
+    draws: Literal["own", "shared"] = Field("own", description="batches and adapter start: a run's own, or a seed's")
     epochs: int = Field(1, ge=1, description="passes over every pool, incomplete last batch dropped (fixed_epochs)")
 
 
@@ -55,9 +53,7 @@ class TrainingParams(Section):
     )
     mask_duplicates: bool = Field(True, description="a copy of a positive of the query is no negative of it")
     micro_batch_tokens: int = Field(0, ge=0, description="tokens per forward pass; 0 chooses from the free memory")
-    keep_graph_tokens: int = Field(
-        -1, ge=-1, description="tokens whose graphs are kept (no second forward pass); -1: by free memory"
-    )
+    keep_graph_tokens: int = Field(-1, ge=-1, description="tokens with one forward pass only; -1: by free memory")
     checkpoint_every: int = Field(4, ge=0, description="steps between checkpoints; 0 for none but the last")
 
 
@@ -79,29 +75,17 @@ class InfluenceParams(Section):
     """The influence regression (paper, section 3; lib.influence.influence)."""
 
     normalize: Literal["z", "std", "t"] = Field(
-        "z",
-        description="z: mean difference of scores z-scored over the runs (the paper does not define its own), std: "
-        "standardised coefficient, t: effect over its standard error",
+        "z", description="z: difference of z-scored scores, std: standardised coefficient, t: effect over its error"
     )
-    exclude: tuple[str, ...] = Field(
-        ("SummEval",), strict=False, description="tasks that take no part (SummEval's score is half a p-value)"
-    )
-    terms: Literal["main", "two_way", "saturated"] = Field(
-        "main", description="regression terms: interactions that are fitted leave the error"
-    )
+    exclude: tuple[str, ...] = Field(("SummEval",), strict=False, description="tasks left out (SummEval is flawed)")
+    terms: Literal["main", "two_way", "saturated"] = Field("main", description="fitted interactions leave the error")
     nan: Literal["refuse", "drop"] = Field("refuse", description="missing scores: stop, or leave the run out")
     correction: Literal["bh", "holm"] = Field("bh", description="which corrected p decides the marks on the heat map")
     alpha: float = Field(0.05, gt=0, lt=1, description="level of the tests, and one minus the coverage of intervals")
-    margin: float = Field(
-        1.0,
-        gt=0,
-        description="points within which two generators count as alike: half of the 2.07 that all synthetic data add "
-        "in the published scores of Wang et al. (2024), so that half of the gain at least is kept",
-    )
+    # Half of the 2.07 points that all synthetic data add in the published scores of Wang et al. (2024)
+    margin: float = Field(1.0, gt=0, description="points within which two generators count as alike")
     power: float = Field(0.8, gt=0, lt=1, description="power at which a detectable effect is reported")
-    seeds_considered: tuple[int, ...] = Field(
-        (1, 2, 3, 5, 8), strict=False, min_length=1, description="seeds per subset for 'what would more seeds buy'"
-    )
+    seeds_considered: tuple[int, ...] = Field((1, 2, 3, 5, 8), strict=False, description="for what more seeds buy")
 
 
 class GridParams(Section):

@@ -1,8 +1,7 @@
 """What a result is identified by: the parameters that decide it, digests of data and code, versions, the device.
 
-A stage's result depends on its decisive parameters and on nothing else of the parameter file. Seeds and the design say
-which runs there are, not what a run is: more of them leave what is finished as it is. Every adapter and every result
-row carries these columns, so that rows of different origin can be told apart before they are put into one regression.
+Seeds and the design say which runs there are, not what a run is: more of them leave what is finished as it is. Adapters
+and rows of results carry these columns, so that rows of different origin are not put into one regression unseen.
 """
 
 from __future__ import annotations
@@ -38,11 +37,9 @@ INDIFFERENT = {
 }
 # Parameters that are younger than some records of finished work, and what that was made with
 LATER = {"influence.margin": 1.0, "generation.bundle": "classroom", "generation.frequency_penalty": 0.0}
-BOTH = "study.categories and study.extra"
 ABSENT = "not recorded"
-COLUMNS = (
-    "params_hash data_hash code versions device draws world_size effective_batch steps seconds".split()
-)  # of every row of a score file
+# of every row of a score file
+COLUMNS = "params_hash data_hash code versions device draws world_size effective_batch steps seconds".split()
 MADE = "made.json"  # the record of the parameters that made a folder's data
 PACKAGES = ("torch", "transformers", "peft", "mteb", "numpy", "scikit-learn", "scipy")
 # what cannot change a score: what looks at scores, runs jobs or draws; parameters have a record of their own
@@ -59,7 +56,7 @@ def decisive(params: Params, stage: str) -> dict[str, Any]:
         if name not in INDIFFERENT.get(section, ())
     }
     if stage in ("data", "model", "score"):  # which of them are factors does not matter to the data
-        found[BOTH] = sorted({*params.study.categories, *params.study.extra})
+        found["study.categories and study.extra"] = sorted({*params.study.categories, *params.study.extra})
     if stage in ("score", "base"):  # a score file has a column for each
         found["study.categories"] = values["study"]["categories"]
     if stage in ("data", "model") and params.cleaning.contamination != "off":  # its texts may not be trained on
@@ -70,21 +67,17 @@ def decisive(params: Params, stage: str) -> dict[str, Any]:
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return {dotted parameter: (value there, value here)} of all that differ.
-
-    A record may name parameters that the kit no longer has: they decide nothing any more. It may lack those that came
-    later (``LATER``).
-    """
-    known = {name: there.get(name, LATER.get(name, ABSENT)) for name in here}
-    return {name: (known[name], value) for name, value in here.items() if known[name] != value}
+    """Return {dotted parameter: (value there, value here)} of all that differ and still decide something."""
+    pairs = {name: (there.get(name, LATER.get(name, ABSENT)), value) for name, value in here.items()}
+    return {name: (one, other) for name, (one, other) in pairs.items() if one != other}
 
 
 @cache
 def code_version() -> str:
     """Digest of the kit's files that can change a score: the same for runs of the same code."""
-    folder = ROOT / "lib"
-    names = [path.relative_to(folder) for path in sorted(folder.rglob("*.py"))]
-    return digest([[name.as_posix(), digest_file(folder / name)] for name in names if name.parts[0] not in _NOT_SCORES])
+    lib = ROOT / "lib"
+    names = [path.relative_to(lib) for path in sorted(lib.rglob("*.py"))]
+    return digest([[name.as_posix(), digest_file(lib / name)] for name in names if name.parts[0] not in _NOT_SCORES])
 
 
 @cache
@@ -110,25 +103,19 @@ def provenance(params: Params, device: str | None = None) -> dict[str, object]:
 
 
 def write_manifest(folder: str | Path, params: Params) -> Path:
-    """Write ``manifest.json``: the digest of every triplet file, so that later stages notice a changed byte.
-
-    ``made.json`` beside it records the parameters that made them.
-    """
+    """Write the digest of every triplet file, so that a changed byte is noticed, and what made them beside it."""
     folder = Path(folder)
     write_json(folder / MADE, {"made_of": decisive(params, "data")})
-    return write_digests(
-        folder / "manifest.json", [*sorted(folder.glob("triplets/*.jsonl")), *sorted(folder.glob("public*.jsonl"))]
-    )
+    files = [*sorted(folder.glob("triplets/*.jsonl")), *sorted(folder.glob("public*.jsonl"))]
+    return write_digests(folder / "manifest.json", files)
 
 
 def check_manifest(folder: str | Path) -> None:
     """Raise KitError naming the first data file whose bytes are not those that notebook 01 wrote."""
     manifest = Path(folder) / "manifest.json"
     if other := changed(manifest):
-        raise KitError(
-            f"{other} is not what notebook 01 wrote (its digest differs); delete "
-            f"{manifest} and run again to have the data made anew"
-        )
+        fix = f"delete {manifest} and run again to have the data made anew"
+        raise KitError(f"{other} is not what notebook 01 wrote (its digest differs); {fix}")
 
 
 def data_hash(folder: str | Path) -> str:

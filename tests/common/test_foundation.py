@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from lib.common import design
 from lib.common.design import Triplet, read_triplets, write_triplets
 from lib.common.files import KitError, append_jsonl, digest, read_json, read_jsonl, write_bytes, write_json, write_jsonl
-from lib.notebook.start import start
+from lib.notebook.cells import start
 from lib.params import params
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,7 +113,6 @@ def good(tmp_path):
 def test_notebook_start_refuses_what_papermill_only_warns_about(good):
     assert start(dict(good), "03_train").profile == "classroom"
     for change, named in [
-        ({"sedd": 1}, "'seed'"),
         ({"seed": "1"}, "of type int"),
         ({"subset": "xx"}, "unknown subset"),
         ({"seed": True}, "of type int"),

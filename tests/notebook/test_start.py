@@ -39,7 +39,7 @@ def run(shell, *cells):
 
 @pytest.mark.parametrize("stage", CELLS)
 def test_run_all_three_times_and_the_parameter_cell_again(shell, stage):
-    begin = f"from lib.notebook.start import start\n\nparams = start(globals(), '{stage}')"
+    begin = f"from lib.notebook.cells import start\n\nparams = start(globals(), '{stage}')"
     work = "table = [1, 2]\nfor row in table:\n    last = row"
     literal = "category = 'ss'"
     for _ in range(3):
@@ -50,7 +50,7 @@ def test_run_all_three_times_and_the_parameter_cell_again(shell, stage):
 
 
 def test_what_papermill_injects_is_checked(shell):
-    begin = "from lib.notebook.start import start\nparams = start(globals(), '03_train')"
+    begin = "from lib.notebook.cells import start\nparams = start(globals(), '03_train')"
     assert "did you mean 'seed'" in run(shell, CELLS["03_train"], "# Parameters\nsedd = 3\n", begin)
     assert "" == run(shell, CELLS["03_train"], '# Parameters\nsubset = "ll+ss"\n', begin)
     assert shell.user_ns["subset"] == "ss+ll"
