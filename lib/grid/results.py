@@ -21,7 +21,7 @@ from lib.generate.dataset import cost_table, share_out
 from lib.grid.jobs import answers, listed, spoken, stage_files
 from lib.params.params import Params, answering, generators, of_run
 from lib.params.provenance import ABSENT, MADE, data_hash, decisive, differences
-from lib.score.score import check_scores, record_of, wanted_sets
+from lib.score.score import check_scores, wanted_sets
 
 # Times differ from run to run, so they are kept in timing.csv: results.csv is the same bytes for the same study.
 _TIMES = {"seconds": "first", "score_seconds": "sum"}
@@ -126,7 +126,8 @@ def stale(params: Params) -> dict[Path, str]:
             if stage == "generate":
                 record, wanted = _record(path.with_name(MADE)), decisive(asked[job], "data")
             elif stage == "score":
-                record, wanted = _record(record_of(path)), of[name]["base" if job.startswith(f"{BASE}/") else stage]
+                record = _record(path.with_suffix(".made.json"))
+                wanted = of[name]["base" if job.startswith(f"{BASE}/") else stage]
             else:
                 record, wanted = _record(path), of[name]["model" if stage == "train" else stage]
                 record.setdefault("made_of", wanted)

@@ -2,21 +2,19 @@
 
 A set's change is judged by a bootstrap over its items (queries, pairs, texts), the same resample for both models (and,
 for classification, over the draws as well); for clustering, whose draws are bootstraps already, by the paired draws.
-Items come from the predictions that mteb saves (``score(..., predictions=True)``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata, spearmanr
 
-from lib.common.files import KitError, read_json
+from lib.common.files import read_json
 from lib.score.score import draws as draws_of
 
 
@@ -36,21 +34,19 @@ def changes(tasks, base: pd.DataFrame, adapter: pd.DataFrame) -> pd.DataFrame:
         task.load_data()
         one, two = (read_items(task, table.attrs["predictions"]) for table in (base, adapter))
         if one:
-            low, high = _interval(one, two)
+            rng, count = np.random.default_rng(0), len(one.values)
+            samples = (rng.integers(0, count, count) for _ in range(400))
+            moved = [two.score(sample) - one.score(sample) for sample in samples]
+            low, high = np.nanpercentile(moved, [2.5, 97.5])
             noise = "items and draws" if kind == "Classification" else "items"
-        else:  # mean +- 2 standard errors, draw i of one model against draw i of the other
+        elif name in draws[0]:  # mean +- 2 standard errors, draw i of one model against draw i of the other
             moved = draws[1][name].to_numpy() - draws[0][name].to_numpy()
             half = 2 * moved.std(ddof=1) / np.sqrt(len(moved))
             low, high, noise = moved.mean() - half, moved.mean() + half, "draws"
+        else:  # sets without a test split, and aggregates
+            continue
         rows.append([name, kind, first[name], second[name], second[name] - first[name], low, high, noise])
     return pd.DataFrame(rows, columns=["task", "type", "base", "adapter", "change", "low", "high", "noise"])
-
-
-def _interval(base: Items, adapter: Items) -> tuple[float, float]:
-    """The 95 % bootstrap interval of the set's change (adapter - base), both models on the same 400 resamples."""
-    rng, count = np.random.default_rng(0), len(base.values)
-    samples = (rng.integers(0, count, count) for _ in range(400))
-    return tuple(np.nanpercentile([adapter.score(rows) - base.score(rows) for rows in samples], [2.5, 97.5]))
 
 
 def examples(tasks, table: pd.DataFrame, base: pd.DataFrame, adapter: pd.DataFrame, count: int = 3) -> pd.DataFrame:
@@ -71,8 +67,7 @@ def examples(tasks, table: pd.DataFrame, base: pd.DataFrame, adapter: pd.DataFra
 
 
 # ── one model, item by item ──────────────────────────────────────────────────────────────────────────────────
-@dataclass(frozen=True)
-class Items:
+class Items(NamedTuple):
     """One model on one set. ``values`` (items,): how well each went; ``score(rows)``: the set's score of a resample."""
 
     texts: list[str]
@@ -82,15 +77,15 @@ class Items:
 
 
 def read_items(task, folder: str | Path) -> Items | None:
-    """Return the items of a loaded task from mteb's predictions in ``folder``; None for clustering, which has none."""
-    kind, path = task.metadata.type, Path(folder) / task.prediction_file_name
-    if kind not in _READERS:
+    """Return a loaded task's items from mteb's predictions in ``folder``; None where there are none (clustering)."""
+    path = Path(folder) / task.prediction_file_name
+    saved = read_json(path).get("default", {}).get("test") if path.is_file() else None
+    kind = task.metadata.type
+    if saved is None or kind == "Clustering":
         return None
-    saved = read_json(path).get("default", {}).get("test")
-    if saved is None:
-        raise KitError(f"{path} holds no predictions of the test split; delete it and score with explain=True again")
-    search = kind in ("Retrieval", "Reranking")
-    return _READERS[kind](task.dataset["default"]["test"] if search else task.dataset["test"].to_pandas(), saved)
+    if kind in _MEASURES:
+        return _ranking(task.dataset["default"]["test"], saved, _MEASURES[kind])
+    return _READERS[kind](task.dataset["test"].to_pandas(), saved)
 
 
 def _classification(test: pd.DataFrame, predicted: list[list]) -> Items:
@@ -115,24 +110,23 @@ def _pairs(test: pd.DataFrame, saved: dict) -> Items:
     answers = [f"similarity {c:.2f} ({'same' if y else 'different'})" for c, y in zip(cosine, labels, strict=True)]
 
     def score(rows: np.ndarray) -> float:
-        return max(_average_precision(labels[rows], one[rows]) for one in near)
+        precisions = []
+        for one in near:
+            hits = labels[rows][np.argsort(-one[rows], kind="stable")] == 1
+            precisions.append((np.cumsum(hits)[hits] / (np.flatnonzero(hits) + 1)).mean())
+        return max(precisions)
 
     return Items(_both(test), answers, np.where(labels == 1, _ranks(cosine), 1 - _ranks(cosine)), score)
-
-
-def _average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Average precision of items sorted by score, largest first; NaN without a hit."""
-    hits = labels[np.argsort(-scores, kind="stable")] == 1
-    return float((np.cumsum(hits)[hits] / (np.flatnonzero(hits) + 1)).mean()) if hits.any() else np.nan
 
 
 def _sts(test: pd.DataFrame, saved: dict) -> Items:
     gold, cosine = test["score"].to_numpy(float), np.asarray(saved["cosine_scores"])
     answers = [f"similarity {c:.2f} (people say {g:g})" for c, g in zip(cosine, gold, strict=True)]
-    apart = np.abs(_ranks(cosine) - _ranks(gold))
-    return Items(
-        _both(test), answers, 1 - apart, lambda rows: np.corrcoef(_ranks(gold[rows]), _ranks(cosine[rows]))[0, 1]
-    )
+
+    def score(rows: np.ndarray) -> float:
+        return np.corrcoef(_ranks(gold[rows]), _ranks(cosine[rows]))[0, 1]
+
+    return Items(_both(test), answers, 1 - np.abs(_ranks(cosine) - _ranks(gold)), score)
 
 
 def _summaries(test: pd.DataFrame, saved: dict) -> Items:
@@ -171,7 +165,7 @@ def _ranking(data: dict, saved: dict[str, dict[str, float]], measure: str) -> It
 
 
 def _both(test: pd.DataFrame) -> list[str]:
-    return [f"{a}  |  {b}" for a, b in zip(test["sentence1"], test["sentence2"], strict=True)]
+    return list(test["sentence1"] + "  |  " + test["sentence2"])
 
 
 def _ranks(values) -> np.ndarray:
@@ -179,12 +173,11 @@ def _ranks(values) -> np.ndarray:
     return (rankdata(values) - 1) / max(len(values) - 1, 1)
 
 
+_MEASURES = {"Retrieval": "ndcg_cut.10", "Reranking": "map_cut.1000"}
 _READERS = {
     "Classification": _classification,
     "PairClassification": _pairs,
     "STS": _sts,
     "Summarization": _summaries,
     "BitextMining": _translations,
-    "Retrieval": partial(_ranking, measure="ndcg_cut.10"),
-    "Reranking": partial(_ranking, measure="map_cut.1000"),
 }

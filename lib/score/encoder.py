@@ -1,10 +1,8 @@
 """The embedder as mteb sees it: instructions, one encoding per distinct text, finite numbers, exact search.
 
-mteb calls ``encode`` for single tasks and ``index``/``search`` for retrieval. mteb's own search encodes 50,000
-documents at a time and keeps heaps in Python; MSMARCO (8.8 million passages) is then encoded again for every restart.
-Here a large corpus goes into one float16 file that survives a kill, is shared by tasks over the same corpus (FEVER and
-ClimateFEVER), and is searched by blocks of matrix products. Small corpora stay in float32 in memory. Both are exact.
-Nothing here depends on sentence-transformers, whose import costs more than scoring a small suite.
+mteb's own search keeps heaps in Python, and a restart encodes MSMARCO (8.8 million passages) again. Here a large corpus
+goes into one float16 file that survives a kill, is shared by tasks over the same corpus (FEVER and ClimateFEVER), and
+is searched by blocks of matrix products. Small corpora stay in float32 in memory. Both are exact.
 """
 
 from __future__ import annotations
@@ -26,17 +24,14 @@ CACHE = 2 << 30  # bytes of vectors that are kept in memory
 LARGE = 200_000  # documents from which a corpus is streamed to disk
 BLOCK = 8192  # documents encoded, written and searched at a time
 # mteb has no prompt for the twelve parts of CQADupstackRetrieval; this is E5's
-CQADUPSTACK = (
-    "Given a question, retrieve detailed question descriptions from Stackexchange "
-    "that are duplicates to the given question"
-)
+CQADUPSTACK = "Given a question, retrieve detailed question descriptions from Stackexchange "
+CQADUPSTACK += "that are duplicates to the given question"
 
 
 def instruction_of(task_metadata, side: PromptType | None, mode: str = "everything") -> str:
     """Return the instruction for one side of a task ("" for none): the set's own, else that of its type.
 
-    E5's rule is one per task, on queries only where there are documents. ``mode``: "off" (none), "queries" (retrieval
-    and reranking queries only), or "everything" (also every text of the other tasks, both sides of a pair alike).
+    ``mode``: "off", "queries" (of retrieval and reranking), or "everything" (also texts of tasks without documents).
     """
     name, prompt = task_metadata.name, task_metadata.prompt
     if mode == "off" or side == PromptType.document or (mode == "queries" and side is None):
@@ -49,26 +44,17 @@ def instruction_of(task_metadata, side: PromptType | None, mode: str = "everythi
 
 
 class MtebEncoder(AbsEncoder):
-    """One embedder with one adapter, ready for mteb's tasks; corpora are streamed into ``corpus_dir``.
+    """One embedder with one adapter, named uniquely by ``name`` and ``revision``, ready for mteb's tasks.
 
-    ``name`` and ``revision`` say which adapter and settings these are; no two may share them. ``encoded`` counts the
-    texts; ``on_texts``, if set, is told each step.
+    ``encoded`` counts the texts; ``on_texts`` is told each step. ``streamed``: the files of large corpora.
     """
 
-    def __init__(
-        self,
-        embedder,
-        name: str = "kit/model",
-        revision: str = "unset",
-        mode: str = "off",
-        corpus_dir: str | Path = "corpora",
-    ):
+    def __init__(self, embedder, name="kit/model", revision="unset", mode="off", corpus_dir: str | Path = "corpora"):
         self.embedder, self.mode, self.corpus_dir = embedder, mode, Path(corpus_dir)
         meta = {"name": name, "revision": revision, "similarity_fn_name": ScoringFunction.COSINE}
         self.mteb_model_meta = ModelMeta.create_empty(meta)
-        self.encoded, self.on_texts = 0, None
+        self.encoded, self.on_texts, self.streamed = 0, None, []
         self._kept: dict[bytes, np.ndarray] = {}
-        self._corpus, self._files = None, []
 
     # ── vectors ──────────────────────────────────────────────────────────────────────────────────────────────
     def encode(self, inputs, *, task_metadata, prompt_type: PromptType | None = None, **kwargs) -> np.ndarray:
@@ -89,7 +75,7 @@ class MtebEncoder(AbsEncoder):
             found = np.asarray(self.embedder.encode(list(new.values()), instruction=instruction), np.float32)
             if len(bad := np.flatnonzero(~np.isfinite(found).all(axis=1))):
                 raise KitError(
-                    f"{len(bad)} of {len(new)} embeddings hold NaN or infinity{f' in {task}' if task else ''} "
+                    f"{len(bad)} of {len(new)} embeddings hold NaN or infinity in {task} "
                     f"(first text: {list(new.values())[bad[0]][:60]!r}); train again with a lower rate"
                 )
             made = dict(zip(new, found, strict=True))
@@ -116,8 +102,7 @@ class MtebEncoder(AbsEncoder):
         name = task_metadata.name
         if task_metadata.type == "Reranking" and not top_ranked:
             raise KitError(
-                f"{name} has lost its candidates (top_ranked); fetch the whole set with `hf download` and name the "
-                "folder in scoring.data_dir"
+                f"{name} has lost its candidates; `hf download` the set and name its folder in scoring.data_dir"
             )
         instruction = instruction_of(task_metadata, PromptType.query, self.mode)
         asked = _unit(self.vectors(query_texts(queries, task_metadata), instruction, name))
@@ -147,7 +132,7 @@ class MtebEncoder(AbsEncoder):
         path = self.corpus_dir / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.f16"
         state = path.with_suffix(".json")
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._files += [path, state]
+        self.streamed += [path, state]
         done = read_json(state) if state.exists() and path.exists() else {"rows": 0}
         matrix = np.memmap(path, np.float16, "r+", shape=(count, done["dim"])) if done["rows"] else None
         for start in range(done["rows"], count, BLOCK):
@@ -159,11 +144,6 @@ class MtebEncoder(AbsEncoder):
             matrix.flush()
             write_json(state, {"rows": stop, "dim": int(block.shape[1])})
         return matrix
-
-    def drop_corpora(self) -> None:
-        """Delete the files that this encoder streamed (as large as the corpora; the scores no longer need them)."""
-        for path in self._files:
-            path.unlink(missing_ok=True)
 
 
 def _reserved(path: Path, shape: tuple[int, int]) -> np.memmap:
@@ -181,26 +161,23 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 def top_rows(queries: np.ndarray, corpus: np.ndarray, k: int, block: int = BLOCK) -> tuple[np.ndarray, np.ndarray]:
     """Return (rows, scores), both (q, k), of the k largest inner products, largest first; equal scores by row.
 
-    ``queries`` (q, d) float32, ``corpus`` (n, d) of any float type, read ``block`` rows at a time, on the GPU if
-    there is one. Exact: every row is compared.
+    ``queries`` (q, d) float32, ``corpus`` (n, d) of any float type, read ``block`` rows at a time. Exact: every row is
+    compared, on the GPU if there is one.
     """
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    parts = []
-    for first in range(0, len(queries), 4096):
-        asked = torch.from_numpy(np.ascontiguousarray(queries[first : first + 4096], np.float32)).to(device)
-        best = torch.empty(len(asked), 0, device=device)
-        found = torch.empty(len(asked), 0, dtype=torch.int64, device=device)
-        for start in range(0, len(corpus), block):
-            part = torch.from_numpy(np.array(corpus[start : start + block], np.float32)).to(device)
-            number = torch.arange(start, start + len(part), device=device).expand(len(asked), -1)
-            best, found = torch.cat([best, asked @ part.T], 1), torch.cat([found, number], 1)
-            if best.shape[1] > k:
-                best, place = best.topk(k, dim=1)
-                found = found.gather(1, place)
-        parts.append((found.cpu().numpy(), best.cpu().numpy()))
-    rows, scores = (np.concatenate(each) for each in zip(*parts, strict=True))
+    asked = torch.from_numpy(np.ascontiguousarray(queries, np.float32)).to(device)
+    best = torch.empty(len(asked), 0, device=device)
+    found = torch.empty(len(asked), 0, dtype=torch.int32, device=device)
+    for start in range(0, len(corpus), block):
+        part = torch.from_numpy(np.array(corpus[start : start + block], np.float32)).to(device)
+        number = torch.arange(start, start + len(part), dtype=torch.int32, device=device).expand(len(asked), -1)
+        best, found = torch.cat([best, asked @ part.T], 1), torch.cat([found, number], 1)
+        if best.shape[1] > k:
+            best, place = best.topk(k, dim=1)
+            found = found.gather(1, place)
+    rows, scores = found.cpu().numpy(), best.cpu().numpy()
     order = np.lexsort((rows, -scores), axis=1)
     return np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
 

@@ -1,14 +1,11 @@
-"""Data sets without surprises: who is offline, what is here already, how to bring the rest, and a set's texts.
+"""mteb's data sets: which are here already, how to bring the rest, and their texts.
 
-Without network mteb retries for 23 s per data set, and what datasets' own cache gives back offline is not always
-what was asked for (another revision; a reranking set without its candidates). So the network is looked for once,
-and offline only complete local folders of the pinned revision are used.
+Without network mteb retries for 23 s per set, and datasets' own cache may give back another revision, or a reranking
+set without its candidates. So the network is looked for once, and offline only complete local folders are used.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -16,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from lib.common.bundled import online
-from lib.common.files import KitError, digest
+from lib.common.files import KitError, digest, digest_file
 from lib.generate.sources import suite_texts
 from lib.params.params import Params
 from lib.score import suites
 
-WHOLE = 16 << 20  # bytes up to which a file is digested whole; of larger ones size, time, and both ends
+# columns that hold texts
 COLUMNS = {"title", "text", "body", "sentence", "sentences", "sentence1", "sentence2", "query", "positive", "negative"}
-COLUMNS |= {"human_summaries", "machine_summaries"}  # that hold texts
+COLUMNS |= {"human_summaries", "machine_summaries"}
 
 
 # ── where the data are ───────────────────────────────────────────────────────────────────────────────────────
@@ -47,11 +44,6 @@ def prepare(tasks: Sequence, data_dir: str | Path = "") -> tuple[list, dict[str,
             elif not Path(path).is_dir() and not online():
                 missing[path] = revision
         if missing:
-            import datasets
-            from huggingface_hub import constants
-
-            os.environ["HF_HUB_OFFLINE"] = "1"  # every hub library of this process is to answer at once
-            constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = datasets.config.HF_DATASETS_OFFLINE = True
             lost[task.metadata.name] = how_to_bring(missing)
         else:
             ready.append(task)
@@ -87,10 +79,9 @@ def place(task, folder: Path) -> None:
 
 # ── loading ──────────────────────────────────────────────────────────────────────────────────────────────────
 def load(task) -> None:
-    """Load a task's data; those of a local folder under datasets' arrow files for just this content.
+    """Load a task's data; a local folder's into arrow files for just this content.
 
-    datasets recognises a folder by its path and configuration, and goes on serving the old rows after a file in it
-    was edited.
+    datasets knows a folder by its path, and goes on serving the old rows after a file in it was edited.
     """
     path = Path(str(task.metadata.dataset["path"]))
     if hasattr(task, "spec") or not path.is_dir():
@@ -115,28 +106,17 @@ def unload(task) -> None:
 
 
 def folder_digest(folder: str | Path) -> str:
-    """Return 16 hex digits of a data folder: whole content of small files; size, time and ends of large ones."""
-    rows = []
-    for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
-        name, status = path.relative_to(folder), path.stat()
-        if ".cache" in name.parts:
-            continue
-        with open(path, "rb") as handle:
-            content = handle.read(WHOLE if status.st_size <= WHOLE else 1 << 20)
-            if status.st_size > WHOLE:
-                handle.seek(-(1 << 20), os.SEEK_END)
-                content += handle.read() + f"{status.st_size} {status.st_mtime_ns}".encode()
-        rows.append([name.as_posix(), hashlib.sha256(content).hexdigest()])
-    return digest(rows)
+    """Return 16 hex digits of the names and contents of all files in a data folder."""
+    files = {path.relative_to(folder): path for path in Path(folder).rglob("*") if path.is_file()}
+    return digest({name.as_posix(): digest_file(path) for name, path in files.items() if ".cache" not in name.parts})
 
 
 # ── texts, for the contamination check ───────────────────────────────────────────────────────────────────────
 def evaluation_texts(params: Params) -> Mapping[str, Iterable[str]]:
     """Return {set: its texts} of the profile's suite; ``{}`` when ``cleaning.contamination`` is off.
 
-    The bundled suite is read from its files. Any other suite goes through mteb: each set is loaded when its texts
-    are asked for and at most ``cleaning.contamination_limit`` of them are read. Raises KitError for a set that cannot
-    be had, at once when it is not here and the hub does not answer.
+    The bundled suite is read from its files; any other set is loaded when its texts are asked for, and at most
+    ``cleaning.contamination_limit`` of them are read. Raises KitError at once for sets that cannot be had.
     """
     if params.cleaning.contamination == "off":
         return {}
@@ -172,16 +152,12 @@ class _Texts:
 
 def walk(data: Any) -> Iterator[str]:
     """Yield every text of a loaded task's data set: of the columns named in COLUMNS, whatever they are nested in."""
-    columns = getattr(data, "column_names", None)
-    if isinstance(data, str):
-        if data:
-            yield data
-    elif isinstance(columns, list):  # one table of the datasets library
-        for name in columns:
-            yield from walk(data[name]) if name in COLUMNS else ()
+    if isinstance(data, str) and data:
+        yield data
+    parts = data if isinstance(data, Iterable) and not isinstance(data, str) else ()
+    if isinstance(columns := getattr(data, "column_names", None), list):  # one table of the datasets library
+        parts = (data[name] for name in columns if name in COLUMNS)
     elif isinstance(data, Mapping):
-        for name, part in data.items():
-            yield from walk(part) if name not in ("relevant_docs", "top_ranked", "qrels") else ()
-    elif isinstance(data, Iterable):
-        for part in data:
-            yield from walk(part)
+        parts = (part for name, part in data.items() if name not in ("relevant_docs", "top_ranked"))
+    for part in parts:
+        yield from walk(part)

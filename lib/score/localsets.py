@@ -174,8 +174,7 @@ def _search(corpus: list[dict], queries: list[dict], qrels: dict, top_ranked: di
 def make_task(path: Path):
     """Return the mteb task object of the set that the YAML at ``path`` describes; its data are read when it is scored.
 
-    Its class is mteb's own for the set's type. The task's dataset revision is the digest of its files and settings,
-    so a changed byte is a different set.
+    Its dataset revision is the digest of its files and settings, so a changed byte is a different set.
     """
     import mteb.abstasks
     from mteb.abstasks.task_metadata import TaskMetadata

@@ -60,10 +60,9 @@ def _training(params: Params, subset: str, seed: int) -> dict:
 def merged(embedder, limit: int = 2 << 30) -> Iterator[None]:
     """Add the active adapter into float32 base weights for a while: the same vectors, a quarter faster on a CPU.
 
-    On leaving, the base gets its very own bits back. Half precision (merging would round) and adapted layers of
-    more than ``limit`` bytes are left as they are.
+    On leaving, the base gets its very own bits back. Half precision, and layers of more than ``limit`` bytes, stay.
     """
-    layers: list = []
+    layers = []
     if embedder.adapter_digest() != "base" and hasattr(embedder, "model"):
         import torch
         from peft.tuners.tuners_utils import BaseTunerLayer
@@ -96,44 +95,37 @@ def score(
 ) -> pd.DataFrame:
     """Score the embedder's active adapter on ``tasks`` and return tidy rows ``task, type, metric, score`` (0 to 1).
 
-    ``out_dir`` keeps one record per task in ``store/`` and mteb's own JSON in ``mteb/``. Records that fit (adapter,
-    encoder settings, set, mteb version) are not made again.
-    ``params`` is the scoring section; ``predictions`` keeps mteb's per-item predictions too.
-    The frame's ``attrs``: ``draws`` (see ``draws``), ``failed`` {task: reason}, ``encoded`` (texts), ``seconds`` (per
-    row), ``predictions`` (their folder). Raises KitError when there is nothing to score.
+    ``out_dir`` keeps one record per task in ``store/``, found again by the next call, mteb's own JSON in ``mteb/``, and
+    with ``predictions`` also mteb's per item. ``params`` is the scoring section. The frame's ``attrs``: ``draws`` (see
+    ``draws``), ``failed`` {task: reason}, ``encoded`` (texts), ``seconds`` (per row), ``predictions`` (their folder).
+    Raises KitError when there is nothing to score.
     """
     settings = params or ScoringParams()
     wanted = [task for task in tasks if task.metadata.name not in settings.exclude]
     if not wanted:
         raise KitError("there is nothing to score: the suite names no tasks, or all of them are in scoring.exclude")
     ready, failed = prepare(wanted, settings.data_dir)
-    _tell("not scored", failed)
     found, name = [], name.replace("/", "-")
     with kept_random_state(), merged(embedder):
         run = TaskRun(embedder, Path(out_dir), name, settings, predictions)
         with bar(total=len(ready), desc=name, unit="set", disable=not progress, leave=False) as shown:
             run.encoder.on_texts = lambda _: shown.set_postfix_str(f"{run.encoder.encoded} texts encoded")
-            for task, record in zip(ready, run.records(ready, failed), strict=True):
-                if record is None:
-                    _tell("not scored", {task.metadata.name: failed[task.metadata.name]})
-                else:
-                    found.append(record)
+            for record in run.records(ready, failed):
+                found += [record] if record else []
                 shown.update()
-    if progress and wipe():
-        _tell("not scored", failed)
-    if not failed:  # nothing is left to do
-        run.encoder.drop_corpora()
+    if progress:
+        wipe()
+    for path in () if failed else run.encoder.streamed:  # as large as the corpora, and no longer needed
+        path.unlink(missing_ok=True)
     table = pd.DataFrame(found, columns=["task", "type", "metric", "score"])
-    _tell("flagged", {task: DISTRUSTED[task] for task in table["task"] if task in DISTRUSTED})
+    doubts = {task: DISTRUSTED[task] for task in table["task"] if task in DISTRUSTED}
+    for what, reasons in (("not scored", failed), ("flagged", doubts)):
+        for task, reason in reasons.items():
+            print(f"{what}: {task}: {reason}", flush=True)
     drawn = [{"task": r["task"], "draw": i, "score": value} for r in found for i, value in enumerate(r["draws"])]
     table.attrs.update(failed=failed, draws=drawn, seconds=[record["seconds"] for record in found])
     table.attrs.update(encoded=run.encoder.encoded, predictions=run.predictions)
     return table
-
-
-def _tell(what: str, reasons: dict[str, str]) -> None:
-    for task, reason in reasons.items():
-        print(f"{what}: {task}: {reason}", flush=True)
 
 
 def draws(table: pd.DataFrame) -> pd.DataFrame:
@@ -183,12 +175,7 @@ def write_record(params: Params, subset: str, seed: int) -> Path:
     base = subset == BASE
     adapter = None if base else _training(params, subset, seed).get("adapter")
     made = {"made_of": decisive(params, "base" if base else "score"), "adapter": adapter}
-    return write_json(record_of(params.scores_dir / subset / f"seed{seed}.csv"), made)
-
-
-def record_of(path: Path) -> Path:
-    """Return the record beside a score file."""
-    return path.with_suffix(".made.json")
+    return write_json(params.scores_dir / subset / f"seed{seed}.made.json", made)
 
 
 def wanted_sets(params: Params) -> set[str] | None:
@@ -198,10 +185,7 @@ def wanted_sets(params: Params) -> set[str] | None:
 
 
 def check_scores(path: Path) -> None:
-    """Raise KitError when a score file or its draws are not what ``write_scores`` wrote (where it left digests).
-
-    A table that lost its last lines is still a table, so only its digest can tell.
-    """
+    """Raise KitError when a score file or its draws are not what ``write_scores`` wrote, by the digests it left."""
     manifest = path.with_suffix(".manifest.json")
     if manifest.is_file() and (file := changed(manifest)):
         raise KitError(

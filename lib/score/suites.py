@@ -25,10 +25,9 @@ DISTRUSTED = {"SummEval": "averages the correlation with its p-value; use SummEv
 
 @contextmanager
 def kept_random_state() -> Iterator[None]:
-    """Restore the state of ``random``, NumPy and torch (all devices) on leaving, also after an exception.
+    """Restore the state of ``random``, NumPy and torch (all devices) on leaving.
 
-    mteb seeds all three with 42 whenever a task or an evaluator is created. Scoring between two training steps would
-    silently make every later batch and every dropout mask the same.
+    mteb seeds all three with 42 whenever a task or an evaluator is created: batches and dropout would repeat.
     """
     import torch
 
@@ -113,19 +112,13 @@ def fresh(task):
 
 
 def describe(tasks: Sequence) -> pd.DataFrame:
-    """Return one row per task: task, type, metric, splits, instruction (E5's, of a query), parts, and any doubt.
-
-    Works offline.
-    """
+    """Return one row per task: task, type, metric, instruction (E5's, of a query; the first part's of an aggregate)."""
     from mteb.types import PromptType
 
     from lib.score.encoder import instruction_of
 
     rows = []
-    for task in tasks:
-        meta, parts = task.metadata, leaves(task)
+    for meta, first in ((task.metadata, leaves(task)[0].metadata) for task in tasks):
         side = PromptType.query if meta.type in ("Retrieval", "Reranking") else None
-        row = {"task": meta.name, "type": meta.type, "metric": meta.main_score}
-        row |= {"splits": " ".join(parts[0].eval_splits), "instruction": instruction_of(parts[0].metadata, side)}
-        rows.append(row | {"parts": len(parts), "doubt": DISTRUSTED.get(meta.name, "")})
-    return pd.DataFrame(rows)
+        rows.append([meta.name, meta.type, meta.main_score, instruction_of(first, side)])
+    return pd.DataFrame(rows, columns=["task", "type", "metric", "instruction"])

@@ -1,9 +1,8 @@
 """Run mteb's tasks for one adapter: look in the store, run what is missing, keep what came out, say what failed.
 
-The store has one small JSON file per (adapter, encoder settings, set), found again only when all agree. mteb's own
-cache ignores encoder settings and the set's revision, gives every local checkpoint the same name, and rounds to six
-digits. Here the key is a digest of everything that can move a score: the adapter's weights, the encoder's settings,
-the instruction, the set's content and settings, and mteb's version.
+mteb's own cache ignores encoder settings and the set's revision, gives every local checkpoint the same name, and rounds
+to six digits. The key of this store is a digest of everything that can move a score: the adapter's weights, the
+encoder's settings, the instruction, the set's content and settings, and mteb's version.
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ from lib.params.provenance import package_versions
 from lib.score import hub
 from lib.score.suites import fresh, leaves
 
-ATTEMPTS = 2  # how often a failing task is tried within one run
 # the numbers of mteb's protocols that a set can change
 PROTOCOL = (
     "n_experiments samples_per_label n_clusters max_documents_per_cluster k_mean_batch_size seed "
@@ -57,7 +55,7 @@ def stored(path: Path) -> dict[str, Any] | None:
 
 
 class TaskRun:
-    """One adapter over many tasks: the store, the encoder with its vectors, the retries."""
+    """One adapter over many tasks: the store, and the encoder with its vectors."""
 
     def __init__(self, embedder, out_dir: Path, name: str, settings: ScoringParams, predictions: bool):
         from lib.score.encoder import MtebEncoder
@@ -76,7 +74,7 @@ class TaskRun:
         self.predictions = out_dir / "items" / unique if predictions else None
 
     def key(self, task) -> str:
-        """Return the record's key; of the instructions, only those that this task uses count."""
+        """The record's key; of the instructions, only those that this task uses count."""
         from mteb.types import PromptType
 
         from lib.score.encoder import instruction_of
@@ -87,10 +85,7 @@ class TaskRun:
         return task_key(task, self.adapter, {**self.how, "instructions": texts, "parts": extra})
 
     def records(self, tasks: Sequence, failed: dict[str, str]) -> Iterator[dict | None]:
-        """Yield each task's record, None where there is none; the reason goes into ``failed``.
-
-        Raises CannotWrite when nothing more can be kept, say because the disk is full.
-        """
+        """Yield each task's record, None where it fails, with the reason in ``failed``; a full disk ends it all."""
         for task in tasks:
             try:
                 record = self._record(task)
@@ -101,17 +96,13 @@ class TaskRun:
             yield record
 
     def _record(self, task) -> dict:
-        """Return a task's record from the store, else run it and keep what came out.
-
-        Raises KitError with the reason why there is none. An aggregate's parts are run and kept one by one, and
-        averaged when all have a score (mteb would keep null).
-        """
+        """A task's record from the store, else of a run; of an aggregate the mean, once all parts have a record."""
         name, key = task.metadata.name, self.key(task)
         path = self.out_dir / "store" / f"{name}.{key}.json"
         lacking = self.predictions is not None and not (self.predictions / task.prediction_file_name).is_file()
         if not lacking and (known := stored(path)):
             return known
-        if getattr(task, "is_aggregate", False):
+        if leaves(task) != [task]:
             records = list(self.records(task.tasks, lost := {}))
             if lost:
                 part, reason = next(iter(lost.items()))
@@ -120,27 +111,25 @@ class TaskRun:
             row = {task.metadata.main_score: mean, "main_score": mean}
             scores = {split: {"default": row} for split in task.metadata.eval_splits}
             return self._keep(path, task, key, scores, sum(record["seconds"] for record in records))
-        for _ in range(ATTEMPTS):
-            try:
-                started = time.perf_counter()
-                scores = self._scores(task)
-                return self._keep(path, task, key, scores, time.perf_counter() - started)
-            except KitError:
-                raise  # the same again next time
-            except Exception as error:
-                if disk_full(error):
-                    raise cannot_write(error.filename or self.out_dir / name, error) from error
-                reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-                if not hasattr(task, "spec") and went_away(error):
-                    data = task.metadata.dataset
-                    reason = hub.how_to_bring({str(data["path"]): str(data["revision"])})
-            finally:
-                if not hasattr(task, "spec"):
-                    hub.unload(task)
-        raise KitError(reason)
+        try:
+            started = time.perf_counter()
+            scores = self._scores(task)
+            return self._keep(path, task, key, scores, time.perf_counter() - started)
+        except KitError:
+            raise
+        except Exception as error:
+            if disk_full(error):
+                raise cannot_write(error.filename or self.out_dir / name, error) from error
+            data = task.metadata.dataset
+            if not hasattr(task, "spec") and went_away(error):
+                raise KitError(hub.how_to_bring({str(data["path"]): str(data["revision"])})) from error
+            raise KitError(f"{type(error).__name__}: {error}".splitlines()[0][:300]) from error
+        finally:
+            if not hasattr(task, "spec"):
+                hub.unload(task)
 
     def _scores(self, task) -> dict[str, dict]:
-        """Return mteb's scores of a task by split and subset; its predictions, if asked for, lie in their folder."""
+        """mteb's scores of a task by split and subset."""
         if not task.data_loaded:
             with quick_and_quiet():
                 hub.load(task)
@@ -176,10 +165,7 @@ class TaskRun:
 
 
 def _draws_of(task, scores: dict) -> list[float]:
-    """Return the main metric of every draw: few-shot samples of a classification, bootstraps of a clustering.
-
-    Draws come from fixed seeds and a fresh task, so draw i of two adapters is the same sample and can be paired.
-    """
+    """The main metric of every few-shot sample or bootstrap; draw i is the same sample for all adapters."""
     draws: list = []
     for subset in (row for split in scores.values() for row in split.values()):
         draws += [one[task.metadata.main_score] for one in subset.get("scores_per_experiment", ())]
@@ -191,11 +177,10 @@ def _draws_of(task, scores: dict) -> list[float]:
 
 @contextmanager
 def quick_and_quiet(task=None) -> Iterator[None]:
-    """mteb without bars and chatter, and without what costs time and changes nothing.
+    """Run mteb without bars and chatter, and without what costs time and changes nothing.
 
-    scikit-learn's repeated checks of its input are a third of a small task's time (embeddings are checked when they are
-    made). Since datasets 4 columns are lazy, and scikit-learn reads a classification's labels some 56 times per
-    experiment, row by row: 6 to 7 ms per test row, 40 minutes for AmazonPolarity. So they are read whole.
+    scikit-learn's checks of its input are a third of a small task's time. Since datasets 4 columns are lazy, and
+    scikit-learn reads labels 56 times per experiment, row by row: 40 minutes for AmazonPolarity, if not read whole.
     """
     import sklearn
     from datasets import arrow_dataset

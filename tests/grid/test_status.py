@@ -9,7 +9,7 @@ from lib.grid import jobs as grid
 from lib.grid import status
 from lib.params.params import load
 from lib.params.provenance import MADE, decisive
-from lib.score.score import record_of, wanted_sets
+from lib.score.score import wanted_sets
 
 ERROR = [{"output_type": "error", "ename": "KitError", "evalue": "disk full; free some space", "traceback": []}]
 
@@ -50,7 +50,7 @@ def finish(params, seconds):
             if stage == "score":
                 path.write_text("task,score_seconds\n" + "".join(f"{name},2\n" for name in wanted_sets(params)))
                 of = decisive(params, "base" if job.startswith("base/") else "score")
-                record_of(path).write_text(json.dumps({"made_of": of, "adapter": None}))
+                path.with_suffix(".made.json").write_text(json.dumps({"made_of": of, "adapter": None}))
 
 
 def test_an_untouched_grid_is_all_waiting(params):

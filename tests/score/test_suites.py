@@ -141,9 +141,8 @@ def test_the_56_tasks_of_mteb_v1_resolve_offline():
         "STS": 10,
         "Summarization": 1,
     }
-    assert (table["instruction"].str.len() > 10).all() and (table["splits"].str.len() > 0).all()
-    assert dict(zip(table["task"], table["splits"], strict=True))["MSMARCO"] == "dev"
-    assert set(table.loc[table["doubt"] != "", "task"]) == {"SummEval"}
+    assert (table["instruction"].str.len() > 10).all()
+    assert suites.DISTRUSTED.keys() & set(table["task"]) == {"SummEval"}
     parts = suites.leaves(next(task for task in found if task.metadata.name == "CQADupstackRetrieval"))
     own = suites.describe(parts)["instruction"]
     assert len(parts) == 12 and set(own) == {CQADUPSTACK}
