@@ -7,6 +7,7 @@ for classification, over the draws as well); for clustering, whose draws are boo
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -122,11 +123,8 @@ def _pairs(test: pd.DataFrame, saved: dict) -> Items:
 def _sts(test: pd.DataFrame, saved: dict) -> Items:
     gold, cosine = test["score"].to_numpy(float), np.asarray(saved["cosine_scores"])
     answers = [f"similarity {c:.2f} (people say {g:g})" for c, g in zip(cosine, gold, strict=True)]
-
-    def score(rows: np.ndarray) -> float:
-        return np.corrcoef(_ranks(gold[rows]), _ranks(cosine[rows]))[0, 1]
-
-    return Items(_both(test), answers, 1 - np.abs(_ranks(cosine) - _ranks(gold)), score)
+    values = 1 - np.abs(_ranks(cosine) - _ranks(gold))
+    return Items(_both(test), answers, values, lambda rows: np.corrcoef(_ranks(gold[rows]), _ranks(cosine[rows]))[0, 1])
 
 
 def _summaries(test: pd.DataFrame, saved: dict) -> Items:
@@ -142,11 +140,8 @@ def _translations(test: pd.DataFrame, saved: dict) -> Items:
 
     found = np.array([one["corpus_id"] for one in saved["sentence1-sentence2"]])
     own, answers = np.arange(len(found)), [f"nearest: {test['sentence2'][i]}" for i in found]
-
-    def score(rows: np.ndarray) -> float:
-        return float(f1_score(own[rows], found[rows], average="weighted", zero_division=0))
-
-    return Items(list(test["sentence1"]), answers, (found == own).astype(float), score)
+    f1 = partial(f1_score, average="weighted", zero_division=0)
+    return Items(list(test["sentence1"]), answers, (found == own) * 1.0, lambda rows: f1(own[rows], found[rows]))
 
 
 def _ranking(data: dict, saved: dict[str, dict[str, float]], measure: str) -> Items:

@@ -46,21 +46,20 @@ def instruction_of(task_metadata, side: PromptType | None, mode: str = "everythi
 class MtebEncoder(AbsEncoder):
     """One embedder with one adapter, named uniquely by ``name`` and ``revision``, ready for mteb's tasks.
 
-    ``encoded`` counts the texts; ``on_texts`` is told each step. ``streamed``: the files of large corpora.
+    ``encoded`` counts the texts; ``on_texts`` is called at each step. ``streamed``: the files of large corpora.
     """
 
     def __init__(self, embedder, name="kit/model", revision="unset", mode="off", corpus_dir: str | Path = "corpora"):
         self.embedder, self.mode, self.corpus_dir = embedder, mode, Path(corpus_dir)
         meta = {"name": name, "revision": revision, "similarity_fn_name": ScoringFunction.COSINE}
         self.mteb_model_meta = ModelMeta.create_empty(meta)
-        self.encoded, self.on_texts, self.streamed = 0, None, []
+        self.encoded, self.on_texts, self.streamed = 0, lambda: None, []
         self._kept: dict[bytes, np.ndarray] = {}
 
     # ── vectors ──────────────────────────────────────────────────────────────────────────────────────────────
     def encode(self, inputs, *, task_metadata, prompt_type: PromptType | None = None, **kwargs) -> np.ndarray:
         """Return the vectors of a loader's texts, (n, d) float32, rows in input order (mteb calls this)."""
-        instruction = instruction_of(task_metadata, prompt_type, self.mode)
-        return self.vectors(texts_of(inputs), instruction, task_metadata.name)
+        return self.vectors(texts_of(inputs), instruction_of(task_metadata, prompt_type, self.mode), task_metadata.name)
 
     def vectors(self, texts: list[str], instruction: str = "", task: str = "", keep: bool = True) -> np.ndarray:
         """Return the vectors of ``texts``, (n, d) float32; each distinct text is encoded once, unless ``keep`` is off.
@@ -80,8 +79,7 @@ class MtebEncoder(AbsEncoder):
                 )
             made = dict(zip(new, found, strict=True))
             self.encoded += len(new)
-            if self.on_texts:
-                self.on_texts(len(new))
+            self.on_texts()
         out = np.stack([made[key] if key in made else self._kept[key] for key in keys])
         if keep and (len(self._kept) + len(made)) * out[0].nbytes <= CACHE:
             self._kept.update(made)
@@ -93,17 +91,15 @@ class MtebEncoder(AbsEncoder):
         self._corpus = corpus
 
     def search(
-        self, queries, *, task_metadata, top_k: int, top_ranked: dict[str, list[str]] | None = None, **kwargs
-    ) -> dict[str, dict[str, float]]:
+        self, queries, *, task_metadata, top_k: int, top_ranked: dict | None = None, **kwargs
+    ) -> dict[str, dict]:
         """Return {query id: {document id: cosine}} for the ``top_k`` documents, or for the given candidates.
 
         Raises KitError when a reranking task comes without candidates: mteb would search the whole corpus instead.
         """
         name = task_metadata.name
         if task_metadata.type == "Reranking" and not top_ranked:
-            raise KitError(
-                f"{name} has lost its candidates; `hf download` the set and name its folder in scoring.data_dir"
-            )
+            raise KitError(f"{name} has lost its candidates; put all its files (`hf download`) into scoring.data_dir")
         instruction = instruction_of(task_metadata, PromptType.query, self.mode)
         asked = _unit(self.vectors(query_texts(queries, task_metadata), instruction, name))
         wanted, ids = ([str(i) for i in table["id"][:]] for table in (queries, self._corpus))

@@ -18,36 +18,32 @@ from lib.generate.sources import suite_texts
 from lib.params.params import Params
 from lib.score import suites
 
-# columns that hold texts
 COLUMNS = {"title", "text", "body", "sentence", "sentences", "sentence1", "sentence2", "query", "positive", "negative"}
-COLUMNS |= {"human_summaries", "machine_summaries"}
+COLUMNS |= {"human_summaries", "machine_summaries"}  # that hold texts
 
 
 # ── where the data are ───────────────────────────────────────────────────────────────────────────────────────
 def prepare(tasks: Sequence, data_dir: str | Path = "") -> tuple[list, dict[str, str]]:
-    """Return (tasks that can be had, {name: why not and how to bring it}).
+    """Return (tasks that can be had, {name: why not and how to bring it}), in seconds.
 
-    A hub set comes from ``data_dir/ORG__NAME``, else from a complete snapshot of its pinned revision in the hub's
-    cache, else from the network. Takes seconds, whatever the number of sets.
+    A hub set comes from ``data_dir/ORG__NAME``, else from the network, else from its snapshot in the hub's cache.
     """
     if data_dir and not Path(data_dir).is_dir():
         raise KitError(f"scoring.data_dir {str(data_dir)!r} is no folder; make it, or leave it empty")
-    ready, lost = [], {}
+    lost = {}
     for task in tasks:
-        missing = {}
-        for leaf in suites.leaves(task):
-            path, revision = (str(leaf.metadata.dataset[key]) for key in ("path", "revision"))
-            if hasattr(leaf, "spec"):  # a local set
+        missing = []
+        for part in suites.leaves(task):
+            path, revision = (str(part.metadata.dataset[key]) for key in ("path", "revision"))
+            if hasattr(part, "spec"):  # a local set
                 continue
             if folder := _local(path, revision, data_dir):
-                place(leaf, folder)
+                place(part, folder)
             elif not Path(path).is_dir() and not online():
-                missing[path] = revision
+                missing.append(part)
         if missing:
             lost[task.metadata.name] = how_to_bring(missing)
-        else:
-            ready.append(task)
-    return ready, lost
+    return [task for task in tasks if task.metadata.name not in lost], lost
 
 
 def _local(path: str, revision: str, data_dir: str | Path) -> Path | None:
@@ -61,10 +57,10 @@ def _local(path: str, revision: str, data_dir: str | Path) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def how_to_bring(missing: dict[str, str]) -> str:
-    """Return one sentence for data sets ``{path on the hub: revision}`` that are not here."""
-    path, revision = next(iter(missing.items()))
-    more = f" (and {len(missing) - 1} more of its parts)" if len(missing) > 1 else ""
+def how_to_bring(tasks: Sequence) -> str:
+    """Return one sentence for tasks whose data are not here."""
+    path, revision = (tasks[0].metadata.dataset[key] for key in ("path", "revision"))
+    more = f" (and {len(tasks) - 1} more of its parts)" if len(tasks) > 1 else ""
     return (
         f"no network, and {path}{more} is not here; where there is network run `hf download {path} --repo-type dataset "
         f"--revision {revision} --local-dir DATA/{path.replace('/', '__')}` and set scoring.data_dir to DATA"
@@ -84,7 +80,7 @@ def load(task) -> None:
     datasets knows a folder by its path, and goes on serving the old rows after a file in it was edited.
     """
     path = Path(str(task.metadata.dataset["path"]))
-    if hasattr(task, "spec") or not path.is_dir():
+    if not path.is_dir():
         task.load_data()
         return
     import datasets
@@ -98,8 +94,8 @@ def load(task) -> None:
 
 
 def unload(task) -> None:
-    """Free a task's data but leave it pointed where ``place`` put it: mteb restores the hub's address."""
-    if task.data_loaded:
+    """Free a hub task's data but leave it pointed where ``place`` put it: mteb restores the hub's address."""
+    if task.data_loaded and not hasattr(task, "spec"):
         here = task.metadata
         task.unload_data()
         task.metadata = here

@@ -1,7 +1,6 @@
 """Your own evaluation sets: a folder of JSON lines, one small YAML per set, and out come mteb task objects.
 
-The bundled suite is such a folder, so its YAML files are the example to copy; docs/formats.md has one of each type.
-The data never pass through an arrow cache on disk, so an edited file is always seen.
+The bundled suite is such a folder; docs/formats.md has an example of each type. An edited file is always seen.
 """
 
 from __future__ import annotations
@@ -28,14 +27,13 @@ MAIN_SCORES = {
 }
 Text = Annotated[str, Field(pattern=r"\S")]
 Texts = Annotated[list[Text], Field(min_length=1)]
-Numbers = Annotated[list[float], Field(min_length=1)]
 COLUMNS = {
     "Classification": {"text": Text, "label": Text | int, "split": Literal["train", "test"]},
     "Clustering": {"text": Text, "label": Text | int},
     "PairClassification": {"sentence1": Text, "sentence2": Text, "label": int},
     "Reranking": {"query": Text, "positive": Texts, "negative": Texts},
     "STS": {"sentence1": Text, "sentence2": Text, "score": float},
-    "Summarization": {"text": Text, "human_summaries": Texts, "machine_summaries": Texts, "relevance": Numbers},
+    "Summarization": {"text": Text, "human_summaries": Texts, "machine_summaries": Texts, "relevance": list[float]},
     "BitextMining": {"sentence1": Text, "sentence2": Text},
 }
 RETRIEVAL_COLUMNS = {
@@ -66,32 +64,26 @@ class Spec(BaseModel, extra="forbid", strict=True):
 
 
 def read_spec(path: Path) -> dict[str, Any]:
-    """Read and check the YAML of one set. Raises KitError naming the file and what is wrong with it."""
+    """Return the checked YAML of one set, and its data's ``files``. Raises KitError naming what is wrong with it."""
     try:
         spec = Spec.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).model_dump(exclude_none=True)
     except (OSError, ValueError, yaml.YAMLError) as error:
         why = " ".join(line.strip() for line in str(error).splitlines()[:3])
         raise KitError(f"{path} describes no set ({why}); its keys are {', '.join(Spec.model_fields)}") from None
-    kind = spec["type"]
-    for key in RETRIEVAL_COLUMNS if kind == "Retrieval" else ("file",):
-        if not (path.parent / spec.get(key, "")).is_file():
-            raise KitError(
-                f"{path}: {key} is {spec.get(key)!r}, which is no file in {path.parent}; name a JSON lines file there"
-            )
-    return {"name": path.stem, **spec}
-
-
-def files_of(spec: dict[str, Any], folder: Path) -> list[Path]:
-    """Return the data files of a set."""
-    return [folder / spec[key] for key in (RETRIEVAL_COLUMNS if spec["type"] == "Retrieval" else ("file",))]
+    keys = RETRIEVAL_COLUMNS if spec["type"] == "Retrieval" else ["file"]
+    files = {key: path.parent / spec.get(key, "") for key in keys}
+    for key, file in files.items():
+        if not file.is_file():
+            raise KitError(f"{path}: {key} is {spec.get(key)!r}, which is no file in {path.parent}; put it there")
+    return {"name": path.stem, **spec, "files": list(files.values())}
 
 
 # ── the rows ─────────────────────────────────────────────────────────────────────────────────────────────────
-def read_set(spec: dict[str, Any], folder: Path) -> dict[str, Any]:
+def read_set(spec: dict[str, Any]) -> dict[str, Any]:
     """Return the checked data of one set in mteb's structure. Raises KitError naming file and row if malformed."""
     from datasets import Dataset, DatasetDict
 
-    kind, paths = spec["type"], files_of(spec, folder)
+    kind, paths = spec["type"], spec["files"]
     if kind == "Retrieval":
         return _retrieval(*paths)
     path, rows = paths[0], _checked(paths[0], COLUMNS[kind])
@@ -109,10 +101,6 @@ def read_set(spec: dict[str, Any], folder: Path) -> dict[str, Any]:
         data = {"test": [{theirs.get(name, name): row[name] for name in COLUMNS[kind]} for row in rows]}
     if kind == "PairClassification" and {row["label"] for row in rows} != {0, 1}:
         raise KitError(f"{path} needs pairs with label 1 and pairs with label 0, and no other label")
-    for number, row in enumerate(rows if kind == "Summarization" else (), start=1):
-        machine, relevance = len(row["machine_summaries"]), len(row["relevance"])
-        if machine != relevance:
-            raise KitError(f"{path}, row {number}: {machine} machine summaries but {relevance} relevance scores")
     return DatasetDict({split: Dataset.from_list(part) for split, part in data.items()})
 
 
@@ -124,8 +112,7 @@ def _checked(path: Path, columns: dict[str, Any]) -> list[dict]:
         TypeAdapter(list[TypedDict("Row", columns)]).validate_python(rows, strict=True)
     except ValidationError as error:
         (row, column, *_), why = error.errors()[0]["loc"], error.errors()[0]["msg"]
-        value = rows[row].get(column)
-        raise KitError(f"{path}, row {row + 1}: {column!r} is {value!r:.60} ({why}); mend that row") from None
+        raise KitError(f"{path}, row {row + 1}: {column!r} is {rows[row].get(column)!r:.60} ({why})") from None
     return rows
 
 
@@ -172,17 +159,14 @@ def _search(corpus: list[dict], queries: list[dict], qrels: dict, top_ranked: di
 
 # ── mteb's task ──────────────────────────────────────────────────────────────────────────────────────────────
 def make_task(path: Path):
-    """Return the mteb task object of the set that the YAML at ``path`` describes; its data are read when it is scored.
-
-    Its dataset revision is the digest of its files and settings, so a changed byte is a different set.
-    """
+    """Return the mteb task object of the set that the YAML at ``path`` describes; its revision is its files' digest."""
     import mteb.abstasks
     from mteb.abstasks.task_metadata import TaskMetadata
 
     spec = read_spec(path)
     kind, instruction = spec["type"], spec["instruction"]
-    content = [digest_file(file) for file in files_of(spec, path.parent)]
-    decides = {key: spec[key] for key in sorted(spec) if key not in ("instruction", "description")}
+    content = [digest_file(file) for file in spec["files"]]
+    decides = {key: spec[key] for key in sorted(spec) if key not in ("instruction", "description", "files")}
     metadata = TaskMetadata(
         name=spec["name"],
         description=spec["description"] or spec["name"],
@@ -194,7 +178,7 @@ def make_task(path: Path):
         dataset={"path": f"local/{spec['name']}", "revision": digest([content, decides])},
         prompt=({"query": instruction} if kind in ("Retrieval", "Reranking") else instruction) if instruction else None,
     )
-    members = {"metadata": metadata, "spec": spec, "folder": path.parent, "load_data": _load_data, **spec["settings"]}
+    members = {"metadata": metadata, "spec": spec, "load_data": _load_data, **spec["settings"]}
     if kind == "Clustering":  # mteb's default would keep 4 % of a set's texts, six of 160; here all are kept
         members |= {"max_fraction_of_documents_to_embed": None, "max_document_to_embed": None}
     if kind in ("STS", "Summarization"):
@@ -206,4 +190,4 @@ def make_task(path: Path):
 def _load_data(self, **kwargs: Any) -> None:
     """Read the files (mteb calls this as the task's ``load_data``)."""
     if not self.data_loaded:
-        self.dataset, self.data_loaded = read_set(self.spec, self.folder), True
+        self.dataset, self.data_loaded = read_set(self.spec), True

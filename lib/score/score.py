@@ -25,33 +25,25 @@ from lib.score.taskrun import TaskRun
 
 # ── an adapter ───────────────────────────────────────────────────────────────────────────────────────────────
 def adapter_folder(params: Params, subset: str, seed: int) -> Path | None:
-    """Return the adapter's folder of a run, None for the untrained base.
-
-    Raises KitError when there is none yet, or when its bytes are not those that training wrote.
-    """
+    """Return a run's adapter folder, None for the base. Raises KitError for one that is missing or damaged."""
     if subset == BASE:
         return None
     folder = _folder(params, subset, seed)
-    notebook = f"notebook 03 with subset={subset!r} and seed={seed}"
     if not (folder / "adapter_model.safetensors").is_file():
-        raise KitError(f"{folder} holds no adapter yet; run {notebook}, or `make reproduce`")
+        raise KitError(f"{folder} holds no adapter yet; run notebook 03 with {subset=}, {seed=}, or `make reproduce`")
     if file := corrupted(folder, _training(params, subset, seed)):
-        raise KitError(
-            f"{file} is not what training wrote (its digest differs), so it is not scored; run `make reproduce`, which "
-            f"trains it again, or delete {folder} and run {notebook}"
-        )
+        raise KitError(f"{file} is not what training wrote, so it is not scored; `make reproduce` trains it again")
     return folder
 
 
 def _folder(params: Params, subset: str, seed: int) -> Path:
-    """Return a run's adapter folder; the study's adapters are scored on other sets too, not only new ones."""
+    """A run's adapter folder, the study's where only the sets to score are others."""
     run = Path(subset) / f"seed{seed}"
     own = (params.models_dir / run).is_dir() or any(not name.startswith("scoring.") for name in params.other("model"))
     return (params.models_dir if own else params.study_dir / "models") / run
 
 
 def _training(params: Params, subset: str, seed: int) -> dict:
-    """Return what a run's training wrote about itself; {} if nothing."""
     path = _folder(params, subset, seed) / "train.json"
     return read_json(path) if path.is_file() else {}
 
@@ -84,14 +76,7 @@ def merged(embedder, limit: int = 2 << 30) -> Iterator[None]:
 
 # ── its scores ───────────────────────────────────────────────────────────────────────────────────────────────
 def score(
-    embedder,
-    tasks: Sequence,
-    out_dir: str | Path,
-    *,
-    name: str = "model",
-    params: ScoringParams | None = None,
-    progress: bool = True,
-    predictions: bool = False,
+    embedder, tasks: Sequence, out_dir: str | Path, *, name="model", params=None, progress=True, predictions=False
 ) -> pd.DataFrame:
     """Score the embedder's active adapter on ``tasks`` and return tidy rows ``task, type, metric, score`` (0 to 1).
 
@@ -100,18 +85,19 @@ def score(
     ``draws``), ``failed`` {task: reason}, ``encoded`` (texts), ``seconds`` (per row), ``predictions`` (their folder).
     Raises KitError when there is nothing to score.
     """
-    settings = params or ScoringParams()
-    wanted = [task for task in tasks if task.metadata.name not in settings.exclude]
+    params = params or ScoringParams()
+    wanted = [task for task in tasks if task.metadata.name not in params.exclude]
     if not wanted:
         raise KitError("there is nothing to score: the suite names no tasks, or all of them are in scoring.exclude")
-    ready, failed = prepare(wanted, settings.data_dir)
+    ready, failed = prepare(wanted, params.data_dir)
     found, name = [], name.replace("/", "-")
     with kept_random_state(), merged(embedder):
-        run = TaskRun(embedder, Path(out_dir), name, settings, predictions)
+        run = TaskRun(embedder, Path(out_dir), name, params, predictions)
         with bar(total=len(ready), desc=name, unit="set", disable=not progress, leave=False) as shown:
-            run.encoder.on_texts = lambda _: shown.set_postfix_str(f"{run.encoder.encoded} texts encoded")
+            run.encoder.on_texts = lambda: shown.set_postfix_str(f"{run.encoder.encoded} texts encoded")
             for record in run.records(ready, failed):
-                found += [record] if record else []
+                if record:
+                    found.append(record)
                 shown.update()
     if progress:
         wipe()
@@ -143,8 +129,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 def write_scores(params: Params, subset: str, seed: int, table: pd.DataFrame) -> Path:
     """Write a table of ``score`` as ``scores/<subset>/seed<k>.csv``, with the run's factors and provenance; return it.
 
-    Beside it lie its draws, their digests and the record of ``write_record``. Raises KitError naming the failed tasks,
-    and writes nothing, unless all tasks have a score.
+    Draws, digests and the record of ``write_record`` lie beside it. Raises KitError, writing nothing, if a task failed.
     """
     failed = table.attrs["failed"]
     if failed or table.empty:
@@ -188,7 +173,4 @@ def check_scores(path: Path) -> None:
     """Raise KitError when a score file or its draws are not what ``write_scores`` wrote, by the digests it left."""
     manifest = path.with_suffix(".manifest.json")
     if manifest.is_file() and (file := changed(manifest)):
-        raise KitError(
-            f"{file} is not what notebook 04 wrote (its digest differs); delete {path} and run again "
-            "to have it made anew from the scores that are kept"
-        )
+        raise KitError(f"{file} is not what notebook 04 wrote; delete {path} and run again: scores are kept elsewhere")

@@ -19,16 +19,12 @@ from lib.common.files import KitError
 from lib.score.localsets import MAIN_SCORES, make_task
 
 BUNDLED = "classroom"
-# its score averages a correlation with its p-value (mteb issue 1156)
-DISTRUSTED = {"SummEval": "averages the correlation with its p-value; use SummEvalSummarization.v2"}
+DISTRUSTED = {"SummEval": "averages the correlation with its p-value (mteb issue 1156); use SummEvalSummarization.v2"}
 
 
 @contextmanager
 def kept_random_state() -> Iterator[None]:
-    """Restore the state of ``random``, NumPy and torch (all devices) on leaving.
-
-    mteb seeds all three with 42 whenever a task or an evaluator is created: batches and dropout would repeat.
-    """
+    """Restore the state of ``random``, NumPy and torch on leaving: mteb seeds all with 42 whenever it makes a task."""
     import torch
 
     python, numbers = random.getstate(), np.random.get_state()
@@ -48,11 +44,10 @@ def suite_folder(suite: str | Sequence[str] = BUNDLED) -> Path | None:
 
 
 def tasks(suite: str | Sequence[str] = BUNDLED) -> list:
-    """Return the task objects of a suite, in a fixed order.
+    """Return the task objects of a suite, in a fixed order. Raises KitError, with the nearest names, for unknown ones.
 
-    ``suite`` is "classroom" (the bundled sets), a folder that holds one YAML per set (see ``lib.score.localsets``),
-    a benchmark of mteb ("MTEB(eng, v1)", "MTEB(eng, v2)", "NanoBEIR", ...), a task of mteb or of the bundled
-    suite, or a list of such names. Raises KitError, with the nearest names, for a name nobody knows.
+    ``suite``: "classroom" (the bundled sets), a folder with one YAML per set (see ``lib.score.localsets``), a benchmark
+    of mteb ("MTEB(eng, v1)", "NanoBEIR", ...), a task of mteb or of the bundled suite, or a list of such names.
     """
     names = [suite] if isinstance(suite, str) else list(suite)
     if not names:
@@ -71,8 +66,7 @@ def _named(name: str) -> list:
         found = [make_task(path) for path in sorted(folder.glob("*.y*ml"))]
         if not found:
             raise KitError(f"{folder} holds no YAML file; a suite needs one per set (type, file, instruction)")
-        order = list(MAIN_SCORES)
-        return sorted(found, key=lambda task: (order.index(task.metadata.type), task.metadata.name))
+        return sorted(found, key=lambda task: (list(MAIN_SCORES).index(task.metadata.type), task.metadata.name))
     bundled = suite_folder() / f"{name}.yaml"
     if bundled.is_file():
         return [make_task(bundled)]
@@ -100,8 +94,8 @@ def leaves(task) -> list:
 def fresh(task):
     """Return a copy of a task whose random draws start anew, sharing only data already loaded.
 
-    mteb hands out the same objects again and again, and a clustering task's ``rng_state`` advances with each use:
-    the same model would get another score from the same object. Nothing global is reseeded.
+    mteb hands out the same objects again and again, and a clustering task's ``rng_state`` advances with each use: the
+    same model would get another score.
     """
     twin = copy.copy(task)
     twin.rng_state, twin.np_rng = random.Random(task.seed), np.random.default_rng(task.seed)

@@ -60,17 +60,15 @@ class TaskRun:
     def __init__(self, embedder, out_dir: Path, name: str, settings: ScoringParams, predictions: bool):
         from lib.score.encoder import MtebEncoder
 
-        self.out_dir, self.name = out_dir, name
-        self.adapter, self.how = embedder.adapter_digest(), {"embedder": embedder.fingerprint()}
+        self.out_dir, self.adapter, self.how = out_dir, embedder.adapter_digest(), {"embedder": embedder.fingerprint()}
         # a model whose template has no place for an instruction gets none
         template = getattr(getattr(embedder, "params", None), "query_template", "{text}")
         mode = settings.instructions if template else "off"
         # {}: instructions of one's own, which there once were; so what is finished is found again
         revision = digest([self.adapter, self.how, settings.instructions, {}])
         unique = f"{name}-{revision[:8]}"  # no two adapters share it, since mteb tells models apart by name
-        self.encoder = MtebEncoder(
-            embedder, f"kit/{unique}", revision, mode, corpus_dir=settings.corpus_dir or out_dir / "corpora"
-        )
+        corpora = settings.corpus_dir or out_dir / "corpora"
+        self.encoder = MtebEncoder(embedder, f"kit/{unique}", revision, mode, corpora)
         self.predictions = out_dir / "items" / unique if predictions else None
 
     def key(self, task) -> str:
@@ -120,13 +118,11 @@ class TaskRun:
         except Exception as error:
             if disk_full(error):
                 raise cannot_write(error.filename or self.out_dir / name, error) from error
-            data = task.metadata.dataset
             if not hasattr(task, "spec") and went_away(error):
-                raise KitError(hub.how_to_bring({str(data["path"]): str(data["revision"])})) from error
+                raise KitError(hub.how_to_bring([task])) from error
             raise KitError(f"{type(error).__name__}: {error}".splitlines()[0][:300]) from error
         finally:
-            if not hasattr(task, "spec"):
-                hub.unload(task)
+            hub.unload(task)
 
     def _scores(self, task) -> dict[str, dict]:
         """mteb's scores of a task by split and subset."""
@@ -149,8 +145,7 @@ class TaskRun:
         from mteb.cache import ResultCache
         from mteb.results import TaskResult
 
-        now = datetime.now(tz=UTC)
-        result = TaskResult.from_task_results(task, scores, evaluation_time=seconds, date=now)
+        result = TaskResult.from_task_results(task, scores, evaluation_time=seconds, date=datetime.now(tz=UTC))
         value = float(result.get_score())
         if not math.isfinite(value):
             raise KitError(f"{task.metadata.name} came out as {value}, not a number; look at its data")
@@ -169,9 +164,8 @@ def _draws_of(task, scores: dict) -> list[float]:
     draws: list = []
     for subset in (row for split in scores.values() for row in split.values()):
         draws += [one[task.metadata.main_score] for one in subset.get("scores_per_experiment", ())]
-        measures = subset.get("v_measures", ())
-        for level in measures.values() if isinstance(measures, dict) else [measures]:
-            draws += level
+        levels = subset.get("v_measures", [])
+        draws += sum(levels.values(), []) if isinstance(levels, dict) else levels
     return [float(one) for one in draws]
 
 

@@ -23,7 +23,7 @@ def folder(tmp_path):
 @pytest.mark.parametrize("kind", TYPES)
 def test_the_example_of_each_type_is_an_evaluation_set(folder, kind):
     spec = read_spec(folder / f"My{kind}.yaml")
-    assert spec["type"] == kind and read_set(spec, folder)
+    assert spec["type"] == kind and read_set(spec)
 
 
 def test_every_column_a_type_needs_is_named():

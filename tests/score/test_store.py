@@ -38,7 +38,7 @@ def test_the_key_does_not_depend_on_the_process(task):
     import subprocess
     import sys
 
-    folder = str(task.folder)
+    folder = str(task.spec["files"][0].parent)
     code = (
         "import sys; from lib.score import suites; from lib.score.taskrun import task_key; "
         "print(task_key(suites.tasks(sys.argv[1])[0], 'a', {'x': 1}))"

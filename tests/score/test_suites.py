@@ -251,7 +251,6 @@ ROWS = {
     "label 2": ("PairClassification", 0, lambda row: row.update(label=2), "no other label"),
     "no negatives": ("Reranking", 2, lambda row: row.update(negative=[]), "row 3: 'negative'"),
     "number in a list": ("Reranking", 2, lambda row: row.update(negative=[3]), "row 3: 'negative'"),
-    "too few scores": ("Summarization", 5, lambda row: row["relevance"].pop(), "row 6: 4 machine summaries but 3"),
     "unknown split": ("Classification", 0, lambda row: row.update(split="dev"), "row 1: 'split' is 'dev'"),
 }
 

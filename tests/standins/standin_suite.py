@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lib.common.files import KitError, read_jsonl, write_jsonl, write_text
 from lib.score import suites
-from lib.score.localsets import files_of, read_spec
+from lib.score.localsets import read_spec
 
 # {configuration: {split: rows}}; "" stands for every split that the task is evaluated on
 Tables = dict[str, dict[str, list[dict]]]
@@ -49,7 +49,7 @@ def bundled(kind: str) -> list[list[list[dict]]]:
     """Return the rows of each bundled evaluation set of a type, file by file."""
     folder = suites.suite_folder()
     specs = [read_spec(path) for path in sorted(folder.glob("*.yaml"))]
-    return [[read_jsonl(path) for path in files_of(spec, folder)] for spec in specs if spec["type"] == kind]
+    return [[read_jsonl(path) for path in spec["files"]] for spec in specs if spec["type"] == kind]
 
 
 def _by_language(tables: Tables, task) -> Tables:
