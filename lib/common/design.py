@@ -129,12 +129,11 @@ class Run(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Name on disk: ``ss+ll``, ``ss+ll-alone`` without public data, ``sl@smollm2-135m`` of a named generator."""
         return run_name(self.subset, self.public, self.generator)
 
 
 def design_runs(
-    name: str, seeds: Iterable[int] = (0,), categories: Sequence[str] = CATEGORIES, generators: Sequence[str] = ()
+    name: str, seeds: Sequence[int] = (0,), categories: Sequence[str] = CATEGORIES, generators: Sequence[str] = ()
 ) -> list[Run]:
     """Return the runs of a design in a fixed order: model after model, the seeds of each together.
 
@@ -143,6 +142,8 @@ def design_runs(
     - ``crossed``: the paper's 16 and WITHOUT_PUBLIC: the effect of the public data, and its interactions, too.
     - ``generators``: one category as each of ``generators`` wrote it, and public data alone.
     """
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise KitError(f"seeds={seeds!r} must name at least one seed, and each only once")
     models = [(subset, True, "") for subset in subsets(categories)]
     if name == ISOLATION:
         models = [((), True, ""), *(((one,), public, "") for public in (True, False) for one in CODES)]
@@ -153,4 +154,4 @@ def design_runs(
         models += [(parse_run(codes)[0], False, "") for codes in WITHOUT_PUBLIC]
     elif name == GENERATORS:
         models = [((), True, ""), *((tuple(categories), True, generator) for generator in generators)]
-    return [Run(subset, public, seed, by) for subset, public, by in models for seed in dict.fromkeys(seeds)]
+    return [Run(subset, public, seed, by) for subset, public, by in models for seed in seeds]

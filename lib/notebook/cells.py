@@ -28,18 +28,16 @@ from lib.generate.dataset import share_out
 from lib.grid.machine import claim
 from lib.params.params import Params, answering, load, of_run
 
-_OF_A_RUN = {"subset": str, "seed": int, "explain": bool}
 _PARAMETERS = {  # of each notebook, between params_file and overrides
     "01_generate": {"generator": str},
     "02_inspect": {"compare": list},
-    "03_train": _OF_A_RUN,
-    "04_score": _OF_A_RUN,
+    "03_train": {"subset": str, "seed": int, "explain": bool},
+    "04_score": {"subset": str, "seed": int, "explain": bool},
     "05_influence": {"results": str},
     "06_predict": {"merge": list, "sample": int},
     "07_improve": {"fresh": bool, "splits": int},
     "08_why": {"sample": int},
 }
-_ON_GPU = ("01_generate", "03_train", "04_score", "08_why")
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 _REGION = re.compile(rf"^( *){BEGIN}\n.*?^ *{END}(?=\n|\Z)", re.MULTILINE | re.DOTALL)
 BLANK = '{0}# YOUR CODE HERE\n{0}raise NotImplementedError("the idea is yours to write")'
@@ -69,10 +67,15 @@ def start(notebook: dict[str, Any], stage: str) -> Params:
         notebook["subset"] = run_in_order(notebook["subset"], base=stage == "04_score")
         share_out(params)
         params = of_run(params, notebook["subset"])
-        _data_first(params, stage, notebook["subset"])
+        # Adapters that are there can be scored, whatever became of their data; the untrained base needs none
+        needed = [params.data_dir / "manifest.json"]
+        needed += [params.models_dir, params.study_dir / "models"] if stage == "04_score" else []
+        if notebook["subset"] != BASE and not any(path.exists() for path in needed):
+            steps = "notebook 01_generate first" + (", then 03_train" if stage == "04_score" else "")
+            raise KitError(f"there are no training data in {shown(params.data_dir)} yet; run {steps}")
     if notebook.get("generator"):
         params = answering(params, notebook["generator"])
-    if stage in _ON_GPU:
+    if stage in ("01_generate", "03_train", "04_score", "08_why"):  # on a GPU
         claim(params.grid.gpus)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -82,16 +85,6 @@ def start(notebook: dict[str, Any], stage: str) -> Params:
     if note := params.note():
         print(note)
     return params
-
-
-def _data_first(params: Params, stage: str, subset: str) -> None:
-    """Raise KitError where there is nothing to train on, or nothing that an adapter to score could be made of."""
-    if (params.data_dir / "manifest.json").is_file() or subset == BASE:
-        return
-    if stage == "04_score" and any(folder.is_dir() for folder in (params.models_dir, params.study_dir / "models")):
-        return  # adapters that are there can be scored, whatever became of their data
-    steps = "notebook 01_generate first" + (", then 03_train" if stage == "04_score" else "")
-    raise KitError(f"there are no training data in {shown(params.data_dir)} yet; run {steps} (or `make reproduce`)")
 
 
 def _given(notebook: dict[str, Any]) -> list[str]:
@@ -139,8 +132,7 @@ def check(name: str, answer: Callable) -> str:
         if all(_same(given[case], wrong[case]) for case in cases):
             raise KitError(f"not yet: {hints()[name][kind]}")
     both = f"yours gives {_shown(given[lost[0]])}, the reference {_shown(right[lost[0]])}"
-    good = len(cases) - len(lost)
-    raise KitError(f"not yet: of {len(cases)} cases {good} are right; {lost[0]}: {both}")
+    raise KitError(f"not yet: of {len(cases)} cases {len(cases) - len(lost)} are right; {lost[0]}: {both}")
 
 
 def hints() -> dict[str, dict[str, str]]:
@@ -159,8 +151,7 @@ def _all(function: Callable, cases: dict[str, tuple]) -> dict[str, Any]:
     return found
 
 
-def _number(value: Any) -> Any:
-    """Return a result as a float where it is one number, as a tensor or an array may be, and as it is otherwise."""
+def _number(value: Any) -> Any:  # a float where a tensor or an array holds one number
     try:
         return value if isinstance(value, str) else float(value)
     except (TypeError, ValueError, RuntimeError):
@@ -196,10 +187,9 @@ def write_all(out: Path, notebooks: Path = ROOT / "notebooks") -> Iterator[str]:
 
 
 def exercise(notebook: dict[str, Any], name: str, home: str = "../../notebooks") -> dict[str, Any] | None:
-    """Return the exercise of a notebook, None where no cell is tagged. ``home``: the way back to the notebooks.
+    """Return the exercise of a notebook, without outputs; None where no cell is tagged. ``home``: the way back.
 
-    Nothing of the outputs is kept. Raises KitError, naming the notebook, for a tagged cell without a region between
-    the markers, a marker outside one, or an exercise that no check follows.
+    Raises KitError for a tagged cell without a region between the markers, a marker outside one, or a missing check.
     """
     made = copy.deepcopy(notebook)
     tags = [cell["metadata"].get("tags", []) for cell in made["cells"]]

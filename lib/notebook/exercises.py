@@ -1,7 +1,6 @@
 """EXERCISES: {name: (the right function, {case: arguments}, {mistake: function})}, of what the notebooks ask.
 
-A new one is an entry here (and its sentences in ``lib/data/hints.yaml``), a function between the two markers in its
-notebook, and ``check(name, function)`` after it.
+A new one is an entry here and in ``lib/data/hints.yaml``, a function between two markers, and a ``check`` after it.
 """
 
 from __future__ import annotations

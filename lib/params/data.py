@@ -61,11 +61,7 @@ class StudyParams(Section):
     seeds: tuple[int, ...] = Field((0, 1), strict=False, min_length=1, description="training seeds per subset")
     category: Category = Field("short_long", description="the category that is compared (design generators)")
     generators: tuple[GeneratorParams, ...] = Field(
-        ("classroom", "smollm2-135m"),
-        strict=False,
-        min_length=1,
-        validate_default=True,
-        description="who writes that category: names of bundled answers, or {name, generation: what differs}",
+        ("classroom", "smollm2-135m"), strict=False, min_length=1, validate_default=True, description="who writes it"
     )
     generator_seeds: tuple[int, ...] = Field((0, 1, 2, 3), strict=False, min_length=2, description="per generator")
 
@@ -80,8 +76,7 @@ class StudyParams(Section):
         """Return the runs of the design, in a fixed order."""
         if self.design != GENERATORS:
             return design_runs(self.design, self.seeds, self.categories)
-        names = [each.name for each in self.generators]
-        return design_runs(self.design, self.generator_seeds, (self.category,), names)
+        return design_runs(self.design, self.generator_seeds, (self.category,), [each.name for each in self.generators])
 
 
 class GenerationParams(Section):

@@ -12,9 +12,7 @@ from lib.params.data import Section
 class MixtureParams(Section):
     """How a subset becomes a sequence of homogeneous batches."""
 
-    budget: Literal["fixed_steps", "fixed_epochs"] = Field(
-        "fixed_steps", description="every subset trains equally long, or every pool is passed epochs times"
-    )
+    budget: Literal["fixed_steps", "fixed_epochs"] = Field("fixed_steps", description="steps, or epochs, decide length")
     steps: int = Field(10, ge=1, description="optimizer steps of a run (budget fixed_steps)")
     steps_per_category: int = Field(2, ge=0, description="batches of each present category; the rest is public")
     draws: Literal["own", "shared"] = Field("own", description="batches and adapter start: a run's own, or a seed's")
@@ -48,9 +46,7 @@ class TrainingParams(Section):
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay on the adapter")
     clip_norm: float = Field(1.0, ge=0, description="largest gradient norm; 0 for no clipping")
     temperature: float = Field(0.05, gt=0, description="temperature of InfoNCE")
-    loss: Literal["in_batch", "pair"] = Field(
-        "in_batch", description="against all positives and hard negatives of the batch, or the query's own two only"
-    )
+    loss: Literal["in_batch", "pair"] = Field("in_batch", description="against the whole batch, or the own two texts")
     mask_duplicates: bool = Field(True, description="a copy of a positive of the query is no negative of it")
     micro_batch_tokens: int = Field(0, ge=0, description="tokens per forward pass; 0 chooses from the free memory")
     keep_graph_tokens: int = Field(-1, ge=-1, description="tokens with one forward pass only; -1: by free memory")
@@ -60,9 +56,7 @@ class TrainingParams(Section):
 class ScoringParams(Section):
     """Which evaluation sets, and how they are encoded."""
 
-    suite: str | list[str] = Field(
-        "classroom", description="the bundled suite, a benchmark or tasks of mteb, or a folder of your own sets"
-    )
+    suite: str | list[str] = Field("classroom", description="bundled suite, benchmark or tasks of mteb, or a folder")
     instructions: Literal["off", "queries", "everything"] = Field(
         "everything", description="who gets the task's instruction, if model.query_template is set (documents never do)"
     )

@@ -29,25 +29,20 @@ VALUES = {
 }
 
 
-def leaves(params, names=()):
+def leaves(params):
+    """Return {dotted parameter: value}."""
     found = {}
     for section, values in params.model_dump(mode="json").items():
-        found |= (
-            {f"{section}.{name}": value for name, value in values.items()}
-            if isinstance(values, dict)
-            else {section: values}
-        )
+        inner = values if isinstance(values, dict) else None
+        found |= {section: values} if inner is None else {f"{section}.{name}": value for name, value in inner.items()}
     return found
 
 
 def nested(dotted):
     tree = {}
     for name, value in dotted.items():
-        *above, last = name.split(".")
-        at = tree
-        for part in above:
-            at = at.setdefault(part, {})
-        at[last] = value
+        above, _, last = name.partition(".")
+        tree |= {above: {**tree.get(above, {}), last: value}} if last else {name: value}
     return tree
 
 
