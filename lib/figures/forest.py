@@ -14,8 +14,7 @@ from scipy import stats
 
 from lib.figures.base import GAIN, INK, LOSS, NEUTRAL, WIDTH, estimates, heights, line, mark, points, rows, style
 from lib.figures.names import OWN_COLOURS, by_type, category_name, certain, defined, order_types, palette, type_name
-from lib.influence.designs import NONE
-from lib.influence.effects import crossed
+from lib.influence.designs import NONE, crossed
 from lib.influence.influence import Analysis
 from lib.influence.regression import margin
 

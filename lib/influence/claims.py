@@ -6,20 +6,29 @@ are here.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
+import yaml
 
-from lib.common.bundled import DATA
+from lib.common.bundled import data_path
 from lib.common.design import CROSSED, FACTORIAL, minus
-from lib.common.files import KitError
 from lib.influence import tables, verdicts
+from lib.influence.designs import cost_per_thousand
 from lib.influence.regression import combined, main_effects, margin, t_test
 from lib.influence.scores import Study
-from lib.influence.verdicts import NOISE, ONCE, OPPOSED, TWICE, UNTESTABLE, Evidence, Verdict, at, points, shown
-
-CLAIMS = DATA / "claims.yaml"
+from lib.influence.verdicts import (
+    NOISE,
+    ONCE,
+    OPPOSED,
+    TWICE,
+    UNTESTABLE,
+    Evidence,
+    Verdict,
+    at,
+    points,
+    shown,
+    unknown,
+)
 
 
 def average_gain(evidence: Evidence, test: dict) -> Verdict:
@@ -33,15 +42,15 @@ def average_gain(evidence: Evidence, test: dict) -> Verdict:
 def total_gain(evidence: Evidence) -> tuple[float, float]:
     """Sum of the categories' main effects on the mean of all tasks, and its p (points, over runs).
 
-    Equal to "all against none" up to three-way interactions (two-way ones cancel), with the error of all runs instead
-    of two. Of the second study only the effects are known, which in a balanced design are uncorrelated.
+    Equal to "all against none" up to three-way interactions, with the error of all runs instead of two. Of the second
+    study only the effects are known, which in a balanced design are uncorrelated.
     """
     study = evidence.analysis.study
     if evidence.rows is None:
         gain, se, df = combined(study, tables.outcomes(study, "overall").y, _categories(study)[:, None] * 1.0)
     else:
-        rows = evidence.rows[(evidence.rows["level"] == "overall") & (evidence.rows["factor"] != "public")]
-        gain, se = float(rows["effect"].sum(skipna=False)), float(np.sqrt((rows["se"] ** 2).sum(skipna=False)))
+        rows = evidence.rows.query("level == 'overall' and factor != 'public'")
+        gain, se = rows["effect"].sum(skipna=False), np.sqrt((rows["se"] ** 2).sum(skipna=False))
         df = rows["df"].min()
     return gain, float(t_test(gain, se, df)[1]) if se > 0 else np.nan
 
@@ -54,29 +63,27 @@ def concentrated_gain(evidence: Evidence, test: dict) -> Verdict:
         return Verdict(UNTESTABLE, "no error for the average gain in these results")
     if gain <= 0 or p >= alpha:
         return Verdict(NOISE, f"average gain {minus(gain, 2)} points (p {p:.2g}): no gain to be shared out")
-    k = max(1, round(test["fraction"] * len(study.tasks)))
     second = evidence.second()
     if second is not None:
         again, p = total_gain(second)
         if not (again > 0 and p < alpha):
             return Verdict(NOISE, f"average gain {minus(gain, 2)} points, but {minus(again, 2)} in the second study")
-        rows = second.rows[(second.rows["level"] == "task") & (second.rows["factor"] != "public")]
+        rows = second.rows.query("level == 'task' and factor != 'public'")
         ranks = rows.groupby("task")["effect"].sum(min_count=1).reindex(list(study.tasks)).to_numpy()
-        found = _carried(study, ranks, k, test["share"], alpha)
-        return Verdict(TWICE.get(found.verdict, found.verdict), f"{found.numbers} when ranked by the second study")
-    halves = [study.only(study.parity == half) for half in sorted(set(study.parity))]
-    if len(halves) < 2:
+        verdict, text, _ = _carried(study, ranks, test, alpha)
+        return Verdict(TWICE.get(verdict, verdict), f"{text} when ranked by the second study")
+    if not study.parity.any():
         return Verdict(UNTESTABLE, "one seed and no second study: the same luck would rank the datasets and be counted")
-    found = []
-    for rank, count in (halves, halves[::-1]):
-        gains = main_effects(rank, 100 * rank.y).effect[_categories(rank)].sum(axis=0)
-        found.append(_carried(count, gains, k, test["share"], alpha))
-    verdict = found[0].verdict if found[0].verdict == found[1].verdict else NOISE
-    return Verdict(verdict, f"{found[0].numbers} and {found[1].numbers.split()[5]} when ranked by the other seeds")
+    halves = [study.only(study.parity == half) for half in (0, 1)]
+    gains = [main_effects(half, 100 * half.y).effect[_categories(half)].sum(axis=0) for half in halves]
+    one, other = _carried(halves[1], gains[0], test, alpha), _carried(halves[0], gains[1], test, alpha)
+    verdict = one[0] if one[0] == other[0] else NOISE
+    return Verdict(verdict, f"{one[1]} and {other[2]} when ranked by the other seeds")
 
 
-def _carried(data: Study, ranks: np.ndarray, k: int, share: float, alpha: float) -> Verdict:
-    """Is the gain of the top ``k`` datasets by ``ranks`` above, or below, ``share`` of the net gain, beyond noise?"""
+def _carried(data: Study, ranks: np.ndarray, test: dict, alpha: float) -> tuple[str, str, str]:
+    """Is the gain of the top datasets by ``ranks`` above, or below, a share of the net gain, beyond noise?"""
+    k, share = max(1, round(test["fraction"] * len(ranks))), test["share"]
     top = np.isin(np.arange(len(ranks)), np.argsort(-np.nan_to_num(ranks, nan=-np.inf), kind="stable")[:k])
     on = _categories(data)[:, None]
     excess, se, df = combined(data, 100 * data.y, on * (top - share))
@@ -84,7 +91,7 @@ def _carried(data: Study, ranks: np.ndarray, k: int, share: float, alpha: float)
     p = float(t_test(excess, se, df)[1])
     carried = f"{part / whole:.0%}" if whole > 0 else "nothing"
     text = f"the top {k} datasets carry {carried} of the net gain (p {p:.2g} against {share:.0%})"
-    return Verdict(shown(1, excess, p, alpha), text)
+    return shown(1, excess, p, alpha), text, carried
 
 
 def _categories(data: Study) -> np.ndarray:
@@ -106,12 +113,11 @@ def alone(evidence: Evidence, test: dict) -> Verdict:
     """Effect of a category by itself on a task type, beside public data or without: by the corrected p over runs."""
     rows = at(evidence.contrasts, level="type", **{name: test[name] for name in ("factor", "type", "public")})
     if rows.empty:
-        what = f"no effect of {test['factor']} alone on {test['type']}"
-        return Verdict(UNTESTABLE, f"{what} with an error in these results")
-    row, corrected = rows.iloc[0], f"p_{evidence.settings.correction}"
+        return unknown(f"effect of {test['factor']} alone on {test['type']}")
+    row, p = rows.iloc[0], rows.iloc[0][f"p_{evidence.settings.correction}"]
     against = "public data only" if test["public"] else "the untrained base"
-    text = f"{points(row)} over runs against {against}, p {row[corrected]:.2g}"
-    return Verdict(shown(test["sign"], row["effect"], row[corrected], evidence.alpha), text)
+    text = f"{points(row)} over runs against {against}, p {p:.2g}"
+    return Verdict(shown(test["sign"], row["effect"], p, evidence.alpha), text)
 
 
 def generator_parity(evidence: Evidence, test: dict) -> Verdict:
@@ -136,14 +142,12 @@ def generator_parity(evidence: Evidence, test: dict) -> Verdict:
 
 def cost_ratio(evidence: Evidence, test: dict) -> Verdict:
     """Cost of a thousand valid triplets, small against large generator: within a factor 1.5 of the published ratio."""
-    each, costs = [], evidence.costs
-    for side in ("small", "large") if costs is not None else ():
-        own = costs[costs["generator"] == _named(costs["generator"], test[side])]
-        each.append(pd.to_numeric(own["cost"]).sum(skipna=False) / (own["valid"].sum() or np.nan))
-    if not each or not all(np.isfinite(cost) and cost > 0 for cost in each):
+    each = {} if evidence.costs is None else cost_per_thousand(evidence.costs).set_index("generator")["cost"]
+    small, large = (each.get(_named(each.keys(), test[side]), np.nan) for side in ("small", "large"))
+    if not (small > 0 and large > 0):
         needs = f"needs measured costs of {test['small']} and of {test['large']}"
         return Verdict(UNTESTABLE, f"{needs} (bundled answers have no price)")
-    ratio = each[0] / each[1]
+    ratio = small / large
     text = f"cost ratio per valid triplet {ratio:.2f}, published {test['ratio']:.2f}"
     return Verdict(OPPOSED if ratio >= 1 else ONCE if 2 / 3 <= ratio / test["ratio"] <= 1.5 else NOISE, text)
 
@@ -154,27 +158,16 @@ def _named(generators, part: str) -> str:
     return found[0] if len(found) == 1 else ""
 
 
-RULES = {
-    rule.__name__: rule
-    for rule in (
-        *(verdicts.effect, verdicts.no_improvement, verdicts.tasks_improving, verdicts.sparse_effects),
-        *(verdicts.trade_off, verdicts.interaction_with, concentrated_gain, average_gain, published_gain),
-        *(generator_parity, cost_ratio, alone),
-    )
-}
-# rules that take no second view: the second study is not asked again
-ONE_STUDY = {"interaction_with", "generator_parity", "cost_ratio", "published_gain", "concentrated_gain", "alone"}
+TWO_STUDIES = verdicts.effect, verdicts.no_improvement, verdicts.tasks_improving, verdicts.sparse_effects
+TWO_STUDIES = *TWO_STUDIES, verdicts.trade_off, average_gain  # these are asked again of the second study
+ONE_STUDY = verdicts.interaction_with, generator_parity, cost_ratio, published_gain, concentrated_gain, alone
+RULES = {rule.__name__: rule for rule in (*TWO_STUDIES, *ONE_STUDY)}
 
 
-def load(path: str | Path = CLAIMS, design: str = FACTORIAL) -> list[dict]:
-    """Return the claims of a YAML file about a design: those that name it under ``designs``, or name none where it is
-    one with a regression. Raises KitError for a claim without a known test."""
-    import yaml
-
-    claims = yaml.safe_load(Path(path).read_text(encoding="utf-8"))["claims"]
-    for claim in claims:
-        if (kind := claim["test"].get("kind")) not in RULES:
-            raise KitError(f"claim {claim['id']!r} has the unknown test {kind!r}; the tests are {', '.join(RULES)}")
+def load(design: str = FACTORIAL) -> list[dict]:
+    """Return the claims of ``lib/data/claims.yaml`` about a design: those that name it under ``designs``, or name none
+    where it is one with a regression."""
+    claims = yaml.safe_load(data_path("claims.yaml").read_text(encoding="utf-8"))["claims"]
     return [claim for claim in claims if design in claim.get("designs", (FACTORIAL, CROSSED))]
 
 
@@ -182,11 +175,7 @@ def evaluate(evidence: Evidence, claims: list[dict] | None = None) -> pd.DataFra
     """Return one row per claim: id, claim, verdict, numbers, published, source, test (its kind), rule (in words)."""
     rows = []
     for claim in load() if claims is None else claims:
-        kind = claim["test"]["kind"]
-        try:
-            verdict = judge(evidence, claim["test"])
-        except KeyError as error:
-            raise KitError(f"claim {claim['id']!r}: its test lacks {error}; see lib/data/claims.yaml") from None
+        verdict, kind = judge(evidence, claim["test"]), claim["test"]["kind"]
         row = {"id": claim["id"], "claim": claim["claim"], "verdict": verdict.verdict, "numbers": verdict.numbers}
         row |= {"published": claim["published"], "source": claim["source"], "test": kind}
         rows.append(row | {"rule": " ".join(RULES[kind].__doc__.split("\n\n")[0].split())})
@@ -196,13 +185,12 @@ def evaluate(evidence: Evidence, claims: list[dict] | None = None) -> pd.DataFra
 def judge(evidence: Evidence, test: dict) -> Verdict:
     """Return the verdict of one test: what the study shows, and whether the replication shows it again."""
     rule = RULES[test["kind"]]
-    again = None if test["kind"] in ONE_STUDY else evidence.second()
+    again = evidence.second() if rule in TWO_STUDIES else None
     return verdicts.settle(rule(evidence, test), None if again is None else rule(again, test))
 
 
 def cells(judged: pd.DataFrame) -> pd.DataFrame:
     """Return the heat map's cells that a claim is about: factor, type, published, verdict."""
-    verdict, columns = judged.set_index("id")["verdict"], ["factor", "type", "published", "verdict"]
-    about = [claim for claim in load() if claim["test"]["kind"] == "effect"]
-    rows = [(c["test"]["factor"], c["test"]["type"], c["published"], verdict[c["id"]]) for c in about]
-    return pd.DataFrame(rows, columns=columns)
+    about = judged[judged["test"] == "effect"].set_index("id")
+    tests = pd.DataFrame([{"id": c["id"], **c["test"]} for c in load()]).set_index("id")[["factor", "type"]]
+    return about.join(tests)[["factor", "type", "published", "verdict"]].reset_index(drop=True)

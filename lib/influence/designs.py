@@ -1,10 +1,9 @@
-"""The designs without a regression: what each category does by itself, and generators beside each other. In points.
+"""What categories do together (the crossed design), each by itself (isolation), and generators compared; in points.
 
-Generators have the same number of triplets of the same tasks, the same steps and the same seeds. The runs of one seed
-share the adapter's start, the order of the batches and the public data (``lib.train.mixture``), and differ in who wrote
-the triplets; so two generators are compared seed by seed. Errors are over runs. That no difference is found says little
-with few seeds: whether two generators are *alike* is a test of its own (two one-sided t-tests, TOST), which finds them
-alike where the difference is surely smaller than a margin.
+Two categories interact when one's effect depends on the other's presence. The runs of two generators in one seed differ
+only in who wrote the triplets, so generators are compared seed by seed. That no difference is found says little with
+few seeds: whether two are *alike* is a test of its own (two one-sided t-tests, TOST), which finds them alike where the
+difference is surely smaller than a margin. Errors are over runs.
 """
 
 from __future__ import annotations
@@ -14,26 +13,90 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
 from lib.common.design import BASE, generator_of, parse_run
 from lib.common.files import KitError
-from lib.influence.regression import adjust, fit, inference, with_corrected
-from lib.influence.scores import read, study
+from lib.influence.effects import effects
+from lib.influence.regression import adjust, design, fit, inference, shared_note, with_corrected
+from lib.influence.scores import Study, read, study
 from lib.influence.tables import LEVELS, OVERALL, outcomes
 
 NONE = "none"  # what a generator's runs are compared with first: public data alone
 ALIKE, DIFFERENT, BOTH, OPEN = "alike", "different", "different, by less than the margin", "undecided"
 
 
+def interactions(scores, alpha: float = 0.05) -> pd.DataFrame:
+    """Return one row per task, type and overall x pair of categories, from the regression with all two-way products.
+
+    ``term`` is "ss:sl", ``effect`` how much the first category's effect changes when the second is present (difference
+    in differences, points), with its error as in ``effects``; ``p_bh, p_holm`` over the level.
+    """
+    data = study(scores)
+    x, names = design(data, "two_way")
+    pairs = [name for name in names if ":" in name]
+    parts, notes = [], [*data.notes, *shared_note(data)]
+    for level in LEVELS:
+        out = outcomes(data, level)
+        found = fit(x, names, out.y).of(pairs)
+        columns = inference(found.effect, found.se, found.df, alpha) | {"n": found.n}
+        still = np.nanmax(out.y, axis=0) == np.nanmin(out.y, axis=0)
+        columns |= {key: np.where(still, np.nan, columns[key]) for key in ("t", "p")}
+        parts.append(with_corrected(out.rows(pairs, "term", columns)))
+        notes += [*out.notes, *(f"{text}." for text in found.lost)]
+    table = pd.concat(parts, ignore_index=True)
+    table.attrs = {"notes": list(dict.fromkeys(notes))}
+    return table
+
+
+def crossed(scores, alpha: float = 0.05) -> pd.DataFrame:
+    """Return main effects and two-way interactions of one regression, per type and over all tasks (type OVERALL).
+
+    ``p_bh`` and ``p_holm`` are over all types together, main effects and interactions each.
+    """
+    data = study(scores)
+    main = effects(data, "all", None, "two_way", alpha).rename(columns={"factor": "term"})
+    table = pd.concat([main, interactions(data, alpha)], ignore_index=True).drop(columns=["p_bh", "p_holm"])
+    table = table[table["level"] != "task"]
+    table["type"] = table["type"].where(table["level"] == "type", OVERALL)
+    pair = table["term"].str.contains(":").rename("pair")
+    table = with_corrected(table, pair).assign(pair=pair).sort_values("pair", kind="stable")
+    return table["type term effect se t df p p_bh p_holm ci_low ci_high n".split()].reset_index(drop=True)
+
+
+def interaction_block(scores) -> pd.DataFrame:
+    """Do the two-way interactions together explain more than chance? One row per task, type and overall.
+
+    Columns: ``level, task, type, F, df_num, df_den, p``, ``p_bh`` over the level. NaN without degrees of freedom.
+    """
+    data, parts = study(scores), []
+    for level in LEVELS:
+        out = outcomes(data, level)
+        f, num, den = block_f(data, out.y)
+        part = out.names[["level", "task", "type"]].assign(F=f, df_num=num, df_den=den, p=stats.f.sf(f, num, den))
+        parts.append(part.assign(p_bh=adjust(part["p"])))
+    return pd.concat(parts, ignore_index=True)
+
+
+def block_f(data: Study, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """F of the two-way block for every column of ``y``, and its degrees of freedom, as statsmodels' ``anova_lm``."""
+    x, names = design(data, "two_way")
+    kept = [place for place, name in enumerate(names) if ":" not in name]
+    small, large = fit(x[:, kept], [names[place] for place in kept], y), fit(x, names, y)
+    num, den = small.df - large.df, large.df
+    with np.errstate(divide="ignore", invalid="ignore"):
+        f = (small.rss - large.rss) / num / (large.rss / den)
+    return np.where((num > 0) & (den > 0), f, np.nan), num, den
+
+
 def isolation(scores, alpha: float = 0.05) -> pd.DataFrame:
     """Return what each category does by itself, one row per task (type, overall) x category x ``public``.
 
-    ``effect`` is the mean of the runs trained on that category alone minus their reference: the runs on public data
-    only (``public`` 1), or the untrained base model, taken as fixed (0; its rows must be in the table). ``se, t, df, p,
-    ci_low, ci_high`` are over runs (luck of batches and adapter start, not of the sets), pooled over these groups, and
-    need two seeds somewhere; ``p_bh, p_holm`` over all rows that one figure shows: types and overall of both halves,
-    and all sets; ``n_alone, n_reference`` runs. Raises KitError where no half can be told.
+    ``effect`` is the mean of the runs on that category alone minus their reference: the runs on public data only
+    (``public`` 1), or the untrained base model, taken as fixed (0). ``se, t, df, p, ci_low, ci_high`` are over runs,
+    pooled over these groups, and need two seeds somewhere; ``p_bh, p_holm`` over all rows that one figure shows: types
+    and overall of both halves, and all sets; ``n_alone, n_reference`` runs. KitError where no half can be told.
     """
     data, parts = study(scores), []
     runs, names, notes = data.runs, [name for name in data.factors if name != "public"], list(data.notes)
@@ -67,11 +130,10 @@ def isolation(scores, alpha: float = 0.05) -> pd.DataFrame:
 def contrasts(results, limit: float = 1.0, alpha: float = 0.05) -> pd.DataFrame:
     """Return one row per set, type, or all sets (``level``) x comparison: a generator against none, or another one.
 
-    ``results``: a table or file of the design generators. Columns: ``level, task, type, generator, against``;
-    ``effect, se, df, t, p, ci_low, ci_high`` (1 - alpha) over runs: two samples of runs with one variance against none,
-    pairs of runs of one seed between generators; ``p_bh, p_holm`` over the rows of a level and kind of comparison;
-    between generators also ``margin``, ``p_tost`` (Holm over the types) and ``says``: alike, different, both, or
-    undecided; ``n`` runs of the generator. Raises KitError for a table without such runs.
+    Columns: ``level, task, type, generator, against``; ``effect, se, df, t, p, ci_low, ci_high`` (1 - alpha) over runs:
+    two samples with one variance against none, pairs of runs of one seed between generators; ``p_bh, p_holm`` over the
+    rows of a level and kind of comparison; between generators also ``margin``, ``p_tost`` (Holm over the types) and
+    ``says``: alike, different, both, or undecided; ``n`` runs. KitError for a table without such runs.
     """
     scores = _by_generator(results)
     names = [name for name in dict.fromkeys(scores.columns.get_level_values("generator")) if name != NONE]
@@ -132,15 +194,14 @@ def _compare(one: pd.Series, other: pd.Series, paired: bool, limit: float, alpha
 
 
 def cost_per_thousand(costs: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per generator: what a thousand valid triplets of it took, by ``cost_table`` of its answers.
+    """Return one row per generator of a ``cost_table``: what a thousand valid triplets of it took.
 
-    Columns: generator, asked, valid, tokens_in, tokens_out, seconds, cost (each per 1,000 valid triplets, NaN where it
-    was not measured), currency.
+    Columns: generator, asked, valid; tokens_in, tokens_out, seconds, cost per 1,000 valid (NaN where not measured);
+    currency.
     """
     rows, measured = [], ["tokens_in", "tokens_out", "seconds", "cost"]
     for name, own in costs.groupby("generator", sort=False):
-        valid = own["valid"].sum()
+        asked, valid = own[["asked", "valid"]].sum()
         each = 1000 * own[measured].apply(pd.to_numeric).sum(skipna=False) / (valid or np.nan)
-        row = {"generator": name, "asked": own["asked"].sum(), "valid": valid, **each}
-        rows.append(row | {"currency": own["currency"].iloc[0]})
+        rows.append({"generator": name, "asked": asked, "valid": valid, **each, "currency": own["currency"].iloc[0]})
     return pd.DataFrame(rows)

@@ -1,11 +1,9 @@
 """Influence: from a table of scores to what each category did to each task, and how much of it came back.
 
 ``analyse`` reads a results table once and gives everything that the figures, the claims and the printed tables need,
-with the sentences that must stand beside the numbers. Two questions are never mixed up: would these very datasets move
-again (``effects``: errors across runs), and would other datasets of this kind (``across``: errors across runs and
-datasets)? A mark in one study says that its noise alone would rarely give such an effect; it is a second study, with
-fresh runs, that shows it: ``compare`` puts the two beside each other, cell by cell. Scores go in on mteb's scale, 0 to
-1; effects come out in points. Neither torch nor mteb is needed.
+with the sentences that must stand beside the numbers. A mark in one study says that its noise alone would rarely give
+such an effect; it is a second study, with fresh runs, that shows it: ``compare`` puts the two beside each other, cell
+by cell. Scores go in from 0 to 1; effects come out in points. Neither torch nor mteb is needed.
 """
 
 from __future__ import annotations
@@ -21,10 +19,12 @@ import pandas as pd
 from lib.common import bundled
 from lib.common.design import BASE
 from lib.common.files import KitError
-from lib.influence.across import across_tasks
-from lib.influence.effects import effects, interaction_block, interactions, reliability
+from lib.influence.designs import interaction_block, interactions
+from lib.influence.effects import across_tasks, effects
 from lib.influence.power import noise, seeds_buy
+from lib.influence.regression import main_effects
 from lib.influence.scores import Study, read, study
+from lib.influence.tables import outcomes
 from lib.params.model import InfluenceParams
 
 KEYS = ["level", "task", "type", "factor"]
@@ -41,7 +41,6 @@ class Analysis:
     effects: pd.DataFrame  # levels task, type, overall: inference across runs
     across: pd.DataFrame  # by type, and overall with type "": inference across runs and datasets
     interactions: pd.DataFrame
-    reliability: pd.DataFrame  # per level and category: how much of the effects would come back
     draws: str | Path | pd.DataFrame | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -59,6 +58,11 @@ class Analysis:
     def seeds_buy(self) -> pd.DataFrame:
         """What more seeds would show, for one task and for one type."""
         return seeds_buy(self.study, self.settings.seeds_considered, self.settings.alpha, self.settings.power)
+
+    @cached_property
+    def reliability(self) -> pd.DataFrame:
+        """How much of the effects would come back, per level and category."""
+        return reliability(self.study, self.effects)
 
     @property
     def corrected(self) -> str:
@@ -94,8 +98,7 @@ def analyse(results: str | Path | pd.DataFrame, settings: InfluenceParams | None
     pairs = interactions(data, settings.alpha)
     notes += [*main.attrs["notes"], *across.attrs["notes"]]
     notes += [f"Interactions: {note}" for note in pairs.attrs["notes"] if note not in notes]
-    again = reliability(data, main)
-    return Analysis(data, settings, main, across, pairs, again, draws, list(dict.fromkeys(notes)))
+    return Analysis(data, settings, main, across, pairs, draws, list(dict.fromkeys(notes)))
 
 
 def published() -> pd.DataFrame:
@@ -107,46 +110,75 @@ def published() -> pd.DataFrame:
     return pd.concat([without, whole], ignore_index=True)
 
 
+def reliability(scores, effects: pd.DataFrame) -> pd.DataFrame:
+    """Return ``level, factor, reliability, shrinkage, n, split_half``: one row per level and category, "" for all.
+
+    ``reliability``, about the correlation with a repetition of the study: 1 - mean(se^2) / variance of the estimates,
+    at least 0, NaN for fewer than three cells; ``shrinkage``: mean factor by which the ``n`` effects are to be shrunk;
+    ``split_half``: correlation of the effects of one half of the seeds with those of the other, stepped up to all seeds
+    (Spearman-Brown), NaN with one seed.
+    """
+    data, rows = study(scores), []
+    for level, part in effects.groupby("level", sort=False):
+        y, halves = outcomes(data, level).y, [data.parity == half for half in (0, 1)]
+        a, b = (main_effects(data.only(runs), y[runs]).effect if runs.any() else None for runs in halves)
+        for place, factor in enumerate(("", *data.factors)):
+            own = part if factor == "" else part[part["factor"] == factor]
+            own = own[own["se"].notna() & own["effect"].notna()]
+            variance = own["effect"].var(ddof=1) if len(own) > 2 else np.nan
+            share = max(1 - (own["se"] ** 2).mean() / variance, 0.0) if variance > 0 else np.nan
+            which = slice(None) if factor == "" else place - 1
+            # the correlation of the pairs without a gap
+            r = np.nan if b is None else pd.Series(a[which].ravel()).corr(pd.Series(b[which].ravel()), min_periods=3)
+            half = 2 * r / (1 + r) if r > -1 else np.nan
+            rows.append((level, factor, share, own["reliability"].mean(), len(own), half))
+    return pd.DataFrame(rows, columns=["level", "factor", "reliability", "shrinkage", "n", "split_half"])
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Correlation of the pairs without a gap; NaN for fewer than three."""
+    good = np.isfinite(a) & np.isfinite(b)
+    if good.sum() < 3 or a[good].std() == 0 or b[good].std() == 0:
+        return np.nan
+    return float(np.corrcoef(a[good], b[good])[0, 1])
+
+
 def without_excluded(table: pd.DataFrame, exclude: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
     """Return a table without the excluded tasks, and a sentence that says so, if any. KitError when nothing is left."""
     tasks = table["task"].astype(str).str.strip() if "task" in table else pd.Series("", table.index)
     found = [name for name in dict.fromkeys(exclude) if (tasks == name).any()]
-    if not found:
-        return table, []
     kept = table[~tasks.isin(found)]
-    if kept.empty:
+    if found and kept.empty:
         raise KitError(f"every task of the table is in influence.exclude ({', '.join(found)}); take one out of it")
     from lib.score.suites import DISTRUSTED
 
     named = [f"{name} (its score {DISTRUSTED[name]})" if name in DISTRUSTED else name for name in found]
     count = "1 task takes" if len(found) == 1 else f"{len(found)} tasks take"
-    return kept, [f"{count} no part in the influence, as influence.exclude says: {', '.join(named)}."]
+    said = f"{count} no part in the influence, as influence.exclude says: {', '.join(named)}."
+    return kept, [said] if found else []
 
 
 def compare(first: Analysis, second: Analysis) -> pd.DataFrame:
     """Return one row per level x task or type x category: the effect in two studies without a run in common, in points.
 
-    Columns: KEYS, NAMES, ``difference`` (second minus first), ``marked_first`` (significant after correction in the
-    first), ``same_sign``, and ``returned`` (same sign and p < alpha in the second, uncorrected, since the first has
-    named the cell). Raises KitError for studies of other sets or categories, or that share runs.
+    Columns: KEYS, NAMES, ``difference`` (second minus first), ``marked_first`` (significant after correction),
+    ``same_sign``, ``returned`` (same sign and p < alpha in the second, uncorrected, since the first has named the
+    cell). KitError for studies of other sets or categories, or that share runs.
     """
     for what, name in (("evaluation sets", "tasks"), ("categories", "factors")):
         if other := set(getattr(first.study, name)) ^ set(getattr(second.study, name)):
-            where = f"{min(other)} is in one of them only"
-            raise KitError(f"the two studies have other {what} ({where}); compare studies of one profile")
+            raise KitError(f"one study only has {what} such as {min(other)}; compare studies of one profile")
     runs = ["subset", "seed", *first.study.factors]
     scores = [pd.concat([part.study.runs[runs], pd.DataFrame(part.study.y)], axis=1) for part in (first, second)]
     if len(shared := scores[0].merge(scores[1], how="inner")):
         name, seed = shared.iloc[0][["subset", "seed"]]
         raise KitError(f"run {name} seed {seed} is in both studies; a second study needs fresh seeds")
     alpha, measured = first.settings.alpha, ["effect", "se", "p"]
-    left = first.effects[[*KEYS, *measured, first.corrected]].rename(
-        columns=dict(zip(measured, NAMES[:3], strict=True))
-    )
-    right = second.effects[[*KEYS, *measured]].rename(columns=dict(zip(measured, NAMES[3:], strict=True)))
+    left = first.effects[[*KEYS, *measured, first.corrected]].set_axis([*KEYS, *NAMES[:3], "corrected"], axis=1)
+    right = second.effects[[*KEYS, *measured]].set_axis([*KEYS, *NAMES[3:]], axis=1)
     table = left.merge(right, on=KEYS, validate="one_to_one")
     table["difference"] = table["second"] - table["first"]
-    table["marked_first"] = table.pop(first.corrected) < alpha
+    table["marked_first"] = table.pop("corrected") < alpha
     table["same_sign"] = np.sign(table["first"]) == np.sign(table["second"])
     table["returned"] = table["same_sign"] & (table["second_p"] < alpha)
     table.attrs = {"alpha": alpha}
@@ -156,10 +188,10 @@ def compare(first: Analysis, second: Analysis) -> pd.DataFrame:
 def agreement(table: pd.DataFrame) -> pd.DataFrame:
     """Return one row per level: how well the second study agrees with the first.
 
-    ``n`` cells; ``r`` (Pearson) with ``r_low, r_high`` (95 %, Fisher; cells share runs, so it is rough), ``spearman``;
-    ``reliability`` of both studies taken together (Spearman-Brown of r); ``slope`` of the second on the first through
-    zero: what is left of one point; ``marked`` cells, those with the ``same_sign``, those ``returned``, the
-    ``slope_marked`` of those, and ``by_chance``: returns expected if nothing were there.
+    ``n`` cells; ``r`` with ``r_low, r_high`` (95 %, Fisher; cells share runs, so it is rough), ``spearman``;
+    ``reliability`` of both studies together (Spearman-Brown of r); ``slope`` through zero: what is left of one point;
+    ``marked`` cells, those with the ``same_sign``, those ``returned``, the ``slope_marked`` of those, and
+    ``by_chance``: returns expected if nothing were there.
     """
     rows = []
     for level, part in table.groupby("level", sort=False):
@@ -179,8 +211,7 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
 def ceilings(first: Analysis, second: Analysis) -> dict[str, float]:
     """Return per level the largest correlation that two studies of the same truth can be expected to have.
 
-    sqrt(reliability of one x reliability of the other) (Spearman 1904), each estimated from the study's own errors; NaN
-    where a study has too few cells. What two kinds of model agree on is to be read against it.
+    sqrt(reliability of one x reliability of the other) (Spearman 1904); NaN where a study has too few cells.
     """
     each = [part.reliability.query("factor == ''").set_index("level")["reliability"] for part in (first, second)]
     return np.sqrt(each[0] * each[1]).to_dict()

@@ -2,10 +2,8 @@
 
 Three sources of noise, kept apart: training again with another seed (``sd_seed``, needs two seeds), whatever the main
 effects do not explain (``sd_residual``: seeds plus interactions), and mteb's own random draws (few-shot samples of
-classification, k-means), which are the same for every model and are therefore compared run against run. A test that
-cannot find an effect of some size says nothing about it by not finding it, so print the power before any result.
-
-The half-normal plot reads the noise off the contrasts of the 16 subsets themselves, by Lenth's method.
+classification, k-means), the same for every model and therefore compared run against run. The half-normal plot reads
+the noise off the contrasts of the 16 subsets themselves, by Lenth's method.
 """
 
 from __future__ import annotations
@@ -41,29 +39,23 @@ def noise(scores, draws=None, alpha: float = 0.05, power: float = 0.8) -> pd.Dat
     table = table.assign(sd_residual=main.sd, sd_seed=pure.sd, df_seed=pure.df)
     table["se_effect"] = pd.DataFrame(found.se).median()
     table["detectable"] = table["se_effect"] * [detectable_ratio(int(df), alpha, power) for df in found.df]
-    if draws is not None:
-        drawn = draw_errors(data, draws).groupby("task").agg(
-            n_draws=("n_draws", "first"),
-            se_score_draws=("se_score", "first"),
-            se_difference_draws=("se_difference", "first"),
-            se_effect_draws=("se_draw", "median"),
-        )  # fmt: skip
-        table = table.merge(drawn.reset_index(), on="task", how="left")
-    return table
+    if draws is None:
+        return table
+    drawn = draw_errors(data, draws).groupby("task").median(numeric_only=True)
+    return table.merge(drawn.rename(columns={"se_draw": "se_effect_draws"}), on="task", how="left")
 
 
-def draw_errors(scores, draws) -> pd.DataFrame:
-    """Return ``task, factor, n_draws, se_score, se_difference, se_draw`` (points), from scores per draw.
+def draw_errors(data: Study, draws) -> pd.DataFrame:
+    """Return ``task, factor, n_draws, se_score_draws, se_difference_draws, se_draw`` (points), from scores per draw.
 
     ``draws``: a table or CSV of ``subset, seed, task, draw, score``. The draws are the same for every run, so each
     gives its own main effect; ``se_draw`` is the standard error of the mean of those, a part of the truth that more
     seeds do not reduce. Tasks with fewer than two draws, or whose runs do not all have the same draws, are left out.
     """
-    data, table = study(scores), read(draws)
+    table = read(draws)
     table = table.assign(**{name: pd.to_numeric(table[name]) for name in ("seed", "draw", "score")})
     table = table.merge(data.runs[["subset", "seed"]].assign(row=np.arange(len(data.runs))), on=["subset", "seed"])
-    columns = ["task", "factor", "n_draws", "se_score", "se_difference", "se_draw"]
-    parts = []
+    columns, rows = ["task", "factor", "n_draws", "se_score_draws", "se_difference_draws", "se_draw"], []
     for task, part in table[table["task"].isin(data.tasks)].groupby("task"):
         wide = 100 * part.pivot(index="row", columns="draw", values="score").sort_index()
         runs, count = wide.shape
@@ -77,18 +69,16 @@ def draw_errors(scores, draws) -> pd.DataFrame:
         difference = np.sqrt(2 * (apart**2).sum() / ((runs - 1) * (count - 1)) / count) if runs > 1 else np.nan
         effect = fit(*model_matrix(data.x[wide.index], data.factors), wide.to_numpy()).of(data.factors).effect
         spread = effect.std(axis=1, ddof=1) / np.sqrt(count)
-        parts.append(
-            pd.DataFrame(dict(zip(columns, (task, data.factors, count, se_score, difference, spread), strict=True)))
-        )
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+        each = zip(data.factors, spread, strict=True)
+        rows += [(task, name, count, se_score, difference, se_draw) for name, se_draw in each]
+    return pd.DataFrame(rows, columns=columns)
 
 
 @cache
 def detectable_ratio(df: int, alpha: float = 0.05, power: float = 0.8) -> float:
     """Effect, in standard errors, that a two-sided t-test finds with probability ``power``; NaN for ``df`` < 1.
 
-    Searched for here, because statsmodels' ``solve_power`` stops short of the answer at small alpha: at 6.48 instead of
-    6.53 for 11 degrees of freedom and .05 / 224 (the power of its far tail is NaN where there is none).
+    Searched for here, because statsmodels' ``solve_power`` stops short of the answer at small alpha.
     """
     if df < 1:
         return float("nan")
@@ -108,17 +98,15 @@ def seeds_buy(scores, seeds=(1, 2, 3, 5, 8), alpha: float = 0.05, power: float =
     """Return what this design would show of one task and one type with 1, 2, 3, ... seeds per subset.
 
     Columns: ``level, seeds, runs, df, tests, se_median, detectable_median`` (points; found with ``power`` at
-    ``alpha``), ``detectable_corrected`` (at alpha / tests, the level Holm starts from). Assumes that the noise per run
-    (under shared draws that of category by seed) is as measured and independent between seeds.
+    ``alpha``), ``detectable_corrected`` (at alpha / tests, the level Holm starts from). The noise is taken as measured,
+    and independent between seeds.
     """
     data, parts = study(scores), []
     cells, factors = len(data.runs.drop_duplicates(list(data.factors))), len(data.factors)
     for level in ("task", "type"):
         out = outcomes(data, level)
-        se = main_effects(data, out.y).se
-        se = se[np.isfinite(se)]
         # the median error of a main effect with one run per subset
-        unit = float(np.median(se) * np.sqrt(len(data.runs) / cells)) if len(se) else float("nan")
+        unit = pd.Series(main_effects(data, out.y).se.ravel()).median() * np.sqrt(len(data.runs) / cells)
         table = pd.DataFrame({"level": level, "seeds": list(seeds)})
         table["runs"] = cells * table["seeds"]
         # a seed's level takes a degree of freedom of its own from the second one on
@@ -135,9 +123,8 @@ def half_normal(scores, task: str | None = None, type: str | None = None, alpha:
     """Return the data of a half-normal plot of all 2^k - 1 contrasts of one task, one type, or the overall mean.
 
     Columns: ``term, contrast`` (mean(+) - mean(-), points), ``magnitude, quantile`` (half-normal), those of ``lenth``,
-    and ``beyond`` (the simultaneous margin). Contrasts that are only noise lie on a line through the origin. Under
-    shared draws the main effects are left out: they carry the luck of a category's draw, which the other contrasts
-    cannot show. KitError for missing subsets.
+    and ``beyond`` (the simultaneous margin). Under shared draws the main effects are left out: they carry the luck of a
+    category's draw, which the other contrasts cannot show. KitError for missing subsets.
     """
     data = study(scores)
     means, k = cell_means(data, one(data, task, type)[:, None])[0][:, 0], len(data.factors)
@@ -154,8 +141,7 @@ def half_normal(scores, task: str | None = None, type: str | None = None, alpha:
 
 def contrast_signs(data: Study) -> tuple[np.ndarray, list[str]]:
     """Signs (terms, 2^k) of the contrasts over the subsets of ``cell_means``, and their names."""
-    k = len(data.factors)
-    sizes = range(2 if data.draws == "shared" else 1, k + 1)
+    k, sizes = len(data.factors), range(2 if data.draws == "shared" else 1, len(data.factors) + 1)
     products = [list(chosen) for size in sizes for chosen in combinations(range(k), size)]
     sign = 2 * ((np.arange(2**k)[:, None] >> np.arange(k)) & 1) - 1
     signs = np.array([np.prod(sign[:, chosen], axis=1) for chosen in products])
@@ -165,8 +151,8 @@ def contrast_signs(data: Study) -> tuple[np.ndarray, list[str]]:
 def lenth(contrasts: np.ndarray, alpha: float = 0.05) -> tuple[float, float, float]:
     """Lenth's (1989) pseudo standard error of contrasts without replicates, a margin, and a simultaneous margin.
 
-    Noise alone passes the margin with probability ``alpha`` per contrast, and the simultaneous margin with probability
-    ``alpha`` for any of them: both are simulated (Ye and Hamada 2000), as Lenth's t quantile rejects too rarely.
+    Noise passes the first with probability ``alpha`` per contrast, the second with ``alpha`` for any of them: both are
+    simulated (Ye and Hamada 2000), as Lenth's t quantile rejects too rarely.
     """
     pse = float(pseudo_error(np.asarray(contrasts, float)))
     each, largest = lenth_factors(len(contrasts), alpha)

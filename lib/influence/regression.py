@@ -1,7 +1,7 @@
 """Least squares of many outcomes at once by statsmodels, the tests of what it gives, and the error across runs.
 
 Factors are centred (absent = -1/2, present = +1/2), so in a complete design a main effect is the mean of the runs with
-a category minus the mean of the runs without it, and stays that whatever interactions are added.
+a category minus that of the runs without it, whatever interactions are added.
 
 The error across runs depends on what runs share. Own draws (every run draws its own batches and adapter start): the
 residual of the main-effects regression, with the level of a seed as a block where the subsets have seeds in common.
@@ -56,8 +56,8 @@ class Fit:
 def model_matrix(levels: np.ndarray, factors, terms: str = "main") -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the centred model matrix (runs, terms) of 0/1 ``levels`` (runs, factors), and the terms' names.
 
-    ``terms``: ``main`` effects; ``two_way`` adds all products of two; ``saturated`` all products, which leaves only the
-    differences between seeds of one subset as error.
+    ``terms``: ``main`` effects; ``two_way`` adds all products of two; ``saturated`` all, which leaves the differences
+    between seeds of one subset as error.
     """
     centred = np.asarray(levels, float) - 0.5
     top = {"main": 1, "two_way": 2, "saturated": len(factors)}[terms]
@@ -153,10 +153,10 @@ def main_effects(data: Study, y: np.ndarray, terms: str = "main") -> Fit:
 
 
 def combined(data: Study, y: np.ndarray, weights: np.ndarray) -> tuple[float, float, float]:
-    """Return effect, standard error and degrees of freedom of a weighted sum of main effects on the outcomes of ``y``.
+    """Return effect, standard error and degrees of freedom of a sum of main effects with ``weights`` (factors, m).
 
-    ``weights`` is (factors, m). Exact in a balanced design with own draws: main effects are uncorrelated there, and
-    each category's part is one regression of one weighted score. Under shared draws the sum is taken per seed.
+    Exact in a balanced design with own draws, where main effects are uncorrelated. Under shared draws the sum is taken
+    per seed.
     """
     each = main_effects(data, y @ weights.T)  # outcome i: the score weighted as category i asks
     own = np.arange(len(data.factors))
@@ -174,9 +174,8 @@ def shared_note(data: Study) -> list[str]:
     if data.draws != "shared":
         return []
     df = data.runs["seed"].nunique() - 1
-    degrees = f"{df} degree{'' if df == 1 else 's'} of freedom"
-    advice = "Only more seeds make it smaller; with fewer than five let every run draw its own batches instead."
-    return [f"All subsets of a seed share their draws: the error is that of category by seed, with {degrees}. {advice}"]
+    degrees = f"with {df} degree{'s' * (df != 1)} of freedom, and only more seeds make it smaller"
+    return [f"All subsets of a seed share their draws: the error is that of category by seed, {degrees}."]
 
 
 def t_test(effect, se, df) -> tuple[np.ndarray, np.ndarray]:

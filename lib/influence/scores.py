@@ -1,9 +1,9 @@
 """Scores: read a tidy table of scores from anywhere, and mend or refuse what does not fit, in one sentence.
 
-A tidy table has one row per run and task: ``task``, ``score`` (mteb's own scale, 0 to 1), ``type``, ``seed``, and which
-categories the run was trained on: the 0/1 columns ``ss, sl, ls, ll`` (``sts, bt, public`` too when they vary), else 0/1
-columns of any other name; a table with the subset names of ``lib.common.design`` needs none. ``draws`` says whether
-every run drew its own batches ("own") or all subsets of a seed the same ones ("shared"). Other columns are ignored.
+A tidy table has one row per run and task: ``task``, ``score`` (0 to 1), ``type``, ``seed``, and which categories the
+run was trained on: the 0/1 columns ``ss, sl, ls, ll`` (``sts, bt, public`` too when they vary), else 0/1 columns of any
+other name; a table with the kit's subset names needs none. ``draws`` says whether every run drew its own batches
+("own") or all subsets of a seed the same ones ("shared").
 """
 
 from __future__ import annotations
@@ -53,28 +53,26 @@ class Study:
 
 
 def study(scores: str | Path | pd.DataFrame | Study, nan: str = "refuse") -> Study:
-    """Return the checked ``Study`` of a table, a CSV file, or a ``Study`` (returned as it is).
+    """Return the checked ``Study`` of a table or CSV file (a ``Study`` as it is); KitError for one that cannot be used.
 
-    ``nan="refuse"`` stops at missing scores, ``"drop"`` treats them as runs that did not happen. KitError otherwise.
+    ``nan="refuse"`` stops at missing scores, ``"drop"`` treats them as runs that did not happen.
     """
     if isinstance(scores, Study):
         return scores
     notes: list[str] = []
     table, base = _rows(read(scores), notes)
     table, names = _with_factors(table, notes)
-    table, key = _with_seed(table, names, notes), [*names, "seed"]
-    types = _types(table, notes)
+    table, key, types = _with_seed(table, names, notes), [*names, "seed"], _types(table, notes)
     table = _numbers(table, nan, notes).drop_duplicates([*key, "task", "score"]).reset_index(drop=True)
     if (twice := table.duplicated([*key, "task"])).any():
-        said = f"{_where(table, twice)} is in the table twice with different scores"
-        raise KitError(f"{said}; keep one (or give replicates different seeds)")
+        hint = "is in the table twice with different scores; keep one (or give replicates different seeds)"
+        raise KitError(f"{_where(table, twice)} {hint}")
     if (table[names].nunique() == 1).all():
         raise KitError("every run has the same categories; nothing can be compared")
-    runs = table[["subset", *key]].drop_duplicates(key)
+    runs = table[["subset", "seed", *names]].drop_duplicates(key)
     draws = _draws(table, runs, notes)
-    place = {subset: place for place, subset in enumerate(table["subset"].unique())}
-    runs = runs.assign(size=runs[names].sum(axis=1), place=runs["subset"].map(place))
-    runs = runs.sort_values(["size", "place", "seed"])[["subset", "seed", *names]].reset_index(drop=True)
+    order = {"size": runs[names].sum(axis=1), "place": runs["subset"].factorize()[0]}  # by size, then as they come
+    runs = runs.assign(**order).sort_values([*order, "seed"]).drop(columns=list(order)).reset_index(drop=True)
     tasks = sorted(table["task"].unique(), key=lambda task: (types[task], task))
     wide = table.pivot(index=key, columns="task", values="score")
     y = wide.reindex(index=pd.MultiIndex.from_frame(runs[key]), columns=tasks).to_numpy(float)
@@ -135,8 +133,8 @@ def _with_factors(table: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, 
     for name in names:
         values = _zero_one(table[name])
         if values.isna().any():
-            bad = str(table[name][values.isna()].iloc[0])
-            raise KitError(f"column {name!r} must hold 0 or 1 (category absent or present), and one row has {bad!r}")
+            bad = f"one row has {str(table[name][values.isna()].iloc[0])!r}"
+            raise KitError(f"column {name!r} must hold 0 or 1 (category absent or present), and {bad}")
         table[name] = values.astype(int)
         if name in said and len(wrong := table[table[name] != said[name]]):
             label, value = wrong.iloc[0][["subset", name]]
@@ -166,10 +164,8 @@ def _with_seed(table: pd.DataFrame, names: list[str], notes: list[str]) -> pd.Da
     """Without a seed column, repeated rows of a cell are numbered as replicates in the table's order."""
     if "seed" in table:
         values = pd.to_numeric(table["seed"], errors="coerce")
-        if (wrong := values.isna() | (values % 1 != 0)).any():
-            raise KitError(
-                f"column 'seed' must hold whole numbers, and one row has {str(table['seed'][wrong].iloc[0])!r}"
-            )
+        if len(wrong := table["seed"][values.isna() | (values % 1 != 0)]):
+            raise KitError(f"column 'seed' must hold whole numbers, and one row has {str(wrong.iloc[0])!r}")
         return table.assign(seed=values.astype(int))
     seed = table.groupby([*names, "task"]).cumcount()
     if most := seed.max():
@@ -195,12 +191,12 @@ def _types(table: pd.DataFrame, notes: list[str]) -> dict[str, str]:
 
 def _numbers(table: pd.DataFrame, nan: str, notes: list[str]) -> pd.DataFrame:
     """Return the table with float scores on the 0-to-1 scale; missing ones refused or dropped."""
-    text = table["score"].astype(object).where(table["score"].notna(), "").astype(str).str.strip()
+    text = table["score"].astype(str).str.strip()
     empty = text.str.lower().isin(EMPTY)
     score = pd.to_numeric(text.where(~empty), errors="coerce").astype(float)
-    if (garbled := ~empty & ~np.isfinite(score)).any():
-        bad = text[garbled].iloc[0]
-        raise KitError(f"{_where(table, garbled)} has the score {bad!r}, which is not a number; score it again")
+    if len(garbled := text[~empty & ~np.isfinite(score)]):
+        words = f"has the score {garbled.iloc[0]!r}, which is not a number; score it again"
+        raise KitError(f"{_where(table, garbled.index)} {words}")
     if (count := int(empty.sum())) and nan == "refuse":
         hint = "score it again, or set influence.nan: drop to go on without"
         raise KitError(f"{_where(table, empty)} has no score (NaN), and {count} rows in all; {hint}")
@@ -223,12 +219,11 @@ def _draws(table: pd.DataFrame, runs: pd.DataFrame, notes: list[str]) -> str:
             raise KitError(f"column 'draws' must hold own, or shared, in every row, and holds {', '.join(said)}")
         return said[0]
     if common_seeds(runs):  # no score could show the luck of a draw that all subsets had
-        silent = "The table does not say whether the subsets of a seed shared their draws: taken as shared."
-        notes.append(f"{silent} Add a column draws with the value own where every run drew its own batches.")
+        taken = "The subsets of a seed are taken to have shared their draws"
+        notes.append(f"{taken}; add a column draws with the value own where every run drew its own batches.")
         return "shared"
-    if len(runs) > 1 and runs["seed"].nunique() == 1:
-        silent = "One seed, and the table does not say whether runs shared their draws: taken as own."
-        notes.append(f"{silent} If they shared them, a lucky draw of a category counts as its effect here.")
+    if runs["seed"].nunique() == 1:
+        notes.append("One seed: had the runs shared their draws, a lucky draw of a category would count as its effect.")
     return "own"
 
 
@@ -240,7 +235,7 @@ def common_seeds(runs: pd.DataFrame) -> bool:
 
 def _where(table: pd.DataFrame, mask) -> str:
     """Name the first row of a mask by what a person would look for."""
-    row = table[mask].iloc[0]
+    row = table.loc[mask].iloc[0]
     return f"task {row['task']!r} of run {row['subset']!r}, seed {row.get('seed', 0)},"
 
 

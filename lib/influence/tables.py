@@ -1,7 +1,7 @@
-"""Tables that need no regression: what is regressed, the runs behind one effect, levels and gains.
+"""Tables that need no regression: what is regressed, the runs behind one effect, levels and gains; in points.
 
-Scores are on mteb's scale (0 to 1) on the way in and in points (0 to 100) on the way out. ``results`` are rows of
-subset x seed x task with 0/1 columns of the factors; the untrained base has subset "base".
+``results`` are rows of subset x seed x task with 0/1 columns of the factors and scores from 0 to 1, as in
+``Analysis.tidy``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lib.common import bundled
 from lib.common.design import BASE, CODES, POINTS
 from lib.common.files import KitError
 from lib.influence.scores import Study, study
@@ -41,8 +40,8 @@ class Outcomes:
 def outcomes(data: Study, level: str = "task") -> Outcomes:
     """Return the scores in points per task, or their mean per type or overall, taken per run first.
 
-    A mean uses the tasks that every run with any score of that type has, so that runs stay comparable; tasks left
-    out of a mean are named in ``notes``. Raises KitError for an unknown level.
+    A mean uses the tasks that every run with any score of that type has, so that runs stay comparable; ``notes`` say
+    which are left out. KitError for an unknown level.
     """
     if level not in LEVELS:
         raise KitError(f"level {level!r} is not known; say {', '.join(LEVELS)} or all")
@@ -59,8 +58,7 @@ def outcomes(data: Study, level: str = "task") -> Outcomes:
         if not len(used):
             notes.append(f"No task of {name or 'the table'} was scored in every run that has any: its mean is lost.")
         elif left:
-            more = f" and {len(left) - 3} more" if len(left) > 3 else ""
-            told = f"not every run has {', '.join(left[:3])}{more}"
+            told = f"not every run has {', '.join(left[:3])}{', ...' if len(left) > 3 else ''}"
             notes.append(f"The mean of {name or 'all tasks'} is over {len(used)} tasks; {told}.")
     return Outcomes(np.column_stack(columns), pd.DataFrame(rows), tuple(notes))
 
@@ -109,24 +107,19 @@ def cells(scores, task: str | None = None, type: str | None = None) -> pd.DataFr
     """
     data = study(scores)
     table = data.runs.assign(score=one(data, task, type)).dropna(subset=["score"])
-    wanted = {"score": ("score", "mean"), "sd_seed": ("score", "std"), "n": ("score", "size")}
-    table = table.groupby(list(data.factors), sort=False).agg(subset=("subset", "first"), **wanted).reset_index()
-    return table[["subset", *data.factors, *wanted]]
+    table = table.groupby(["subset", *data.factors], sort=False)["score"].agg(["mean", "std", "size"])
+    return table.set_axis(["score", "sd_seed", "n"], axis=1).reset_index()
 
 
 def paired_differences(scores, factor: str, task: str | None = None, type: str | None = None) -> pd.DataFrame:
-    """Return the pairs of runs that differ in ``factor`` only: ``without, with_, seed, before, after, difference``.
-
-    With one seed and all 16 subsets these are 8 rows, and the mean of ``difference`` is the main effect.
-    """
+    """Return the pairs of runs that differ in ``factor`` only: ``without, with_, seed, before, after, difference``."""
     data = study(scores)
     runs = data.runs.assign(score=one(data, task, type))
     others = [*(name for name in data.factors if name != factor), "seed"]
     table = runs[runs[factor] == 0].merge(runs[runs[factor] == 1], on=others, suffixes=("_off", "_on"))
     names = {"subset_off": "without", "subset_on": "with_", "seed": "seed", "score_off": "before", "score_on": "after"}
-    table = table.rename(columns=names)[list(names.values())]
-    table = table.assign(difference=table["after"] - table["before"])
-    return table.dropna(subset=["difference"]).reset_index(drop=True)
+    table = table.rename(columns=names)[list(names.values())].dropna().reset_index(drop=True)
+    return table.assign(difference=table["after"] - table["before"])
 
 
 def factors(results: pd.DataFrame) -> list[str]:
@@ -165,12 +158,14 @@ def main_results(results: pd.DataFrame) -> pd.DataFrame:
     """
     parts = []
     for mixture, rows in corners(results).items():
+        if rows.empty:
+            continue
         both = pd.concat([rows, rows.assign(type=OVERALL)])
         seeds = both.groupby(["type", "seed"])["score"].mean().groupby("type")
         table = pd.DataFrame({"generator": "", "mixture": mixture, "tasks": both.groupby("type")["task"].nunique()})
         table = table.assign(seeds=seeds.size(), points=seeds.mean() * POINTS, sd_seeds=seeds.std(ddof=1) * POINTS)
         parts.append(table.reset_index()[["generator", "mixture", "type", "tasks", "seeds", "points", "sd_seeds"]])
-    if not (parts := [table for table in parts if len(table)]):
+    if not parts:
         raise KitError("no run without or with all synthetic data in the results; main results need at least one")
     return pd.concat(parts, ignore_index=True)
 
@@ -223,19 +218,5 @@ def honest_curve(per_seed: pd.DataFrame) -> pd.DataFrame | None:
 
 def top(gain: pd.Series, k: int) -> dict[str, float]:
     """How uneven gains are: mean, share of the net gain in the k largest, how many fall, how many move by 1 or less."""
-    share, fall = float(curve(gain)["share"].iloc[min(k, len(gain)) - 1]), int((gain < 0).sum())
-    within = int((gain.abs() <= 1 + 1e-9).sum())
-    return {"tasks": len(gain), "mean": float(gain.mean()), "share": share, "fall": fall, "within_one": within}
-
-
-def false_alarms() -> pd.DataFrame:
-    """Return how often each test finds something in simulated studies without effects, in per cent.
-
-    One row per ``shape`` of design, ``question`` and ``test``, one column per kind of noise (tests/kits/alarms.py makes
-    it). NaN where that noise is no null of the test.
-    """
-    found = bundled.reference("false_alarms")
-    rows = found[["shape", "question", "test"]].drop_duplicates()
-    wide = found.pivot(index=list(rows), columns="noise", values="rate")
-    noises = max(found.groupby("shape")["noise"].unique(), key=len)  # in their order; one seed has fewer kinds
-    return (100 * wide).round(1).reindex(pd.MultiIndex.from_frame(rows), columns=noises).reset_index()
+    found = {"tasks": len(gain), "mean": float(gain.mean()), "share": float(curve(gain)["share"].iloc[k - 1])}
+    return found | {"fall": int((gain < 0).sum()), "within_one": int((gain.abs() <= 1 + 1e-9).sum())}

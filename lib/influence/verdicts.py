@@ -1,8 +1,7 @@
 """How a claim is decided: verdicts, the evidence, and one rule per kind of test about the effects of a regression.
 
-A rule is a function of the evidence and the claim's numbers. It says what one study shows: the claim, its opposite, or
-neither (each beyond noise, at the level of the study). `settle` makes the verdict of it, with the sign and size in the
-replication:
+A rule says what one study shows: the claim, its opposite, or neither (each beyond noise, at the level of the study).
+`settle` makes the verdict of it, with the replication:
 
 - reproduced: shown here, and again in the second study
 - in one study: shown here; there is no second study of it, or it does not show it again
@@ -38,20 +37,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What claims are judged on.
-
-    `costs`: `lib.generate.dataset.cost_table`, or None; `reference`: the published scores; `replication`: the second
-    study cell by cell (level, task, type, factor, second, second_se, second_p, ...), or None; `rows`: the effects that
-    rules look at, of the first study where None. Designs without a regression have no analysis but `contrasts`: the
-    table of `lib.influence.designs.isolation` or `contrasts`, at the level of `settings`.
-    """
+    """What claims are judged on. Designs without a regression have no analysis but `contrasts` and `settings`."""
 
     analysis: Analysis | None
-    reference: pd.DataFrame
-    costs: pd.DataFrame | None = None
-    replication: pd.DataFrame | None = None
-    rows: pd.DataFrame | None = None
-    contrasts: pd.DataFrame | None = None
+    reference: pd.DataFrame  # the published scores
+    costs: pd.DataFrame | None = None  # of `lib.generate.dataset.cost_table`
+    replication: pd.DataFrame | None = None  # of `lib.influence.influence.compare`
+    rows: pd.DataFrame | None = None  # the effects that rules look at; None: those of the analysis
+    contrasts: pd.DataFrame | None = None  # of `isolation` or `contrasts` in `lib.influence.designs`
     settings: InfluenceParams = InfluenceParams()
 
     @property
@@ -67,20 +60,18 @@ class Evidence:
     def second(self) -> Evidence | None:
         """The same evidence with the effects of the second study, None without one.
 
-        Its p-values need no correction: it is only asked about the cells that the first study marked.
+        Its p need no correction: it is only asked about the cells that the first study marked.
         """
         if self.replication is None or self.analysis is None:
             return None
         again = self.replication[[*KEYS, "second", "second_se", "second_p"]].fillna({"task": "", "type": ""})
         rows = self.analysis.effects.merge(again, on=KEYS, how="left")
         effect, se, p = rows["second"], rows["second_se"], rows["second_p"]
-        half = margin(se, rows["df"], self.alpha)
-        marked = self.analysis.corrected, "p_holm"
+        half, marked = margin(se, rows["df"], self.alpha), (self.analysis.corrected, "p_holm")
         asked, holm = (p.where((rows[name] < self.alpha) | p.isna(), 1.0) for name in marked)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            scale = rows["normalized"] / rows["effect"]
-        columns = {"effect": effect, "se": se, "t": effect / se, "p": p, "p_bh": asked, "p_holm": holm}
-        columns |= {"ci_low": effect - half, "ci_high": effect + half, "normalized": scale * effect}
+        columns = {"effect": effect, "se": se, "p": p, "p_bh": asked, "p_holm": holm}
+        columns |= {"ci_low": effect - half, "ci_high": effect + half}
+        columns["normalized"] = rows["normalized"] / rows["effect"] * effect
         return replace(self, rows=rows.assign(**columns))
 
 
@@ -106,6 +97,11 @@ def shown(sign: float, estimate: float, p: float, alpha: float) -> str:
     return NOISE if not p < alpha else ONCE if estimate * sign > 0 else OPPOSED
 
 
+def unknown(what: str) -> Verdict:
+    """The verdict where nothing was estimated."""
+    return Verdict(UNTESTABLE, f"no {what} with an error in these results")
+
+
 def points(row) -> str:
     """An effect with its interval, in words."""
     return f"{minus(row['effect'], 2)} points (95 % {minus(row['ci_low'], 2)} to {minus(row['ci_high'], 2)})"
@@ -116,7 +112,7 @@ def effect(evidence: Evidence, test: dict) -> Verdict:
     a, where = evidence.analysis, {"factor": test["factor"], "type": test["type"]}
     rows = at(evidence.effects, level="type", **where)
     if rows.empty:
-        return Verdict(UNTESTABLE, f"no effect of {test['factor']} on {test['type']} with an error in these results")
+        return unknown(f"effect of {test['factor']} on {test['type']}")
     row = rows.iloc[0]
     verdict = shown(test["sign"], row["effect"], row[a.corrected], evidence.alpha)
     text = f"{points(row)} over runs, p {row[a.corrected]:.2g}; normalised {minus(row['normalized'], 2)}"
@@ -136,12 +132,12 @@ def no_improvement(evidence: Evidence, test: dict) -> Verdict:
     """No task type improves: shown only when every interval excludes a gain of `margin` points, not by silence."""
     rows = at(evidence.effects, level="type", factor=test["factor"])
     if rows.empty:
-        return Verdict(UNTESTABLE, f"no effect of {test['factor']} with an error in these results")
+        return unknown(f"effect of {test['factor']}")
     up = rows[(adjust(rows["p"], "holm") < evidence.alpha) & (rows["effect"] > 0)]
     if len(up):
         best = up.sort_values("effect").iloc[-1]
-        improve = f"{len(up)} of {len(rows)} types improve: {', '.join(up['type'])}"
-        return Verdict(OPPOSED, f"{improve}; most {best['type']}, {points(best)}")
+        text = f"{len(up)} of {len(rows)} types improve: {', '.join(up['type'])}; most {best['type']}, {points(best)}"
+        return Verdict(OPPOSED, text)
     wide = rows[rows["ci_high"] >= test["margin"]]
     text = f"0 of {len(rows)} types improve; largest {minus(rows['effect'].max(), 2)} points"
     if wide.empty:
@@ -153,7 +149,7 @@ def tasks_improving(evidence: Evidence, test: dict) -> Verdict:
     """A minority of a type's datasets improves: one at least, while most exclude a gain of `margin` points."""
     rows = at(evidence.effects, level="task", type=test["type"])
     if rows["task"].nunique() < 2:
-        return Verdict(UNTESTABLE, f"fewer than two {test['type']} sets with an error in these results")
+        return unknown(f"effect on two {test['type']} sets")
     up = _improved(evidence, rows).groupby(rows["task"]).any()
     out = (rows["ci_high"] < test["margin"]).groupby(rows["task"]).all()
     text = f"{up.sum()} of {len(up)} improve" + (f" ({', '.join(up[up].index)})" if up.any() else "")
@@ -166,7 +162,7 @@ def sparse_effects(evidence: Evidence, test: dict) -> Verdict:
     rises."""
     rows, study = at(evidence.effects, level="task"), evidence.analysis.study
     if rows.empty:
-        return Verdict(UNTESTABLE, "no effect on a single dataset has an error in these results")
+        return unknown("effect on a single dataset")
     up, out = _improved(evidence, rows), rows["ci_high"] < test["margin"]
     text = f"{up.mean():.0%} of {len(rows)} dataset × category pairs improve significantly; "
     text += f"{out.mean():.0%} exclude a gain of {test['margin']:g} points"
@@ -198,7 +194,7 @@ def trade_off(evidence: Evidence, test: dict) -> Verdict:
     """One category helps a task type and harms another one, both by Holm's corrected p over runs."""
     rows, one_sided = at(evidence.effects, level="type"), []
     if rows["type"].nunique() < 2:
-        return Verdict(UNTESTABLE, "fewer than two task types with an error in these results")
+        return unknown("effect on two task types")
     for factor, own in rows.groupby("factor", sort=False):
         sure = own[own["p_holm"] < evidence.alpha]
         up, down = (list(sure.loc[sure["effect"] * s > 0, "type"]) for s in (1, -1))

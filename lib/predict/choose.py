@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.special import stdtridf
 
 from lib.common.files import KitError
-from lib.influence.across import Variances
+from lib.influence.effects import Variances
 from lib.influence.influence import without_excluded
 from lib.influence.power import detectable_ratio
 from lib.influence.regression import margin

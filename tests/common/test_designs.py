@@ -8,8 +8,8 @@ import simulate
 from lib.common import design as designs
 from lib.common.design import CATEGORIES, CODES, EXTRA, subsets
 from lib.common.files import KitError
-from lib.influence.designs import isolation
-from lib.influence.effects import effects, interactions
+from lib.influence.designs import interactions, isolation
+from lib.influence.effects import effects
 
 
 def test_factorial_is_the_papers_sixteen_subsets():

@@ -8,8 +8,7 @@ from scipy import stats
 from lib.common.bundled import ROOT
 from lib.common.design import BASE, CATEGORIES, CODES, design_runs, minus
 from lib.figures import report
-from lib.influence.designs import isolation
-from lib.influence.effects import crossed
+from lib.influence.designs import crossed, isolation
 from lib.influence.tables import OVERALL
 from lib.params.params import load
 

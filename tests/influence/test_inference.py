@@ -8,8 +8,9 @@ from scipy import stats
 from simulate import World
 
 from lib.influence import power
-from lib.influence.across import across_tasks, pooled
-from lib.influence.effects import effects, interactions, reliability
+from lib.influence.designs import interactions
+from lib.influence.effects import across_tasks, effects, pooled
+from lib.influence.influence import reliability
 from lib.influence.power import half_normal, noise
 from lib.influence.regression import adjust, margin, t_test
 from lib.influence.scores import study

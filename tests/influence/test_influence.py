@@ -14,9 +14,9 @@ from scipy import stats
 from simulate import FACTORS, World
 
 from lib.common.files import KitError
-from lib.influence.across import across_tasks
-from lib.influence.designs import isolation
-from lib.influence.effects import effects, interaction_block, interactions, reliability
+from lib.influence.designs import interaction_block, interactions, isolation
+from lib.influence.effects import across_tasks, effects
+from lib.influence.influence import reliability
 from lib.influence.power import half_normal, noise
 from lib.influence.scores import study
 from lib.influence.tables import cells, run_means

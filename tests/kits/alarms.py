@@ -17,8 +17,8 @@ from simulate import FACTORS, Simulated, World, arrays, study
 
 from lib.common import bundled
 from lib.influence import claims
-from lib.influence.across import variances
-from lib.influence.effects import block_f
+from lib.influence.designs import block_f
+from lib.influence.effects import variances
 from lib.influence.influence import analyse
 from lib.influence.power import contrast_signs, lenth_factors, pseudo_error
 from lib.influence.regression import design, fit, main_effects, t_test
