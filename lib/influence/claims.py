@@ -1,7 +1,6 @@
 """Claims: the headline claims of the paper, each decided by a rule on the results at hand and on their replication.
 
-The rules about effects are in `lib.influence.verdicts`; those about gains and about the designs without a regression
-are here.
+Here are the rules about gains and about designs without a regression; `lib.influence.verdicts` has those about effects.
 """
 
 from __future__ import annotations

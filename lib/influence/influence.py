@@ -46,7 +46,7 @@ class Analysis:
 
     @cached_property
     def block(self) -> pd.DataFrame:
-        """F-tests of all interactions together, at every level."""
+        """F-tests of all interactions together."""
         return interaction_block(self.study)
 
     @cached_property
@@ -73,11 +73,11 @@ class Analysis:
     def tidy(self) -> pd.DataFrame:
         """The study as rows again: subset, public, factors, seed, task, type, score; the untrained base is "base"."""
         data = self.study
-        wide = data.runs.join(pd.DataFrame(data.y, columns=list(data.tasks), index=data.runs.index))
+        wide = data.runs.join(pd.DataFrame(data.y, columns=list(data.tasks)))
         rows = wide.melt(id_vars=list(data.runs.columns), var_name="task", value_name="score").dropna(subset=["score"])
         if data.base:
-            base = pd.DataFrame({"subset": BASE, "seed": 0, "task": list(data.base), "score": list(data.base.values())})
-            base = base[base["task"].isin(data.tasks)].assign(**dict.fromkeys(data.factors, 0))
+            base = pd.DataFrame(data.base.items(), columns=["task", "score"]).query("task in @data.tasks")
+            base = base.assign(subset=BASE, seed=0, **dict.fromkeys(data.factors, 0))
             rows = pd.concat([rows, base], ignore_index=True)
         rows["type"] = rows["task"].map(dict(zip(data.tasks, data.types, strict=True)))
         if "public" not in rows:

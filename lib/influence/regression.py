@@ -69,8 +69,8 @@ def model_matrix(levels: np.ndarray, factors, terms: str = "main") -> tuple[np.n
 def design(data: Study, terms: str = "main") -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the centred model matrix of a study and its names: terms, then blocks.
 
-    Blocks: a level per seed where subsets have their seeds in common; under shared draws also each category's effect in
-    each seed, for ``terms`` beyond the main effects (whose error it would be).
+    Blocks: a level per seed where subsets have seeds in common; under shared draws, for ``terms`` beyond the main
+    effects (whose error it would be), also each category's effect in each seed.
     """
     x, names = model_matrix(data.x, data.factors, terms)
     if not common_seeds(data.runs):
@@ -88,8 +88,8 @@ def design(data: Study, terms: str = "main") -> tuple[np.ndarray, tuple[str, ...
 def fit(x: np.ndarray, names, y: np.ndarray) -> Fit:
     """Least squares of every column of ``y`` (runs, m; NaN = run missing) on ``x`` (runs, terms).
 
-    Outcomes with the same missing runs are one ``OLS`` with a matrix of outcomes: thousands of simulated ones cost as
-    much as one. A coefficient that the runs do not determine is NaN, and ``lost`` says which terms it is tied to.
+    Outcomes with the same missing runs are one ``OLS``: thousands cost as much as one. A coefficient that the runs do
+    not determine is NaN, and ``lost`` says which terms it is tied to.
     """
     y = np.asarray(y, float)
     have, m = ~np.isnan(y), y.shape[1]
@@ -159,14 +159,11 @@ def combined(data: Study, y: np.ndarray, weights: np.ndarray) -> tuple[float, fl
     per seed.
     """
     each = main_effects(data, y @ weights.T)  # outcome i: the score weighted as category i asks
-    own = np.arange(len(data.factors))
     if each.by_seed is None:
-        se = np.sqrt((each.se[own, own] ** 2).sum())
-        return float(each.effect[own, own].sum()), float(se), float(each.df.min())
-    sums = each.by_seed[:, own, own].sum(axis=1)
-    sums = sums[~np.isnan(sums)]
-    se = sums.std(ddof=1) / np.sqrt(len(sums)) if len(sums) > 1 else np.nan
-    return float(sums.mean()) if len(sums) else np.nan, float(se), max(len(sums) - 1, 0)
+        se = np.sqrt((np.diag(each.se) ** 2).sum())
+        return float(np.diag(each.effect).sum()), float(se), float(each.df.min())
+    sums = pd.Series(np.trace(each.by_seed, axis1=1, axis2=2)).dropna()
+    return float(sums.mean()), float(sums.sem()), max(len(sums) - 1, 0)
 
 
 def shared_note(data: Study) -> list[str]:

@@ -175,7 +175,7 @@ def _with_seed(table: pd.DataFrame, names: list[str], notes: list[str]) -> pd.Da
 
 def _types(table: pd.DataFrame, notes: list[str]) -> dict[str, str]:
     """Return task -> type, filled from MTEB's list where the table is silent. KitError for two types of one task."""
-    column = table["type"].fillna("").astype(str).str.strip() if "type" in table else pd.Series("", table.index)
+    column = (table["type"] if "type" in table else pd.Series("", table.index)).fillna("").astype(str).str.strip()
     known = table[["task"]].assign(type=column)[~column.str.lower().isin(EMPTY)].drop_duplicates()
     if (twice := known["task"].duplicated()).any():
         task = known["task"][twice].iloc[0]
@@ -191,7 +191,7 @@ def _types(table: pd.DataFrame, notes: list[str]) -> dict[str, str]:
 
 def _numbers(table: pd.DataFrame, nan: str, notes: list[str]) -> pd.DataFrame:
     """Return the table with float scores on the 0-to-1 scale; missing ones refused or dropped."""
-    text = table["score"].astype(str).str.strip()
+    text = table["score"].astype(object).fillna("").astype(str).str.strip()
     empty = text.str.lower().isin(EMPTY)
     score = pd.to_numeric(text.where(~empty), errors="coerce").astype(float)
     if len(garbled := text[~empty & ~np.isfinite(score)]):

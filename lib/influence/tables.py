@@ -141,14 +141,10 @@ def corner_names(results: pd.DataFrame) -> dict[str, str]:
 
 def corners(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Rows of the untrained base, of the runs without and with all synthetic data (empty where not run)."""
-    names = factors(results)
-    is_base = results["subset"] == BASE
-    trained, count = ~is_base & (results["public"] == 1), results[names].sum(axis=1)
-    return {
-        "untrained base": results[is_base],
-        LABEL_WITHOUT: results[trained & (count == 0)],
-        LABEL_WITH: results[trained & (count == len(names))],
-    }
+    names, base = factors(results), results["subset"] == BASE
+    trained, count = ~base & (results["public"] == 1), results[names].sum(axis=1)
+    without, whole = results[trained & (count == 0)], results[trained & (count == len(names))]
+    return {"untrained base": results[base], LABEL_WITHOUT: without, LABEL_WITH: whole}
 
 
 def main_results(results: pd.DataFrame) -> pd.DataFrame:
@@ -175,9 +171,8 @@ def gains(results: pd.DataFrame) -> pd.DataFrame:
 
     A seed that has only one of the two corners is left out. Columns: task, type, seed, without, with, gain.
     """
-    rows, keys = corners(results), ["task", "type", "seed"]
-    sides = {"without": rows[LABEL_WITHOUT], "with": rows[LABEL_WITH]}
-    means = [part.groupby(keys)["score"].mean().rename(name) for name, part in sides.items()]
+    rows, sides = corners(results), {"without": LABEL_WITHOUT, "with": LABEL_WITH}
+    means = [rows[side].groupby(["task", "type", "seed"])["score"].mean().rename(name) for name, side in sides.items()]
     table = pd.concat(means, axis=1, join="inner") * POINTS
     if table.empty:
         raise KitError("no seed has both the run without and the run with all synthetic data; gains need both")
@@ -186,8 +181,9 @@ def gains(results: pd.DataFrame) -> pd.DataFrame:
 
 def published_gains(reference: pd.DataFrame) -> pd.DataFrame:
     """Per-task gain of synthetic data in the scores published by Wang et al. (2024), Table 17, in points."""
-    sides = {"without": reference["wang2024_without_synthetic"], "with": reference["wang2024_full"]}
-    return reference[["task", "type"]].assign(**sides, gain=(sides["with"] - sides["without"]).round(6))
+    sides = {"wang2024_without_synthetic": "without", "wang2024_full": "with"}
+    table = reference[["task", "type", *sides]].rename(columns=sides)
+    return table.assign(gain=(table["with"] - table["without"]).round(6))
 
 
 def curve(gain: pd.Series, order: pd.Series | None = None) -> pd.DataFrame:
@@ -205,7 +201,7 @@ def curve(gain: pd.Series, order: pd.Series | None = None) -> pd.DataFrame:
 def honest_curve(per_seed: pd.DataFrame) -> pd.DataFrame | None:
     """The same curve when each seed is counted in the order that the other seeds give, averaged; None for one seed.
 
-    Sorting noisy gains makes any gain look sparse; ranking on other seeds takes that illusion away.
+    Sorting noisy gains makes any gain look sparse; this does not.
     """
     wide = per_seed.pivot(index="task", columns="seed", values="gain").dropna(axis=1)
     if wide.shape[1] < 2:

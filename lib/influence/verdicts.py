@@ -1,4 +1,4 @@
-"""How a claim is decided: verdicts, the evidence, and one rule per kind of test about the effects of a regression.
+"""Verdicts: how a claim is decided, on what evidence, and one rule per kind of test about the effects of a regression.
 
 A rule says what one study shows: the claim, its opposite, or neither (each beyond noise, at the level of the study).
 `settle` makes the verdict of it, with the replication:
@@ -168,10 +168,8 @@ def sparse_effects(evidence: Evidence, test: dict) -> Verdict:
     text += f"{out.mean():.0%} exclude a gain of {test['margin']:g} points"
     # without the largest the mean of noise is below zero, so this errs towards saying nothing
     left = rows.nsmallest(len(rows) - int(np.ceil(test["most"] * len(rows))), "effect")
-    weights = np.zeros((len(study.factors), len(study.tasks)))
-    for factor, task in zip(left["factor"], left["task"], strict=True):
-        weights[study.factors.index(factor), study.tasks.index(task)] = 1 / len(left)
-    _, se, df = combined(study, 100 * study.y, weights)
+    kept = pd.crosstab(left["factor"], left["task"]).reindex(index=study.factors, columns=study.tasks, fill_value=0)
+    _, se, df = combined(study, 100 * study.y, kept.to_numpy() / len(left))
     if (mean := left["effect"].mean()) > margin(se, df, evidence.alpha):
         text += f"; without the best {test['most']:.0%} the mean is still {minus(mean, 2)} points"
         return Verdict(OPPOSED, text)
