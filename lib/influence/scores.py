@@ -71,7 +71,7 @@ def study(scores: str | Path | pd.DataFrame | Study, nan: str = "refuse") -> Stu
         raise KitError("every run has the same categories; nothing can be compared")
     runs = table[["subset", "seed", *names]].drop_duplicates(key)
     draws = _draws(table, runs, notes)
-    order = {"size": runs[names].sum(axis=1), "place": runs["subset"].factorize()[0]}  # by size, then as they come
+    order = {"_size": runs[names].sum(axis=1), "_place": runs["subset"].factorize()[0]}  # by size, then as they come
     runs = runs.assign(**order).sort_values([*order, "seed"]).drop(columns=list(order)).reset_index(drop=True)
     tasks = sorted(table["task"].unique(), key=lambda task: (types[task], task))
     wide = table.pivot(index=key, columns="task", values="score")
