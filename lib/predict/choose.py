@@ -24,6 +24,7 @@ from lib.influence.tables import complete
 # Seeds take turns in choosing and judging. Among k equal candidates the gains of two turns then correlate by
 # m^2 / 2(k - 1), with m the mean of the largest of k normal numbers: at most 0.18. So much is added to the variance.
 TURNS = 1.2
+ALPHA = 0.05  # of every interval
 GUESS = ["se_runs", "low_runs", "high_runs", "se", "low", "high", "p", "df"]
 
 
@@ -39,6 +40,8 @@ class Scored:
     cov: np.ndarray  # (sets, sets) covariance of the scores within a run
     df: int  # its degrees of freedom
     menu: int  # the first so many candidates are the subsets of the study, the others merged adapters
+    seeds: tuple[int, ...] = ()
+    codes: tuple[str, ...] = ()  # of the categories
 
     def only(self, name: str) -> np.ndarray:
         """Return the weights of one candidate, its seeds alike, (candidates, seeds, sets). KitError if unknown."""
@@ -59,6 +62,20 @@ class Scored:
         """What ``choose`` can do with these candidates."""
         return ["predicted", "measured", "routed"] + ["merged"] * (len(self.names) > self.menu)
 
+    @property
+    def by_seed(self) -> np.ndarray:
+        """``y`` as (seeds, candidates, sets)."""
+        return np.ascontiguousarray(self.y.swapaxes(0, 1))
+
+    @property
+    def held(self) -> np.ndarray:
+        """(candidates,) which of them have two categories or more: no prediction has seen these models."""
+        return self.x.sum(axis=1) > 1
+
+    def others(self, place: int) -> np.ndarray:
+        """(candidates, sets) mean scores of all seeds but one; with a single seed its own."""
+        return np.delete(self.by_seed, place, axis=0).mean(axis=0) if self.y.shape[1] > 1 else self.y[:, 0]
+
 
 def scored(scores, exclude: Sequence[str] = (), merged: pd.DataFrame | None = None) -> Scored:
     """Return the ``Scored`` of results (path or table) and of rows of ``merged`` adapters: the sets of every run."""
@@ -66,12 +83,11 @@ def scored(scores, exclude: Sequence[str] = (), merged: pd.DataFrame | None = No
     whole, runs = complete(data.y), data.runs.drop_duplicates("subset")
     tasks, types = np.array(data.tasks)[whole], np.array(data.types)[whole]
     wide = pd.DataFrame(100 * data.y[:, whole], pd.MultiIndex.from_frame(data.runs[["subset", "seed"]]), tasks)
-    found = _scored(wide, types, runs["subset"], runs[list(data.factors)].to_numpy(float))
+    found = _scored(wide, types, runs["subset"], runs[list(data.factors)].to_numpy(float), data.factors)
     if merged is None:
         return found
     other = arranged(merged, found.tasks)
-    here, there = other.y.shape[1], found.y.shape[1]
-    if here != there:
+    if (here := other.y.shape[1]) != (there := found.y.shape[1]):
         raise KitError(f"{here} seeds are merged, and the study has {there}; run `make improve` again")
     x = np.vstack([found.x, np.ones((len(other.names), found.x.shape[1]))])
     return replace(found, names=found.names + other.names, x=x, y=np.concatenate([found.y, other.y]))
@@ -85,13 +101,14 @@ def arranged(table: pd.DataFrame, tasks: Sequence[str] = ()) -> Scored:
     return _scored(wide, types, names, np.zeros((len(names), 0)))
 
 
-def _scored(wide: pd.DataFrame, types: Sequence[str], names: Sequence[str], x: np.ndarray) -> Scored:
+def _scored(wide: pd.DataFrame, types: Sequence[str], names: Sequence[str], x: np.ndarray, codes=()) -> Scored:
     """Scores (index subset and seed, columns sets) as a block of the seeds that all ``names`` have."""
     seeds = [seed for seed in sorted(set(wide.index.levels[1])) if all((name, seed) in wide.index for name in names)]
     if not seeds:
         raise KitError("no seed has every mixture's scores on every set; run `make improve` to its end")
     y = wide.loc[[(name, seed) for name in names for seed in seeds]].to_numpy().reshape(len(names), len(seeds), -1)
-    return Scored(tuple(names), x, tuple(wide.columns), tuple(types), y, *error(y, x), len(names))
+    seeds = tuple(map(int, seeds))
+    return Scored(tuple(names), x, tuple(wide.columns), tuple(types), y, *error(y, x), len(names), seeds, codes)
 
 
 def error(y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, int]:
@@ -117,6 +134,13 @@ def halves(types: Sequence[str], seed: int = 0) -> np.ndarray:
     return half
 
 
+def additive(scores: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return (subsets, sets) from five trainings of it: none + the sum of (single - none) over the categories."""
+    none = scores[x.sum(axis=1) == 0][0]
+    singles = [scores[(x == row).all(axis=1)][0] for row in np.eye(x.shape[1])]
+    return none + x @ (np.array(singles) - none)
+
+
 def choose(s: Scored, how: str, mean: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Return a strategy's candidates (choices, sets), where ``mean`` (candidates, sets) is ``seen`` (choices, sets).
 
@@ -124,14 +148,11 @@ def choose(s: Scored, how: str, mean: np.ndarray, seen: np.ndarray) -> np.ndarra
     the highest mean; ``routed``: that for each type by itself (of all sets where it saw none of the type); ``merged``.
     """
     score = mean @ seen.T / seen.sum(axis=1)  # (candidates, choices)
-    subsets, x = score[: s.menu], s.x[: s.menu]
-    if how == "merged":
-        return np.repeat(s.menu + score[s.menu :].argmax(axis=0)[:, None], seen.shape[1], axis=1)
+    subsets = score[: s.menu]
     if how == "predicted":
-        none = subsets[s.corners[0]]
-        singles = [subsets[(x == row).all(axis=1)][0] for row in np.eye(x.shape[1])]
-        subsets = none + x @ (np.array(singles) - none)
-    picks = np.repeat(subsets.argmax(axis=0)[:, None], seen.shape[1], axis=1)
+        subsets = additive(subsets, s.x[: s.menu])
+    best = s.menu + score[s.menu :].argmax(axis=0) if how == "merged" else subsets.argmax(axis=0)
+    picks = np.repeat(best[:, None], seen.shape[1], axis=1)
     for kind in set(s.types) if how == "routed" else ():
         own = np.array(s.types) == kind
         best = (mean[: s.menu, own] @ seen[:, own].T).argmax(axis=0)
@@ -145,19 +166,17 @@ def weights(s: Scored, how: str, splits: int = 50, sets: str = "other", runs: st
     It is chosen on half of the sets and on all seeds but one, and used on the ``other`` half and the other seed, then
     the reverse (``same``: used where it was chosen). With one seed, choice and judgement share the runs.
     """
-    count, w = s.y.shape[1], np.zeros_like(s.y)
-    half = np.array([halves(s.types, split) for split in range(splits)])
+    half, w = np.array([halves(s.types, split) for split in range(splits)]), np.zeros_like(s.y)
     seen = np.vstack([half, ~half])
     choice, at = np.nonzero(~seen if sets == "other" else seen)
-    for seed in range(count):
-        others = [k for k in range(count) if k != seed] or [seed]
-        picks = choose(s, how, s.y[:, others].mean(axis=1), seen)[choice, at]
-        for row in [seed] if runs == "other" else others:
+    for seed in range(s.y.shape[1]):
+        picks = choose(s, how, s.others(seed), seen)[choice, at]
+        for row in [seed] if runs == "other" or s.y.shape[1] == 1 else set(range(s.y.shape[1])) - {seed}:
             np.add.at(w, (picks, row, at), 1.0)
     return w / w.sum(axis=(0, 1))
 
 
-def gain(s: Scored, g: np.ndarray, kind: str = "", turns: float = 1.0, alpha: float = 0.05) -> dict:
+def gain(s: Scored, g: np.ndarray, kind: str = "", turns: float = 1.0) -> dict:
     """Return the gain in points of the difference ``g`` of two arrays of weights, on the sets of a type ("" for all).
 
     ``se_runs, low_runs, high_runs``: would these sets gain again? ``se, low, high, p, df``: would others of their kind?
@@ -167,25 +186,25 @@ def gain(s: Scored, g: np.ndarray, kind: str = "", turns: float = 1.0, alpha: fl
     g, n = g[:, :, at], len(at)
     d, cov = (g * s.y[:, :, at]).sum(axis=(0, 1)), turns * np.tensordot(g, g, ((0, 1), (0, 1))) * s.cov[np.ix_(at, at)]
     mean, runs, each = d.mean(), cov.sum() / n**2, np.trace(cov) / n
-    half, crossed = margin(np.sqrt(runs), s.df, alpha), [np.nan] * 5
+    half, crossed = margin(np.sqrt(runs), s.df), [np.nan] * 5
     if n > 1 and runs > 0:
         parts = runs, d.var(ddof=1) / n, (each - runs) / (n - 1)
         both = Variances(d[None], *(np.array([part]) for part in parts), s.df, n - 1)
-        se, bar = both.se()[0], both.bar(alpha)[0]
-        crossed = [se, mean - bar * se, mean + bar * se, both.p()[0], float(stdtridf(1 - alpha / 2, bar))]
+        se, bar = both.se()[0], both.bar(ALPHA)[0]
+        crossed = [se, mean - bar * se, mean + bar * se, both.p()[0], float(stdtridf(1 - ALPHA / 2, bar))]
     guess = dict(zip(GUESS, [np.sqrt(runs), mean - half, mean + half, *crossed], strict=True))
     least = np.random.default_rng(0).normal(size=(1000, n)).min(axis=1).mean()
     worst = {"worst_set": s.tasks[at[d.argmin()]], "worst": d.min(), "worst_null": np.sqrt(each) * least}
     return {"sets": n, "gain": mean, **guess, **worst}
 
 
-def gains_table(s: Scored, used: Mapping[str, tuple[np.ndarray, float]], alpha: float) -> pd.DataFrame:
+def gains_table(s: Scored, used: Mapping[str, tuple[np.ndarray, float]]) -> pd.DataFrame:
     """Return ``gain`` of {strategy: (weights, turns)} over all and over none, for all sets (type "") and by type.
 
     ``detectable``: with probability 0.8. The oracle, best in hindsight, has no interval: what chose it measures it.
     """
     rows = [
-        {"strategy": how, "against": other, "type": kind, **gain(s, w - used[other][0], kind, turns, alpha)}
+        {"strategy": how, "against": other, "type": kind, **gain(s, w - used[other][0], kind, turns)}
         for other in ("all", "none")
         for how, (w, turns) in used.items()
         for kind in ("", *dict.fromkeys(s.types))
@@ -193,22 +212,22 @@ def gains_table(s: Scored, used: Mapping[str, tuple[np.ndarray, float]], alpha: 
     ]
     table = pd.DataFrame(rows)
     table.loc[table["strategy"] == "oracle", GUESS] = np.nan
-    ratio = {df: detectable_ratio(df, alpha) for df in table["df"].dropna().unique()}
+    ratio = {df: detectable_ratio(df) for df in table["df"].dropna().unique()}
     table["detectable"] = table["se"] * table["df"].map(ratio)
-    return table.assign(detectable_runs=table["se_runs"] * detectable_ratio(s.df, alpha))
+    return table.assign(detectable_runs=table["se_runs"] * detectable_ratio(s.df))
 
 
-def compare(s: Scored, splits: int = 50, alpha: float = 0.05) -> pd.DataFrame:
+def compare(s: Scored, splits: int = 50) -> pd.DataFrame:
     """Return ``gains_table`` of every strategy that needs no fresh run."""
-    best = s.y[: s.menu].mean(axis=(1, 2)).argmax()
-    fixed = zip(("none", "all", "oracle"), (*s.corners, best), strict=True)
-    used = {name: (s.only(s.names[place]), 1.0) for name, place in fixed}
-    return gains_table(s, used | {how: (weights(s, how, splits), TURNS) for how in s.strategies}, alpha)
+    none, full = s.corners
+    fixed = {"none": none, "all": full, "oracle": s.y[: s.menu].mean(axis=(1, 2)).argmax()}
+    used = {name: (s.only(s.names[place]), 1.0) for name, place in fixed.items()}
+    return gains_table(s, used | {how: (weights(s, how, splits), TURNS) for how in s.strategies})
 
 
-def curse(s: Scored, splits: int = 50, alpha: float = 0.05) -> pd.DataFrame:
+def curse(s: Scored, splits: int = 50) -> pd.DataFrame:
     """Return the gain over all of every strategy where it was chosen ("same": with luck) and elsewhere ("other")."""
     full, places = s.only(s.names[s.corners[1]]), ("same", "other")
     cells = [(how, a, b) for how in s.strategies for a in places for b in places[: s.y.shape[1]]]
-    rows = [gain(s, weights(s, how, splits, a, b) - full, "", TURNS, alpha) for how, a, b in cells]
+    rows = [gain(s, weights(s, how, splits, a, b) - full, "", TURNS) for how, a, b in cells]
     return pd.DataFrame(cells, columns=["strategy", "judged_sets", "judged_runs"]).join(pd.DataFrame(rows))

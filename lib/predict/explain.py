@@ -1,10 +1,10 @@
 """Does an explanation say which sets gain more than others? Judged on sets, and on types, that are left out.
 
-A cell is a category and a set; what is to be explained is the category's main effect on the set. At level "sets" every
-fit has the mean of each category on each type, at level "types" the mean of each category over types, and only what an
-explanation adds to these counts. It is fitted without a set (a type) and asked for that one. The null is that sets have
-exchanged their effects: whole sets, as the cells of a set have luck in common, and within their type, as sets of a type
-have more than that in common (exchanged across types, noise would explain something in up to half of all studies).
+What is to be explained is a category's main effect on a set. At level "sets" every fit has the mean of each category on
+each type, at level "types" the mean of each category over types, and only what an explanation adds counts. It is fitted
+without a set (a type) and asked for that one. The null is that sets have exchanged their effects: whole sets, whose
+cells have luck in common, and within their type (across types, noise would explain something in up to half of all
+studies).
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from lib.influence.regression import adjust, main_effects
 from lib.influence.scores import Study
 from lib.influence.tables import outcomes
 
-KEYS = ("task", "type", "factor", "seed")  # of a cell; the other columns explain
 RULER = "score"  # no explanation: the change of the score itself, in the adapters that explain
 LEVELS = ("sets", "types")
 FEWEST = 4  # rows that can be judged
@@ -41,7 +40,7 @@ def truths(study: Study, tasks: Sequence[str], seeds: Sequence[int], second: pd.
     The last two share no run with what explains them. Raises KitError where the runs do not determine every effect.
     """
     at, y, ran = [study.tasks.index(task) for task in tasks], outcomes(study).y, study.runs["seed"].to_numpy()
-    types, unknown = [study.types[i] for i in at], dict.fromkeys(LEVELS, np.nan)
+    types = [study.types[i] for i in at]
     whole = main_effects(study, y).effect.T[at]
     others = {seed: ran != seed for seed in seeds if set(ran) - {seed}}
     apart = {seed: main_effects(study.only(rows), y[rows]).effect.T[at] for seed, rows in others.items()}
@@ -51,7 +50,7 @@ def truths(study: Study, tasks: Sequence[str], seeds: Sequence[int], second: pd.
     def ceilings(one: np.ndarray, two: np.ndarray) -> dict[str, float]:
         return {level: _reliability(level, one, two, types) for level in LEVELS}
 
-    half = ceilings(*list(apart.values())[:2]) if len(apart) > 1 else unknown
+    half = ceilings(*list(apart.values())[:2]) if len(apart) > 1 else dict.fromkeys(LEVELS, np.nan)
     both, found = {level: 2 * r / (1 + r) for level, r in half.items()}, []
     if len(apart) > 1:
         found.append(Truth("other seeds", tuple(((seed,), effect) for seed, effect in apart.items()), half))
@@ -132,10 +131,8 @@ def judge(
         r2 = np.mean([1 - errors(*both) / mean for *both, mean in zip(xs, shuffled, means, strict=True)], axis=0)
         pairs = [(centred(x, strata), centred(y, strata)) for x, y in zip(xs, effects, strict=True)]
         slope = np.mean([(x * y).sum() / max(x.std(), 1e-12) / x.size for x, y in pairs])
-        low, high = np.quantile(r2[1:], (0.05, 0.95))
-        p = float((r2 >= r2[0] - 1e-12).mean())
-        row = {"explanation": name, "r2": r2[0], "p": p, "slope": slope, "null_low": low, "null": high}
-        rows.append(row)
+        null = dict(zip(("null_low", "null"), np.quantile(r2[1:], (0.05, 0.95)), strict=True))
+        rows.append({"explanation": name, "r2": r2[0], "p": (r2 >= r2[0] - 1e-12).mean(), "slope": slope, **null})
     table = pd.DataFrame(rows)
     return table.assign(p_holm=adjust(table["p"].where(table["explanation"] != RULER), "holm"))
 
@@ -145,7 +142,8 @@ def judge_all(table: pd.DataFrame, facts: Sequence[Truth], factors: Sequence[str
 
     ``repeats``: the correlation of the explanation between two seeds' adapters (NaN with one seed).
     """
-    names, types = [name for name in table.columns if name not in KEYS], table.drop_duplicates("task")["type"].tolist()
+    names = list(table.columns.drop(["task", "type", "factor", "seed"]))
+    types = table.drop_duplicates("task")["type"].tolist()
     seeds, found = list(dict.fromkeys(table["seed"]))[:2], []
     for level in LEVELS:
         for truth in facts:
@@ -155,7 +153,7 @@ def judge_all(table: pd.DataFrame, facts: Sequence[Truth], factors: Sequence[str
                 continue
             xs = {n: [rows_of(level, wide(table, n, own, factors), types)[0] for own in used] for n in names}
             twice = [[wide(table, name, [seed], factors) for seed in seeds] for name in names]
-            repeats = [_reliability(level, *two, types) if len(seeds) > 1 else np.nan for two in twice]
+            repeats = [_reliability(level, two[0], two[1], types) if two[1:] else np.nan for two in twice]
             about = {"level": level, "truth": truth.name, "ceiling": truth.ceiling[level], "repeats": repeats}
             found.append(judge(xs, rows, strata[0], draws).assign(**about))
     if not found:

@@ -27,8 +27,6 @@ from lib.train import mixture
 from lib.train.gradcache import GradCache, StepTexts, batch_loss, step_texts, triplet_texts
 
 PRECONDITIONERS = ("dot", "adam", "fisher")
-CONFLICT = "conflict"  # what is kept beside them: the sources' gradients against each other
-DAMPING = 0.1  # of the mean of the diagonal
 
 
 def rank_loss(cosines: torch.Tensor, grades: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -54,7 +52,6 @@ class Slope(GradCache):
     def __init__(self, embedder, params: TrainingParams):
         super().__init__(embedder, params)
         self.weights = [weight for weight in embedder.model.parameters() if weight.requires_grad]
-        self.loss: Callable = batch_loss
 
     def _loss(self, texts: StepTexts, embeddings: torch.Tensor) -> torch.Tensor:
         return self.loss(embeddings, texts, self.params)
@@ -62,8 +59,7 @@ class Slope(GradCache):
     def of(self, texts: StepTexts, loss: Callable = batch_loss) -> torch.Tensor:
         """Return d loss / d adapter, (weights,) float32; ``loss(embeddings, texts, params)``, by default training's."""
         self.loss = loss
-        for weight in self.weights:
-            weight.grad = None
+        self.embedder.model.zero_grad()
         self.run(texts)
         return torch.cat([(torch.zeros_like(w) if w.grad is None else w.grad).flatten().float() for w in self.weights])
 
@@ -90,8 +86,7 @@ def set_objective(sides: Sides, embedder, params: TrainingParams) -> tuple[StepT
 def conflict(halves: Sequence[torch.Tensor]) -> np.ndarray:
     """Return (sources, sources) cosines of gradients, each of one half of a source's batches with another's other half.
 
-    Below 0 they pull against each other; the diagonal is a source's agreement with itself, as much as noisy gradients
-    can show. NaN where a source has one batch only.
+    The diagonal is as much as noisy gradients can show. NaN where a source has one batch only.
     """
     first, second = (torch.stack([half[k] for half in halves]) for k in (0, 1))
     cosines = normalize(first, dim=1) @ normalize(second, dim=1).T
@@ -103,11 +98,11 @@ def preconditioned(gradient: torch.Tensor, square: torch.Tensor, kind: str) -> t
     """Return P·g of a gradient g with mean square v: ``dot`` g, ``adam`` g/sqrt(v), ``fisher`` g/(v + damping)."""
     if kind == "dot":
         return gradient
-    return gradient / (square.sqrt() + 1e-8 if kind == "adam" else square + DAMPING * square.mean())
+    return gradient / (square.sqrt() + 1e-8 if kind == "adam" else square + 0.1 * square.mean())
 
 
 def alignments(slope: Slope, pools: dict, sides: Sequence[Sides], params: Params, batches: int, seed: int) -> dict:
-    """Return {preconditioner: alignments (categories, sets), CONFLICT: (sources, sources)} at the embedder's weights.
+    """Return {preconditioner: alignments (categories, sets), "conflict": (sources, sources)} at the adapter's weights.
 
     The alignment is <h / |h|, P(g - public's g)>: the units of sets' losses say nothing about those of their scores.
     """
@@ -129,20 +124,20 @@ def alignments(slope: Slope, pools: dict, sides: Sequence[Sides], params: Params
         gradient = slope.of(*set_objective(one, slope.embedder, params.training)).cpu()
         columns.append((steps @ (gradient / gradient.norm().clamp(min=1e-12))).numpy())
     found = np.split(np.column_stack(columns).astype(float), len(PRECONDITIONERS))
-    return dict(zip(PRECONDITIONERS, found, strict=True)) | {CONFLICT: conflict(list(sums.values())).astype(float)}
+    return dict(zip(PRECONDITIONERS, found, strict=True)) | {"conflict": conflict(list(sums.values())).astype(float)}
 
 
 def aligned(params: Params, sides: Sequence[Sides], seed: int, batches: int, folder: Path) -> dict[str, dict]:
-    """Return {place: {preconditioner: (categories, sets), CONFLICT: (sources, sources), "seconds": of the processor}}.
+    """Return {place: what ``alignments`` returns, and "seconds" of the processor}; kept in ``folder``.
 
     Places along none's trajectory: ``start``, its fresh adapter, and ``none``, the trained one; ``batches`` of each
-    source, public data last. What is found stays in ``folder``.
+    source, public data last.
     """
     from lib.embedder.embedder import Embedder
     from lib.kernels.lora import fuse_lora
 
     pools = mixture.read_pools(params.data_dir, params.study.categories)
-    start, kept = mixture.start_seed((), params.mixture, seed), (*PRECONDITIONERS, CONFLICT)
+    start, kept = mixture.start_seed((), params.mixture, seed), (*PRECONDITIONERS, "conflict")
     stamp = digest([params.hash("model"), data_hash(params.data_dir), batches, kept, [asdict(one) for one in sides]])
     found = {}
     for place in ("start", "none"):

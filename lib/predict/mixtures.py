@@ -1,8 +1,7 @@
 """Models of mixtures that are no run of the study: adapters added up, steps as influences ask, and fresh runs.
 
-An adapter is a change of weights, scaling · B·A per layer. Task arithmetic (Ilharco et al. 2023) adds such changes.
-Summing the factors would not do, since B1·A1 + B2·A2 is not (B1 + B2)·(A1 + A2); laid side by side they are exact:
-[B1 B2]·[A1; A2], an adapter of rank 2r that plain peft loads.
+Task arithmetic (Ilharco et al. 2023) adds changes of weights, scaling · B·A per layer. B1·A1 + B2·A2 is not
+(B1 + B2)·(A1 + A2); laid side by side the factors are exact: [B1 B2]·[A1; A2], of rank 2r, which plain peft loads.
 """
 
 from __future__ import annotations
@@ -26,13 +25,10 @@ from lib.params.model import MixtureParams
 from lib.params.params import Params
 from lib.params.provenance import provenance
 from lib.predict import choose
-from lib.predict.judge import Truth, ranks
 from lib.train.mixture import PUBLIC, plan, read_pools, start_seed
 
 SCALINGS = ("mean", "sum")  # s = 1/k with k categories, and s = 1
-WORKERS = 4  # models scored at once on a processor: two, a core each, take about as long as one on two cores
 FRESH, MERGED = "fresh.csv", "merged.csv"
-PASSES = 2  # a category is seen at most so often in a run; more would teach its texts by heart
 
 
 def merge(params: Params, folders: Mapping[str | Path, float], out: Path):
@@ -54,10 +50,12 @@ def merge(params: Params, folders: Mapping[str | Path, float], out: Path):
     return Embedder.from_params(params.model, adapter=out)
 
 
-def merged_scores(params: Params, known: Truth, seed: int, folder: Path, scalings: Sequence[str] = SCALINGS) -> dict:
+def merged_scores(
+    params: Params, known: choose.Scored, seed: int, folder: Path, scalings: Sequence[str] = SCALINGS
+) -> dict:
     """Return {scaling: (scores (subsets, sets) in points, processor seconds)} of one seed, the larger subsets merged.
 
-    What is scored stays in ``folder``, set by set: a run that was stopped goes on where it was.
+    What is scored stays in ``folder``, set by set.
     """
     from joblib import Parallel, cpu_count, delayed
     from torch.cuda import is_available
@@ -65,19 +63,18 @@ def merged_scores(params: Params, known: Truth, seed: int, folder: Path, scaling
     if unknown := [scaling for scaling in scalings if scaling not in SCALINGS]:
         raise KitError(f"scaling {unknown[0]!r} is not known; say {' or '.join(SCALINGS)}")
     rows = [*product(scalings, np.flatnonzero(known.held))]
-    workers = 1 if is_available() else min(WORKERS, cpu_count())
+    workers = 1 if is_available() else min(4, cpu_count())  # a core each
     waiting = Parallel(workers, return_as="generator")(delayed(_merged)(params, known, seed, folder, *r) for r in rows)
-    records = list(bundled.bar(waiting, total=len(rows), desc="merged models scored", unit="model", leave=False))
+    done = bundled.bar(waiting, total=len(rows), desc="merged models scored", unit="model", leave=False)
+    out = {name: (known.by_seed[known.seeds.index(seed)].copy(), 0.0) for name in scalings}
+    for (name, row), record in zip(rows, done, strict=True):
+        out[name][0][row] = [100 * record["scores"][task] for task in known.tasks]
+        out[name] = out[name][0], out[name][1] + record["seconds"]
     bundled.wipe()
-    out = {}
-    for (scaling, row), record in zip(rows, records, strict=True):
-        scores, seconds = out.get(scaling, (known.y[known.seeds.index(seed)].copy(), 0.0))
-        scores[row] = [100 * record["scores"][task] for task in known.tasks]
-        out[scaling] = scores, seconds + record["seconds"]
     return out
 
 
-def _merged(params: Params, known: Truth, seed: int, folder: Path, scaling: str, row: int) -> dict:
+def _merged(params: Params, known: choose.Scored, seed: int, folder: Path, scaling: str, row: int) -> dict:
     """The scores of one merged model, from ``folder`` where they are there and made of the same."""
     from lib.score.suites import tasks
 
@@ -85,7 +82,7 @@ def _merged(params: Params, known: Truth, seed: int, folder: Path, scaling: str,
     adapters = [params.models_dir / name / f"seed{seed}" for name in ("none", *singles)]
     made_of = [read_json(adapter / "train.json").get("adapter_digest") for adapter in adapters]
     stamp = digest([made_of, params.hash("base"), list(known.tasks)])
-    file = folder / f"seed{seed}" / f"{known.subsets[row]}.{scaling}.json"
+    file = folder / f"seed{seed}" / f"{known.names[row]}.{scaling}.json"
     if not file.is_file() or read_json(file).get("made_of") != stamp:
         began, s = time.process_time(), 1.0 if scaling == "sum" else 1 / len(singles)
         weights = {adapters[0]: 1 - len(singles) if scaling == "sum" else 0.0, **dict.fromkeys(adapters[1:], s)}
@@ -93,7 +90,7 @@ def _merged(params: Params, known: Truth, seed: int, folder: Path, scaling: str,
             embedder = merge(params, weights, Path(scratch) / "merged")
         wanted = [task for task in tasks(params.scoring.suite) if task.metadata.name in known.tasks]
         table = _score(params, embedder, wanted, folder, file.stem)
-        scores = dict(zip(table["task"], table["score"], strict=True))
+        scores = table.set_index("task")["score"].to_dict()
         write_json(file, {"made_of": stamp, "scores": scores, "seconds": time.process_time() - began})
     return read_json(file)
 
@@ -108,17 +105,16 @@ def _score(params: Params, embedder, tasks: Sequence, home: Path, name: str) -> 
     return table
 
 
-def chosen_on_other_half(options: dict[str, np.ndarray], known: Truth, place: int) -> np.ndarray:
+def chosen_on_other_half(options: dict[str, np.ndarray], known: choose.Scored, seed: int) -> np.ndarray:
     """Return predictions (subsets, sets): on every other set the scaling that ranks best on the remaining ones.
 
-    It is chosen by the models of the predictor's *own* seed. Halved in turn, both halves have every type.
+    That is, for the models of the predictor's *own* seed. Halved in turn, both halves have every type.
     """
-    own, odd, out = ranks(known.y[place][known.held]), np.arange(len(known.tasks)) % 2 == 1, known.y[place].copy()
-    fits = {name: (ranks(scores[known.held]) * own).sum(axis=0) for name, scores in options.items()}
-    for used_on in (odd, ~odd):
-        best = max(options, key=lambda name: fits[name][~used_on].mean())
-        out[:, used_on] = options[best][:, used_on]
-    return out
+    own, odd = known.by_seed[known.seeds.index(seed)], np.arange(len(known.tasks)) % 2 == 1
+    ranks = {name: pd.DataFrame(part[known.held].round(9)).rank() for name, part in {**options, "own": own}.items()}
+    fits = {name: ranks[name].corrwith(ranks["own"]).fillna(0) for name in options}
+    first, second = (options[max(options, key=lambda name: fits[name][half].mean())] for half in (~odd, odd))
+    return np.where(odd, first, second)
 
 
 # ── steps per source ─────────────────────────────────────────────────────────────────────────────────────────
@@ -160,20 +156,22 @@ def chosen(s: choose.Scored, params: Params) -> dict[str, tuple[dict[str, int], 
     """
     names, recipe, half = params.study.categories, params.mixture, choose.halves(s.types)
     pools = read_pools(params.data_dir, names, public=False)
-    most = {name: PASSES * (len(pool) // params.training.batch_size) for name, pool in pools.items()}
+    most = {
+        name: 2 * (len(pool) // params.training.batch_size) for name, pool in pools.items()
+    }  # passes over its texts
     full, x = of_subset(names, recipe), np.column_stack([np.ones(s.menu), s.x[: s.menu]])
     even = recipe.model_copy(update={"steps_per_category": recipe.steps // (len(names) + 1)})
     fixed = {"all": full, "none": of_subset((), recipe), "uniform": of_subset(names, even)}
-    found = []
+    found = {name: (mixture, mixture) for name, mixture in fixed.items()} | {"doses": (), "subset": ()}
     for seen in (half, ~half):
         score = s.y[: s.menu, :, seen].mean(axis=(1, 2))
         effect = dict(zip(names, np.linalg.lstsq(x, score)[0][1:], strict=True))
-        best = of_subset(parse_run(s.names[score.argmax()])[0], recipe)
-        found.append(fixed | {"doses": doses(effect, full, most), "subset": best})
-    return {name: (found[0][name], found[1][name]) for name in found[0]}
+        found["doses"] += (doses(effect, full, most),)
+        found["subset"] += (of_subset(parse_run(s.names[score.argmax()])[0], recipe),)
+    return found
 
 
-def judged(s: choose.Scored, pairs: Mapping[str, tuple], params: Params, alpha: float = 0.05) -> pd.DataFrame:
+def judged(s: choose.Scored, pairs: Mapping[str, tuple], params: Params) -> pd.DataFrame:
     """Return ``choose.gains_table`` of ``chosen`` in fresh runs, each on the half that it was not chosen on."""
     if s.y.shape[1] < 2:
         raise KitError("one fresh seed has no error; run `make improve` to its end")
@@ -182,7 +180,7 @@ def judged(s: choose.Scored, pairs: Mapping[str, tuple], params: Params, alpha: 
         if how == "all" or pair != pairs["all"]:  # the mixture of all by another name is left out
             first, second = (s.only(name_of(mixture, params.mixture)) for mixture in pair)
             used[how] = (np.where(half, second, first), 1.0)
-    return choose.gains_table(s, used, alpha)
+    return choose.gains_table(s, used)
 
 
 # ── fresh runs ───────────────────────────────────────────────────────────────────────────────────────────────

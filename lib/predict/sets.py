@@ -1,16 +1,11 @@
-"""Evaluation sets as texts that belong together, whatever their type: what notebooks 06 and 08 need of a set.
-
-``read_sides`` takes what gradients and ``features`` look at, ``read_samples`` the texts whose vectors are measured.
-Both draw by seed from the same rows: a text and its answers, with how well each answer goes with it.
-"""
+"""Evaluation sets as texts that belong together, whatever their type: what notebooks 06 and 08 need of a set."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +19,7 @@ from lib.score import hub, suites
 
 SEARCH, LABELLED = ("Retrieval", "Reranking"), ("Classification", "Clustering")
 PAIRS, GRADES, LABELS = "pairs", "grades", "labels"
-FEATURES = ("left length", "right length", "shared bigrams", "instruction", "nearness")
+FEATURES = ["left length", "right length", "shared bigrams", "instruction", "nearness"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,7 @@ class Sides:
     left: list[str]
     right: list[str]
     known: list[Any] = field(default_factory=list)  # grades of the pairs, or labels of the texts
-    wrong: list[str] = field(default_factory=list)  # beside each pair a wrong one, "" where there is none
+    wrong: list[str] = field(default_factory=list)  # beside each pair of search a wrong one, "" where there is none
     instructions: tuple[str, str] = ("", "")  # of the left and of the right texts
 
 
@@ -70,8 +65,8 @@ def read_samples(params: Params, names: Sequence[str], limit: int, write: Callab
     from lib.score.encoder import instruction_of
 
     def one(task):
-        how = partial(instruction_of, task.metadata, mode=params.scoring.instructions)
-        return sample(task, limit, lambda text, side: write(text, how(side)))
+        mode = params.scoring.instructions
+        return sample(task, limit, lambda text, side: write(text, instruction_of(task.metadata, side, mode)))
 
     found, left = _read(params, names, one)
     return [replace(one, name=name) for name, one in found.items()], left
@@ -94,17 +89,12 @@ def _read(params: Params, names: Sequence[str], make: Callable) -> tuple[dict, d
 
 
 # ── rows, the same for all types ─────────────────────────────────────────────────────────────────────────────
-class Row(NamedTuple):
-    """A text, its answers (key, text, grade: how well it goes with the text), and wrong candidates (key, text)."""
+def _rows(task) -> tuple[list[tuple], list[str]]:
+    """Rows of a loaded task, and the documents that may be found beside the answers.
 
-    key: Any  # keys give an order where the rows of a table have none: those of queries and documents
-    text: str
-    answers: list
-    wrong: Sequence = ()
-
-
-def _rows(task) -> tuple[list[Row], list[str]]:
-    """Rows of a loaded task, and the documents that may be found beside the answers."""
+    A row is a key, a text, its answers (key, text, grade: how well it goes with the text) and wrong ones (key, text).
+    Keys of queries and documents give them an order; the rows of other tables have one.
+    """
     kind, (table, *_) = task.metadata.type, _tables(task, task.eval_splits)
     if kind in SEARCH:
         bodies = {row["id"]: " ".join(filter(None, (row.get("title"), row["text"]))) for row in table["corpus"]}
@@ -114,14 +104,14 @@ def _rows(task) -> tuple[list[Row], list[str]]:
             candidates = (table["top_ranked"] or {}).get(query["id"], ())
             answers = [(i, bodies[i], grade) for i, grade in judged.items() if grade > 0]
             wrong = [(i, bodies[i]) for i in candidates if not judged.get(i)]
-            rows.append(Row(query["id"], query["text"], answers, wrong))
+            rows.append((query["id"], query["text"], answers, wrong))
         return rows, list(bodies.values())
     if kind == "Summarization":  # a person's summary, and how relevant machines' were found
         rows = [(row["human_summaries"][0], row["machine_summaries"], row["relevance"]) for row in table]
-        return [Row(0, text, list(zip(found, found, grades, strict=True))) for text, found, grades in rows], []
+        return [(0, text, list(zip(found, found, grades, strict=True)), ()) for text, found, grades in rows], []
     one, two = (_column([table], name) for name in ("sentence1", "sentence2"))
     grades = [1.0] * len(one) if kind == "BitextMining" else _column([table], "score", "labels", "label")
-    return [Row(0, a, [(0, b, grade)]) for a, b, grade in zip(one, two, grades, strict=True)], []
+    return [(0, a, [(0, b, grade)], ()) for a, b, grade in zip(one, two, grades, strict=True)], []
 
 
 def _labelled(task, splits: Sequence[str]) -> list[tuple[str, Any]]:
@@ -141,38 +131,42 @@ def _column(tables: Sequence, *names: str) -> list:
     return [part for value in found for part in (value if isinstance(value, list) else [value])]
 
 
-# ── two ways to draw from them ───────────────────────────────────────────────────────────────────────────────
-def sides(task, mode: str, count: int) -> Sides:
-    """Return ``count`` pairs of a loaded task (of labelled texts, twice as many), drawn by the name of the set."""
+def _roles(task) -> tuple:
+    """What mteb calls a text and its answers."""
     from mteb.types import PromptType
 
+    return (PromptType.query, PromptType.document) if task.metadata.type in SEARCH else (None, None)
+
+
+# ── two ways to draw from them, by seed ──────────────────────────────────────────────────────────────────────
+def sides(task, mode: str, count: int) -> Sides:
+    """Return ``count`` pairs of a loaded task (of labelled texts, twice as many), drawn by the name of the set."""
     from lib.score.encoder import instruction_of
 
-    meta, rng = task.metadata, random.Random(f"{task.metadata.name} {count}")
-    search, known, wrong = meta.type in SEARCH, [], []
-    how = tuple(
-        instruction_of(meta, side if search else None, mode) for side in (PromptType.query, PromptType.document)
-    )
+    meta, rng, known, wrong = task.metadata, random.Random(f"{task.metadata.name} {count}"), [], []
+    kind = PAIRS if meta.type in (*SEARCH, "BitextMining") else LABELS if meta.type in LABELLED else GRADES
 
     def some(rows: list, most: int) -> list:
         return rows if len(rows) <= most else rng.sample(rows, most)
 
-    if meta.type in LABELLED:
-        left, known = map(list, zip(*some(_labelled(task, task.eval_splits[:1]), 2 * count), strict=True))
-        return Sides(meta.name, LABELS, left, left, known, wrong, how)
-    rows = some(sorted((row for row in _rows(task)[0] if row.answers), key=lambda row: row.key), count)
-    if search:
-        left, right = [row.text for row in rows], []
-        for row in rows:
-            right.append(rng.choice(sorted(row.answers))[1])
-            wrong.append(rng.choice(sorted(row.wrong))[1] if row.wrong else "")
-        return Sides(meta.name, PAIRS, left, right, known, wrong, how)
-    flat = [(row.text, text, float(grade)) for row in rows for _, text, grade in row.answers][:count]
-    left, right, grades = map(list, zip(*flat, strict=True))
-    if meta.type == "BitextMining":
-        return Sides(meta.name, PAIRS, left, right, known, wrong, how)
-    both = (right, left) if meta.type == "Summarization" else (left, right)
-    return Sides(meta.name, GRADES, *both, grades, wrong, how)
+    if kind == LABELS:
+        left, known = zip(*some(_labelled(task, task.eval_splits[:1]), 2 * count), strict=True)
+        right = left
+    else:
+        rows = some(sorted((row for row in _rows(task)[0] if row[2]), key=lambda row: row[0]), count)
+        if meta.type in SEARCH:
+            left, right = [text for _, text, *_ in rows], []
+            for _, _, answers, others in rows:
+                right.append(rng.choice(sorted(answers))[1])
+                wrong.append(rng.choice(sorted(others))[1] if others else "")
+        else:
+            flat = [(one, two, float(grade)) for _, one, answers, _ in rows for _, two, grade in answers][:count]
+            left, right, grades = zip(*flat, strict=True)
+            known = grades if kind == GRADES else []
+        if meta.type == "Summarization":
+            left, right = right, left
+    how = tuple(instruction_of(meta, role, mode) for role in _roles(task))
+    return Sides(meta.name, kind, list(left), list(right), list(known), wrong, how)
 
 
 def sample(task, limit: int, write: Callable, seed: int = 0) -> Sample:
@@ -181,13 +175,11 @@ def sample(task, limit: int, write: Callable, seed: int = 0) -> Sample:
     Together belong: a query and its relevant documents; texts of one label; pairs of label 1, or (STS) in the top third
     of scores; translations; a summary and those of more than mean relevance. Raises LookupError where none do.
     """
-    from mteb.types import PromptType
-
     rng = np.random.default_rng([seed, int(digest(task.metadata.name), 16) % 2**32])
-    kind, places, pairs, documents = task.metadata.type, {}, [], []
+    (query, document), kind, places, pairs, documents = _roles(task), task.metadata.type, {}, [], []
 
     def place(text: str, side=None) -> int:
-        text = text.strip() if side == PromptType.document else text
+        text = text.strip() if side and side == document else text
         return places.setdefault((text, write(text, side)), len(places))
 
     if kind in LABELLED:
@@ -196,12 +188,12 @@ def sample(task, limit: int, write: Callable, seed: int = 0) -> Sample:
         pairs = [(i, j) for i in documents for j in documents if i < j and documents[i] == documents[j]]
     else:
         rows, others = _rows(task)
-        query, document = (PromptType.query, PromptType.document) if kind in SEARCH else (None, None)
-        cut = np.quantile([row.answers[0][2] for row in rows], 2 / 3) if kind == "STS" else 1
+        cut = np.quantile([answers[0][2] for _, _, answers, _ in rows], 2 / 3) if kind == "STS" else 1
         for at in rng.permutation(len(rows)):  # until half of the limit (all, where nothing else can be found)
             if len(places) >= (limit // 2 if others else limit):
                 break
-            asked, answers = place(rows[at].text, query), rows[at].answers
+            _, text, answers, _ = rows[at]
+            asked = place(text, query)
             for _, text, grade in answers:
                 documents.append(place(text, document))
                 belongs = grade > np.mean([g for *_, g in answers]) if kind == "Summarization" else grade >= cut
@@ -216,28 +208,41 @@ def sample(task, limit: int, write: Callable, seed: int = 0) -> Sample:
 
 
 # ── is a category like a set? ────────────────────────────────────────────────────────────────────────────────
-def features(pools: dict[str, Sequence[Triplet]], some: Sequence[Sides], encode, sample: int = 24) -> pd.DataFrame:
+def features(pools: dict[str, Sequence[Triplet]], some: Sequence[Sides], encode) -> pd.DataFrame:
     """Return one row per category and set, in that order: ``category, task`` and FEATURES.
 
     Lengths: |log ratio| of median words; shared bigrams: share of the set's word pairs that a category has; the others:
-    cosine of mean vectors by ``encode(texts)``, the untrained base's, of ``sample`` texts of each side.
+    cosine of mean vectors by ``encode(texts)``, the untrained base's, of 24 texts of each side.
     """
 
     def described(left: list[str], right: list[str], instructions: list[str]) -> tuple:
         words = [[text.lower().split() for text in part] for part in (left, right)]
         lengths = np.log([max(np.median([len(text) for text in part]), 1) for part in words])
         bigrams = {pair for part in words for text in part for pair in zip(text, text[1:], strict=False)}
-        some = [*left[:sample], *right[:sample]]
-        return lengths, bigrams, [encode(texts).mean(axis=0) for texts in (instructions[:sample], some)]
+        return lengths, bigrams, [encode(few).mean(axis=0) for few in (instructions[:24], [*left[:24], *right[:24]])]
 
-    theirs = [described(one.left, one.right, [one.instructions[0] or one.task]) for one in some]
-    rows = []
+    sets, rows = [(one.task, *described(one.left, one.right, [one.instructions[0] or one.task])) for one in some], []
     for category, pool in pools.items():
-        queries, positives = ([getattr(t, side) for t in pool] for side in ("query", "positive"))
-        lengths, bigrams, vectors = described(queries, positives, sorted({t.instruction for t in pool}))
-        for one, (set_lengths, set_bigrams, set_vectors) in zip(some, theirs, strict=True):
-            shared = len(bigrams & set_bigrams) / max(len(set_bigrams), 1)
-            cosines = [float(a @ b / norm(a) / norm(b)) for a, b in zip(vectors, set_vectors, strict=True)]
-            found = (*np.abs(lengths - set_lengths), shared, *cosines)
-            rows.append({"category": category, "task": one.task, **dict(zip(FEATURES, found, strict=True))})
-    return pd.DataFrame(rows)
+        instructions = sorted({t.instruction for t in pool})
+        ours = described([t.query for t in pool], [t.positive for t in pool], instructions)
+        for task, lengths, bigrams, vectors in sets:
+            shared = len(ours[1] & bigrams) / max(len(bigrams), 1)
+            cosines = [float(a @ b / norm(a) / norm(b)) for a, b in zip(ours[2], vectors, strict=True)]
+            rows.append([category, task, *np.abs(ours[0] - lengths), shared, *cosines])
+    return pd.DataFrame(rows, columns=["category", "task", *FEATURES])
+
+
+def leave_one_set_out(table: pd.DataFrame, measured: np.ndarray) -> np.ndarray:
+    """Return effects (categories, sets) of every set as a ridge regression on the other sets has them.
+
+    It is of the ``measured`` effects on the ``table`` of ``features`` and on which category it is.
+    """
+    from sklearn.linear_model import RidgeCV
+    from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    x = np.column_stack([pd.get_dummies(table["category"]).to_numpy(float), table[FEATURES].to_numpy(float)])
+    sets = np.tile(np.arange(measured.shape[1]), len(measured))
+    model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-1, 4, 16)))
+    return cross_val_predict(model, x, measured.ravel(), groups=sets, cv=LeaveOneGroupOut()).reshape(measured.shape)

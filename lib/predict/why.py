@@ -1,7 +1,6 @@
-"""Why does a category help or harm a set? What its texts do in the models with and without the category.
+"""Why does a category help or harm a set? What its texts do in the model of that category alone and in that of none.
 
-For every category and set the model trained with that category alone is compared with the one trained with none, on
-the same texts. ``lib.predict.explain`` judges what comes of it; ``case`` shows the texts.
+``lib.predict.explain`` judges what comes of it; ``case`` shows the texts.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -38,15 +38,13 @@ EXPLANATIONS = {
     "agreement": "whether the texts moved where their pairs want them",
     "spill-over": "whether they moved as the category's own texts did",
 }
-LONGEST = 140  # characters of a text that is shown
-MOST = 2000  # triplets of a category that are read for words and lengths
 
 
 # ── measures of vectors, (n, d) unit rows ────────────────────────────────────────────────────────────────────
 def spread(vectors: np.ndarray, pairs: np.ndarray, words: np.ndarray) -> dict[str, float]:
-    """Return how texts lie: alignment (Wang and Isola 2020), uniformity (theirs too), anisotropy, and length bias.
+    """Return how texts lie, given ``pairs`` (m, 2) of those that belong together and their lengths ``words`` (n,).
 
-    ``pairs``: (m, 2) places of texts that belong together; ``words``: (n,) their lengths.
+    Alignment and uniformity are those of Wang and Isola (2020).
     """
     apart, unlike = pdist(vectors, "sqeuclidean"), pdist(np.log(words)[:, None])
     return {
@@ -88,7 +86,7 @@ def own_texts(params: Params, embedder, limit: int) -> dict[str, Sample]:
     found = {}
     for category in params.study.categories:
         rows = read_triplets(params.data_dir / "triplets" / f"{category}.jsonl")
-        rows = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))[:MOST]]
+        rows = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))[:2000]]  # for words and lengths
         texts = tuple(text for row in rows for text in (row.query, row.positive))
         half = rows[: limit // 2]
         written = [w for r in half for w in (embedder.text_of(r.query, r.instruction), embedder.text_of(r.positive))]
@@ -102,16 +100,15 @@ def encode(
 ) -> dict[tuple[str, int], dict[str, np.ndarray]]:
     """Return {(run, seed): {sample: vectors}} of the model without categories and of those with one; kept in folder."""
     found = {}
-    for seed in seeds:
-        for run in (NONE, *own):
-            embedder.load_adapter(adapter_folder(params, run, seed))
-            wanted = [*sets, *(own.values() if run == NONE else [own[run]])]
-            with merged(embedder):
-                found[run, seed] = vectors(embedder, wanted, folder / f"{run}-seed{seed}.npz", progress=True)
+    for seed, run in product(seeds, (NONE, *own)):
+        embedder.load_adapter(adapter_folder(params, run, seed))
+        wanted = [*sets, *(own.values() if run == NONE else [own[run]])]
+        with merged(embedder):
+            found[run, seed] = vectors(embedder, wanted, folder / f"{run}-seed{seed}.npz")
     return found
 
 
-def vectors(embedder, samples: Sequence[Sample], path: Path, progress: bool = False) -> dict[str, np.ndarray]:
+def vectors(embedder, samples: Sequence[Sample], path: Path) -> dict[str, np.ndarray]:
     """Return {sample: (n, d) unit vectors} by the active adapter; kept in ``path`` for the same texts and settings."""
     texts = [text for one in samples for text in one.written]
     stamp, found = digest([embedder.fingerprint(), embedder.adapter_digest(), texts]), None
@@ -121,7 +118,7 @@ def vectors(embedder, samples: Sequence[Sample], path: Path, progress: bool = Fa
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass  # nothing there, or cut off
     if found is None:
-        found, file = embedder.encode_written(texts, progress=progress).astype(np.float16), io.BytesIO()
+        found, file = embedder.encode_written(texts, progress=True).astype(np.float16), io.BytesIO()
         np.savez(file, vectors=found, stamp=stamp)
         write_bytes(path, file.getvalue())
     found = found.astype(np.float32)
@@ -134,25 +131,22 @@ def cells(study: Study, sets: Sequence[Sample], own: Mapping[str, Sample], found
     """Return one row per set, category and seed: the explanations, and ``score``, the change of score in points."""
     scores = dict(zip(zip(study.runs["subset"], study.runs["seed"], strict=True), 100 * study.y, strict=True))
     known = {code: {word for text in one.texts for word in words(text)} for code, one in own.items()}
+    # mean log words of the first and the second texts of the pairs
+    lengths = {one.name: np.log(one.words)[one.pairs].mean(axis=0) for one in (*sets, *own.values())}
     rows = []
-
-    def lengths(one: Sample) -> np.ndarray:  # mean log words of the first and the second texts of the pairs
-        return np.log(one.words)[one.pairs].mean(axis=0)
-
-    for one in sets:
+    for one, seed in product(sets, dict.fromkeys(seed for _, seed in found)):
         at, vocabulary = study.tasks.index(one.name), {word for text in one.texts for word in words(text)}
-        for seed in dict.fromkeys(seed for _, seed in found):
-            before = found[NONE, seed]
-            here = spread(before[one.name], one.pairs, one.words)
-            for code, its in own.items():
-                was, now = before[one.name], found[code, seed][one.name]
-                row = {"task": one.name, "type": one.type, "factor": code, "seed": seed}
-                row["vocabulary"] = len(vocabulary & known[code]) / max(len(vocabulary), 1)
-                row["lengths"] = float(norm(lengths(one) - lengths(its)))
-                row |= {name: value - here[name] for name, value in spread(now, one.pairs, one.words).items()}
-                row["drift"], row["agreement"] = 1 - cka(was, now), agreement(was, now, one.pairs)
-                row["spill-over"] = spill(now - was, found[code, seed][code] - before[code])
-                rows.append(row | {RULER: scores[code, seed][at] - scores[NONE, seed][at]})
+        before, was = found[NONE, seed], found[NONE, seed][one.name]
+        here = spread(was, one.pairs, one.words)
+        for code in own:
+            now = found[code, seed][one.name]
+            row = {"task": one.name, "type": one.type, "factor": code, "seed": seed}
+            row["vocabulary"] = len(vocabulary & known[code]) / max(len(vocabulary), 1)
+            row["lengths"] = float(norm(lengths[one.name] - lengths[code]))
+            row |= {name: value - here[name] for name, value in spread(now, one.pairs, one.words).items()}
+            row["drift"], row["agreement"] = 1 - cka(was, now), agreement(was, now, one.pairs)
+            row["spill-over"] = spill(now - was, found[code, seed][code] - before[code])
+            rows.append(row | {RULER: scores[code, seed][at] - scores[NONE, seed][at]})
     return pd.DataFrame(rows)
 
 
@@ -199,5 +193,5 @@ def case(one: Sample, before: Sequence[np.ndarray], after: Sequence[np.ndarray],
         row = {"text": one.texts[at], "right": one.texts[right]}
         row |= {"cosine": f"{was[at, right]:.2f} to {now[at, right]:.2f}", "place": " to ".join(places)}
         row |= {"nearest without": nearest[0], "nearest with": nearest[1]}
-        rows.append({name: text if len(text) <= LONGEST else f"{text[:LONGEST]} ..." for name, text in row.items()})
+        rows.append({name: text if len(text) <= 140 else f"{text[:140]} ..." for name, text in row.items()})
     return pd.DataFrame(rows)

@@ -6,9 +6,8 @@ from planted import study as planted
 from scipy.stats import spearmanr
 
 from lib.common.files import KitError
-from lib.influence.scores import study
-from lib.predict.judge import Truth, effects, judge, truth
-from lib.predict.predict import additive, fitted, from_trainings, half, predict
+from lib.predict.choose import Scored
+from lib.predict.predict import additive, effects, fitted, from_trainings, judge, predict, truth
 
 X = np.array([[i >> c & 1 for c in range(4)] for i in range(16)], float)
 X = X[np.lexsort((np.arange(16), X.sum(axis=1)))]
@@ -19,21 +18,29 @@ def world(rng, effect=0.0, interaction=0.0, noise=1.0, luck=0.0, seeds=2, sets=3
     gains, both = effect * rng.normal(size=(4, sets)), interaction * rng.normal(size=(16, sets))
     y = 50 + X @ gains + both + noise * rng.normal(size=(seeds, 16, sets)) + luck * rng.normal(size=(seeds, 16, 1))
     names = tuple("".join(map(str, row.astype(int))) for row in X)
-    sets_ = tuple(f"set{i}" for i in range(sets))
-    return Truth(y, X, names, tuple("abcd"), sets_, tuple(range(seeds))), gains
+    return scored(y, names), gains
+
+
+def scored(y, names):
+    sets = tuple(f"set{i}" for i in range(y.shape[-1]))
+    return Scored(names, X, sets, sets, y.swapaxes(0, 1), None, 0, 16, tuple(range(len(y))), tuple("abcd"))
 
 
 def of(known, function):
-    return np.array([function(y, known.x) for y in known.y])
+    return np.array([function(y, known.x) for y in known.by_seed])
 
 
 def test_what_is_additive_is_predicted_exactly():
     known, gains = world(np.random.default_rng(0), effect=2, noise=0)
+
+    def half(scores, x):
+        return fitted(scores, x, x.sum(axis=1) % 2 == 0)
+
     for function in (additive, half, fitted):
         found = judge(of(known, function), known, 99)
         assert [found["lds"], found["cells"], found["rmse"]] == pytest.approx([1, 1, 0], abs=1e-9)
         assert found["lds_p"] == found["cells_p"] == 0.01
-    assert effects(known.y, known.x)[0] == pytest.approx(gains)
+    assert effects(known.by_seed, known.x)[0] == pytest.approx(gains)
 
 
 def test_every_number_is_the_plain_one():
@@ -41,13 +48,17 @@ def test_every_number_is_the_plain_one():
     known, _ = world(rng, effect=1)
     predicted = of(known, additive)
     found, held = judge(predicted, known, 49), known.held
-    plain = [spearmanr(predicted[k][held, s], known.y[1 - k][held, s])[0] for k in (0, 1) for s in range(31)]
+    plain = [spearmanr(predicted[k][held, s], known.by_seed[1 - k][held, s])[0] for k in (0, 1) for s in range(31)]
     assert found["lds"] == pytest.approx(np.mean(plain))
-    measured = [known.y[k][X[:, c] == 1].mean(0) - known.y[k][X[:, c] == 0].mean(0) for k in (1, 0) for c in range(4)]
-    singles = [known.y[k][1 + c] - known.y[k][0] for k in (0, 1) for c in range(4)]
+    measured = [
+        known.by_seed[k][X[:, c] == 1].mean(0) - known.by_seed[k][X[:, c] == 0].mean(0)
+        for k in (1, 0)
+        for c in range(4)
+    ]
+    singles = [known.by_seed[k][1 + c] - known.by_seed[k][0] for k in (0, 1) for c in range(4)]
     r = [np.corrcoef(np.ravel(singles[4 * k : 4 * k + 4]), np.ravel(measured[4 * k : 4 * k + 4]))[0, 1] for k in (0, 1)]
     assert found["cells"] == pytest.approx(np.mean(r))
-    square = [(predicted[k][held] - known.y[1 - k][held]) ** 2 for k in (0, 1)]
+    square = [(predicted[k][held] - known.by_seed[1 - k][held]) ** 2 for k in (0, 1)]
     assert found["rmse"] == pytest.approx(np.sqrt(np.mean(square)))
 
 
@@ -74,14 +85,14 @@ def test_a_noisy_additive_truth_is_found():
 def test_interactions_are_no_main_effects_and_size_alone_is_told_apart():
     rng = np.random.default_rng(5)
     known, _ = world(rng, noise=0.2)
-    grows = Truth(known.y + 3 * X.sum(1)[:, None], *(getattr(known, f) for f in list(Truth.__dataclass_fields__)[1:]))
+    grows = scored(known.by_seed + 3 * X.sum(1)[:, None], known.names)
     found = judge(np.tile(X.sum(1)[:, None], (2, 1, 31)), grows, 99)
     assert found["lds"] > 0.8 and found["lds_size"] == 0 and found["lds_size_p"] == 1
 
 
 def test_one_seed_is_judged_by_subsets_that_no_prediction_has_seen():
     known, _ = world(np.random.default_rng(6), effect=2, noise=0.1, seeds=1)
-    cheat = known.y.copy()
+    cheat = known.by_seed.copy()
     cheat[0, known.held] = np.random.default_rng(0).normal(size=(11, 31))
     assert judge(cheat, known, 99)["cells"] < 0.3 < 0.9 < judge(of(known, additive), known, 99)["cells"]
     table = predict(from_trainings(known), known, draws=9)
@@ -102,9 +113,9 @@ def test_the_table_prices_and_orders(tmp_path):
 
 def test_the_scores_of_a_table_and_what_cannot_be_judged():
     table = planted({"STS": 2, "Reranking": 1}, effects={("sl", "STS"): 3.0}, noise=0.0)
-    known = truth(study(table))
-    assert known.y.shape == (2, 16, 3) and known.subsets[0] == "none" and known.held.sum() == 11
-    place = known.subsets.index("sl"), known.tasks.index("STS0")
-    assert known.y[0][place] - known.y[0][0, place[1]] == pytest.approx(3)
+    known = truth(table)
+    assert known.by_seed.shape == (2, 16, 3) and known.names[0] == "none" and known.held.sum() == 11
+    place = known.names.index("sl"), known.tasks.index("STS0")
+    assert known.by_seed[0][place] - known.by_seed[0][0, place[1]] == pytest.approx(3)
     with pytest.raises(KitError, match="complete study"):
-        truth(study(table[~((table["subset"] == "ss+ll") & (table["seed"] == 1))]))
+        truth(table[~((table["subset"] == "ss+ll") & (table["seed"] == 1))])

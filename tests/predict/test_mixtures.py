@@ -155,7 +155,7 @@ def test_what_cannot_be_merged_is_said(tmp_path):
 
 def test_the_scaling_is_chosen_on_the_other_sets():
     known, _ = world(np.random.default_rng(0), effect=2, noise=0.01, sets=6)
-    options = {"good": known.y[0], "bad": -known.y[0]}
+    options = {"good": known.by_seed[0], "bad": -known.by_seed[0]}
     options = {name: np.where(np.arange(6) % 2 == 0, values, -values) for name, values in options.items()}
     found = mixtures.chosen_on_other_half(options, known, 0)
     assert np.array_equal(found[:, 1], options["good"][:, 1]) and np.array_equal(found[:, 0], options["bad"][:, 0])

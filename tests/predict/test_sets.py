@@ -7,8 +7,7 @@ import pytest
 from lib.common.design import Triplet
 from lib.params.params import load
 from lib.predict import sets
-from lib.predict.predict import leave_one_set_out
-from lib.predict.sets import FEATURES, GRADES, LABELS, PAIRS, Sides, features, read_sides
+from lib.predict.sets import FEATURES, GRADES, LABELS, PAIRS, Sides, features, leave_one_set_out, read_sides
 from lib.score import suites
 
 
