@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lib.common import bundled
-from lib.common.bundled import ROOT
+from lib.common.bundled import ROOT, bar, wipe
 from lib.common.design import CODES, parse_run, subset_name
 from lib.common.files import KitError, digest, read_json, write_json, write_text
 from lib.embedder.models import WEIGHTS
@@ -63,14 +62,14 @@ def merged_scores(
     if unknown := [scaling for scaling in scalings if scaling not in SCALINGS]:
         raise KitError(f"scaling {unknown[0]!r} is not known; say {' or '.join(SCALINGS)}")
     rows = [*product(scalings, np.flatnonzero(known.held))]
-    workers = 1 if is_available() else min(4, cpu_count())  # a core each
+    workers = 1 if is_available() else min(4, cpu_count())  # two, a core each, take as long as one on two
     waiting = Parallel(workers, return_as="generator")(delayed(_merged)(params, known, seed, folder, *r) for r in rows)
-    done = bundled.bar(waiting, total=len(rows), desc="merged models scored", unit="model", leave=False)
+    done = bar(waiting, total=len(rows), desc="merged models scored", unit="model", leave=False)
     out = {name: (known.by_seed[known.seeds.index(seed)].copy(), 0.0) for name in scalings}
     for (name, row), record in zip(rows, done, strict=True):
         out[name][0][row] = [100 * record["scores"][task] for task in known.tasks]
         out[name] = out[name][0], out[name][1] + record["seconds"]
-    bundled.wipe()
+    wipe()
     return out
 
 
