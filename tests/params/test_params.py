@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.common.files import KitError
-from lib.params.params import find, load
+from lib.params.params import find, flat, load
 
 VALUES = {
     "study.seeds": [3],
@@ -29,15 +29,6 @@ VALUES = {
 }
 
 
-def leaves(params):
-    """Return {dotted parameter: value}."""
-    found = {}
-    for section, values in params.model_dump(mode="json").items():
-        inner = values if isinstance(values, dict) else None
-        found |= {section: values} if inner is None else {f"{section}.{name}": value for name, value in inner.items()}
-    return found
-
-
 def nested(dotted):
     tree = {}
     for name, value in dotted.items():
@@ -54,7 +45,8 @@ def nested(dotted):
 )
 def test_an_override_changes_exactly_the_parameters_it_names(names, as_tree, profile):
     dotted = {name: VALUES[name] for name in names if not as_tree or name.count(".") < 2}
-    before, after = leaves(load(profile)), leaves(load(profile, nested(dotted) if as_tree else dotted))
+    both = (load(profile), load(profile, nested(dotted) if as_tree else dotted))
+    before, after = (flat(each.model_dump(mode="json")) for each in both)
     for name, value in after.items():
         inside = {key.rsplit(".", 1)[1]: one for key, one in dotted.items() if key.startswith(f"{name}.")}
         wanted = {**(before[name] or {}), **inside} if inside else dotted.get(name, before[name])

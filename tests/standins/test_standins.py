@@ -15,21 +15,11 @@ from standin_models import make
 
 from lib.common.files import KitError, read_json
 from lib.generate import sources
-from lib.params.params import load
+from lib.params.params import flat, load
 from lib.score import score as scoring
 from lib.score import suites
 
 STRANGE = "naïve ☃ 雪\tof 2048 words"
-
-
-def flat(values, prefix=""):
-    return {
-        name: value
-        for key, inner in values.items()
-        for name, value in (
-            flat(inner, f"{prefix}{key}.") if isinstance(inner, dict) and key != "n" else {f"{prefix}{key}": inner}
-        ).items()
-    }
 
 
 def small(profile, **overrides):
@@ -49,43 +39,20 @@ def params(tmp_path_factory):
 # ── parameters ───────────────────────────────────────────────────────────────────────────────────────────
 def test_the_recipe_is_the_papers():
     real, dry = (flat(each.model_dump()) for each in (load("paper"), small("paper")))
-    assert {leaf for leaf in real if real[leaf] != dry[leaf]} == {
-        "profile",
-        "model.name",
-        "negatives.encoder",
-        "public.location",
-        "scoring.data_dir",
-        *(
-            f"generation.{leaf}"
-            for leaf in ("model", "dtype", "n", "brainstorms", "max_chars", "max_tokens", "max_model_len")
-        ),
-        "training.learning_rate",
-        "training.warmup_steps",
-        "grid.threads",
-        "grid.mem_mb",
-        "grid.minutes",
-    }
+    writing = "model dtype n brainstorms max_chars max_tokens max_model_len".split()
+    changed = "profile model.name negatives.encoder public.location scoring.data_dir training.learning_rate".split()
+    changed += "training.warmup_steps grid.threads grid.mem_mb grid.minutes".split()
+    assert {leaf for leaf in real if real[leaf] != dry[leaf]} == {*changed, *(f"generation.{name}" for name in writing)}
     assert dry["training.batch_size"] == 2048 and dry["generation.n"]["short_long"] == 2048
 
 
 def test_a_dry_run_stays_away_from_real_ones_and_gives_way_to_overrides(tmp_path):
-    found = small("paper")
-    assert (
-        found.run_dir == ROOT / "runs" / "paper-tiny" and found.figure_dir == ROOT / "runs" / "figures" / "paper-tiny"
-    )
-    mine = small(
-        "paper",
-        training__learning_rate=0.5,
-        generation__n__sts=7,
-        paths__runs=str(tmp_path),
-        model__name="bundled:minilm",
-        scoring__suite="classroom",
-    )
-    assert (
-        mine.training.learning_rate == 0.5
-        and mine.generation.n["sts"] == 7
-        and mine.generation.n["short_short"] == 2048
-    )
+    found, home = small("paper"), ROOT / "runs"
+    assert (found.run_dir, found.figure_dir) == (home / "paper-tiny", home / "figures" / "paper-tiny")
+    mine = {"model__name": "bundled:minilm", "scoring__suite": "classroom", "generation__n__sts": 7}
+    mine = small("paper", training__learning_rate=0.5, paths__runs=str(tmp_path), **mine)
+    assert mine.training.learning_rate == 0.5
+    assert mine.generation.n["sts"] == 7 and mine.generation.n["short_short"] == 2048
     assert mine.model.name == "bundled:minilm" and not mine.scoring.data_dir
     assert mine.generation.model.startswith(str(tmp_path / "paper-tiny" / "stand-ins"))
 
