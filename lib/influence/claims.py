@@ -15,19 +15,7 @@ from lib.influence import tables, verdicts
 from lib.influence.designs import cost_per_thousand
 from lib.influence.regression import combined, main_effects, margin, t_test
 from lib.influence.scores import Study
-from lib.influence.verdicts import (
-    NOISE,
-    ONCE,
-    OPPOSED,
-    TWICE,
-    UNTESTABLE,
-    Evidence,
-    Verdict,
-    at,
-    points,
-    shown,
-    unknown,
-)
+from lib.influence.verdicts import NOISE, ONCE, OPPOSED, TWICE, UNTESTABLE, Evidence, Verdict
 
 
 def average_gain(evidence: Evidence, test: dict) -> Verdict:
@@ -35,7 +23,9 @@ def average_gain(evidence: Evidence, test: dict) -> Verdict:
     gain, p = total_gain(evidence)
     if not np.isfinite(p):
         return Verdict(UNTESTABLE, "no error for the average gain in these results")
-    return Verdict(shown(1, gain, p, evidence.alpha), f"sum of the main effects {minus(gain, 2)} points (p {p:.2g})")
+    return Verdict(
+        verdicts.shown(1, gain, p, evidence.alpha), f"sum of the main effects {minus(gain, 2)} points (p {p:.2g})"
+    )
 
 
 def total_gain(evidence: Evidence) -> tuple[float, float]:
@@ -90,7 +80,7 @@ def _carried(data: Study, ranks: np.ndarray, test: dict, alpha: float) -> tuple[
     p = float(t_test(excess, se, df)[1])
     carried = f"{part / whole:.0%}" if whole > 0 else "nothing"
     text = f"the top {k} datasets carry {carried} of the net gain (p {p:.2g} against {share:.0%})"
-    return shown(1, excess, p, alpha), text, carried
+    return verdicts.shown(1, excess, p, alpha), text, carried
 
 
 def _categories(data: Study) -> np.ndarray:
@@ -110,19 +100,19 @@ def published_gain(evidence: Evidence, test: dict) -> Verdict:
 
 def alone(evidence: Evidence, test: dict) -> Verdict:
     """Effect of a category by itself on a task type, beside public data or without: by the corrected p over runs."""
-    rows = at(evidence.contrasts, level="type", **{name: test[name] for name in ("factor", "type", "public")})
+    rows = verdicts.at(evidence.contrasts, level="type", **{name: test[name] for name in ("factor", "type", "public")})
     if rows.empty:
-        return unknown(f"effect of {test['factor']} alone on {test['type']}")
+        return verdicts.unknown(f"effect of {test['factor']} alone on {test['type']}")
     row, p = rows.iloc[0], rows.iloc[0][f"p_{evidence.settings.correction}"]
     against = "public data only" if test["public"] else "the untrained base"
-    text = f"{points(row)} over runs against {against}, p {p:.2g}"
-    return Verdict(shown(test["sign"], row["effect"], p, evidence.alpha), text)
+    text = f"{verdicts.points(row)} over runs against {against}, p {p:.2g}"
+    return Verdict(verdicts.shown(test["sign"], row["effect"], p, evidence.alpha), text)
 
 
 def generator_parity(evidence: Evidence, test: dict) -> Verdict:
     """Over all sets the small generator is at most `margin` points below the large one: the 90 % interval excludes
     more."""
-    rows = at(evidence.contrasts, level="overall")
+    rows = verdicts.at(evidence.contrasts, level="overall")
     small, large = (_named(rows.get("generator", ()), test[side]) for side in ("small", "large"))
     pair = rows[rows["generator"].isin([small, large]) & rows["against"].isin([small, large])] if small else rows[:0]
     if pair.empty:

@@ -165,9 +165,9 @@ def compare(first: Analysis, second: Analysis) -> pd.DataFrame:
     ``same_sign``, ``returned`` (same sign and p < alpha in the second, uncorrected, since the first has named the
     cell). KitError for studies of other sets or categories, or that share runs.
     """
-    for what, name in (("evaluation sets", "tasks"), ("categories", "factors")):
-        if other := set(getattr(first.study, name)) ^ set(getattr(second.study, name)):
-            raise KitError(f"one study only has {what} such as {min(other)}; compare studies of one profile")
+    one, two = ({*part.study.tasks, *part.study.factors} for part in (first, second))
+    if other := one ^ two:
+        raise KitError(f"{min(other)} is in one of the two studies only; compare studies of one profile")
     runs = ["subset", "seed", *first.study.factors]
     scores = [pd.concat([part.study.runs[runs], pd.DataFrame(part.study.y)], axis=1) for part in (first, second)]
     if len(shared := scores[0].merge(scores[1], how="inner")):
