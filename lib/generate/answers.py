@@ -1,7 +1,8 @@
-"""Requests, answers, and the append-only store that makes a paid answer impossible to lose and never bought twice.
+"""Requests, answers, the append-only store that never loses a paid answer, and the answers that come with the kit.
 
-One line of JSON per answer, keyed by the content of its request (prompt, model, sampling, seed). A process
-killed at any moment leaves at most one unfinished last line, which the next one cuts off.
+The store holds one line of JSON per answer, keyed by the content of its request. A process killed at any moment leaves
+at most one unfinished last line, which the next one cuts off. The bundled answers were written for this kit by a large
+language model (lib/data/classroom/README.md): training and test texts, not a source of facts.
 """
 
 from __future__ import annotations
@@ -16,14 +17,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from lib.common.files import KitError, cannot_write, digest, writing
-from lib.generate import sources
+from lib.common.bundled import DATA
+from lib.common.files import KitError, cannot_write, digest, read_json, read_jsonl, writing
+from lib.params.data import GenerationParams
 
-if TYPE_CHECKING:
-    from lib.params.data import GenerationParams
-
+CLASSROOM = "classroom"  # the bundle that studies replay
+GENERATORS = DATA / "generators"  # answers of others, a folder each
 _FIRST = 9  # fields of a request that its key always holds
 
 
@@ -100,8 +100,9 @@ class AnswerStore:
                 row = json.loads(line)
                 self.answers.setdefault(row["key"], row)
             except (ValueError, KeyError, TypeError):
-                fix = "delete that line to have it asked again"
-                raise KitError(f"{self.path}, line {number} is not an answer; {fix}") from None
+                raise KitError(
+                    f"{self.path}, line {number} is not an answer; delete it to have it asked again"
+                ) from None
         self._session, self._start = uuid.uuid4().hex[:8], time.monotonic()
         return self
 
@@ -141,21 +142,42 @@ class Replay:
     @staticmethod
     def model(generation: GenerationParams, category: str, stage: str, index: int) -> str:
         """Return the model name of a request for one bundled answer: it says which."""
-        bundle = "" if generation.bundle == sources.CLASSROOM else f"{generation.bundle} "
+        bundle = "" if generation.bundle == CLASSROOM else f"{generation.bundle} "
         return f"bundled answers: {bundle}{category}/{stage}/{index}"
 
     def ask(self, requests: Sequence[Request]) -> Iterator[Answer]:
         """Yield the bundled answer of each request, in order."""
-        rows = cache(self._rows)
+        rows, free = cache(responses), None if self.bundle == CLASSROOM else 0
         for request in requests:
             category, stage, index = request.model.split()[-1].split("/")
-            row = rows(category, stage)[int(index)]
-            counted = row.get("tokens_in"), row.get("tokens_out")
-            yield Answer(request.key, row["response"], row.get("finish", "stop"), *counted)
+            # brainstorms are the classroom's, and cost another bundle's generator nothing
+            source = (self.bundle, "responses") if stage == "instance" else (CLASSROOM, "brainstorm")
+            row = {"finish": "stop", "tokens_in": free, "tokens_out": free} | rows(category, *source)[int(index)]
+            yield Answer(request.key, *(row[name] for name in ("response", "finish", "tokens_in", "tokens_out")))
 
-    def _rows(self, category: str, stage: str) -> list[dict]:
-        if stage == "instance":
-            return sources.responses(category, self.bundle)
-        # another bundle's generator was given these lists: they cost it nothing
-        cost = {} if self.bundle == sources.CLASSROOM else {"tokens_in": 0, "tokens_out": 0}
-        return [{"response": text, **cost} for text in sources.brainstorm(category)]
+
+def responses(category: str, bundle: str = CLASSROOM, kind: str = "responses") -> list[dict]:
+    """Return the bundled answers of a category: ``{"slots": {...}, "response": text}`` each (no slots: "brainstorm").
+
+    Those of another ``bundle`` (a folder of lib/data/generators) are as they came, good or bad, with their ``finish``,
+    ``tokens_in`` and ``tokens_out``. Raises KitError for an unknown bundle or category.
+    """
+    path = _bundle(bundle) / kind / f"{category}.jsonl"
+    if not path.exists():
+        known = sorted(p.stem for p in path.parent.glob("*.jsonl"))
+        raise KitError(f"no bundled {kind} answers for {category!r} in {bundle}; there are {', '.join(known)}")
+    return read_jsonl(path)
+
+
+def made_with(generation: GenerationParams) -> str:
+    """Return the template variant that the bundled answers were asked with (the classroom's go with any)."""
+    if generation.bundle == CLASSROOM:
+        return generation.variant
+    return read_json(_bundle(generation.bundle) / "made.json")["variant"]
+
+
+def _bundle(name: str) -> Path:
+    known = [CLASSROOM, *sorted(path.parent.name for path in GENERATORS.glob("*/made.json"))]
+    if name not in known:
+        raise KitError(f"there are no bundled answers {name!r}; set generation.bundle to {' or '.join(known)}")
+    return DATA / CLASSROOM if name == CLASSROOM else GENERATORS / name

@@ -1,9 +1,8 @@
 """Dataset: one category from prompt to training file, what it cost, and equal shares of several generators.
 
-Notebook 01 calls ``Maker.make`` once per category and ``finish`` at the end. Files below ``out_dir``:
-``triplets/<category>.jsonl``, ``cleaning/<category>.json`` (what was dropped and why), ``public.jsonl``,
-``generation.json`` (counts and tokens, the same however often the run was interrupted; measured seconds lie apart, in
-``timing/``) and, last, ``manifest.json`` with the digests of all triplet files.
+Notebook 01 calls ``Maker.make`` once per category and ``finish`` at the end. Files below ``out_dir``: ``triplets/``,
+``cleaning/`` (what was dropped and why), ``public.jsonl``, ``generation.json`` (counts and tokens, the same however
+often the run was interrupted; seconds lie apart, in ``timing/``) and, last, ``manifest.json`` with all digests.
 """
 
 from __future__ import annotations
@@ -13,7 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
 
 from lib.common.design import LABELS, Triplet, read_triplets, write_triplets
 from lib.common.files import (
@@ -30,31 +31,18 @@ from lib.generate.cleaning import clean
 from lib.generate.generate import generate, money
 from lib.generate.negatives import encoder, mine
 from lib.generate.parsing import to_triplets
-from lib.generate.released import load_released
-from lib.generate.sources import public_pairs
-from lib.params.params import answering, generators, of_run
+from lib.generate.released import load_released, public_pairs
+from lib.params.params import Params, answering, generators, of_run
 from lib.params.provenance import MADE, write_manifest
 
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-
-    from lib.params.params import Params
-
-REPORT, MANIFEST = "generation.json", "manifest.json"
-COSTS = (
-    "generator category asked parsed rejected cleaned duplicates valid yield tokens_in tokens_out seconds cost "
-    "cost_per_1000 currency".split()
-)
-_DUPLICATES = ("duplicate", "near_duplicate")
-_PRICES = "price_in price_out gpu_price gpus currency".split()
+MANIFEST = "manifest.json"
 
 
 @dataclass
 class Maker:
     """What all categories of one run share: parameters, folder, evaluation texts, and an encoder loaded once.
 
-    ``evaluation_texts``: {set: its texts}, against which contamination is checked (``lib.score.hub.evaluation_texts``).
+    ``evaluation_texts``: {set: its texts}, against which contamination is checked.
     ``encode``: ``(texts) -> (n, d)`` for mining; None loads the model that ``negatives.encoder`` names when needed.
     """
 
@@ -64,10 +52,8 @@ class Maker:
     encode: Callable[[list[str]], np.ndarray] | None = None
     counts: dict[str, dict] = field(default_factory=dict)
 
-    @property
-    def out(self) -> Path:
-        """The data folder."""
-        return Path(self.out_dir or self.params.data_dir)
+    def __post_init__(self) -> None:
+        self.out = Path(self.out_dir or self.params.data_dir)
 
     def make(self, category: str, progress: bool = True) -> list[Triplet]:
         """Return the finished triplets of a category and write them. Raises KitError when none is left."""
@@ -84,19 +70,18 @@ class Maker:
         kept, report = clean(triplets, self.params.cleaning, slots, self.evaluation_texts)
         write_json(self.out / "cleaning" / f"{category}.json", {**report, "parsing": dict(sorted(rejected.items()))})
         if not kept:
-            raise KitError(
-                f"no {category} triplet is left of {asked} answers; "
-                f"see {self.out / 'cleaning' / category}.json or try another generation.model"
-            )
+            fix = f"see {self.out / 'cleaning' / category}.json or try another generation.model"
+            raise KitError(f"no {category} triplet is left of {asked} answers; {fix}")
         mined = mine(kept, self.params.negatives, self._encode)
         write_triplets(self.out / "triplets" / f"{category}.jsonl", mined)
-        reasons = report["reasons"]
+        cleaned = report["reasons"]
+        duplicates = cleaned.pop("duplicate", 0) + cleaned.pop("near_duplicate", 0)
         self.counts[category] = {
             "asked": asked,
             "parsed": len(triplets),
             "rejected": dict(rejected),
-            "cleaned": {reason: n for reason, n in reasons.items() if reason not in _DUPLICATES},
-            "duplicates": sum(reasons.get(reason, 0) for reason in _DUPLICATES),
+            "cleaned": cleaned,
+            "duplicates": duplicates,
             "valid": len(mined),
             "without_negative": sum(not triplet.negative for triplet in mined),
         }
@@ -115,10 +100,9 @@ class Maker:
 
 
 def write_report(params: Params, counts: Mapping[str, Mapping], out_dir: str | Path | None = None) -> Path:
-    """Write ``out_dir/generation.json`` and return its path.
+    """Write ``out_dir/generation.json`` and return its path; ``counts``: {category: ``Maker.counts``}.
 
-    ``counts``: {category: {"asked", "parsed", "rejected": {reason: n}, "cleaned": {reason: n}, "duplicates",
-    "valid"}}. Tokens are added from the answers' files, brainstorms included: None where any of them is unknown.
+    Tokens are added from the answers' files, brainstorms included: None where any of them is unknown.
     """
     out, generation, categories = Path(out_dir or params.data_dir), params.generation, {}
     for category, numbers in counts.items():
@@ -135,20 +119,18 @@ def write_report(params: Params, counts: Mapping[str, Mapping], out_dir: str | P
         "backend": generation.backend,
         "variant": generation.variant,
         "seed": generation.seed,
-        "prices": {name: getattr(generation, name) for name in _PRICES},
+        "prices": {name: getattr(generation, name) for name in "price_in price_out gpu_price gpus currency".split()},
         "categories": categories,
     }
-    return write_json(out / REPORT, report)
+    return write_json(out / "generation.json", report)
 
 
 def cost_table(out: str | Path) -> pd.DataFrame:
     """Return one row per category of a run's data folder: what was asked, what came of it, and what it cost.
 
-    Columns: COSTS. What was not measured, such as the tokens of bundled answers or a cost without a price, is empty.
+    What was not measured, such as the tokens of bundled answers or a cost without a price, is empty.
     """
-    import pandas as pd
-
-    report, rows = read_json(Path(out) / REPORT), []
+    report, rows = read_json(Path(out) / "generation.json"), []
     for category, numbers in report["categories"].items():
         timing = [Path(out) / "timing" / f"{name}{category}.json" for name in ("", "brainstorm_")]
         seconds = sum(read_json(path)["seconds"] for path in timing if path.exists()) if timing[0].exists() else None
@@ -161,19 +143,19 @@ def cost_table(out: str | Path) -> pd.DataFrame:
             "cost": cost,
         }
         row |= {name: sum(numbers[name].values()) for name in ("rejected", "cleaned")}
-        row |= {
-            "yield": valid / numbers["asked"] if numbers["asked"] else None,
-            "currency": report["prices"]["currency"],
-        }
-        rows.append(row | {"cost_per_1000": 1000 * cost / valid if cost is not None and valid else None})
-    return pd.DataFrame(rows, columns=COSTS)
+        row |= {"yield": valid / numbers["asked"], "currency": report["prices"]["currency"]}
+        rows.append(row | {"cost_per_1000": None if cost is None else 1000 * cost / valid})
+    columns = (
+        "generator category asked parsed rejected cleaned duplicates valid yield tokens_in tokens_out seconds cost"
+    )
+    return pd.DataFrame(rows, columns=[*columns.split(), "cost_per_1000", "currency"])
 
 
 def shares(pools: Mapping[str, Sequence[Triplet]]) -> dict[str, list[Triplet]]:
     """Return {generator: its triplets} of equal length: those of common tasks first, row by row of the same task.
 
-    More texts, or other tasks, are not what a comparison asks about. So each keeps as many triplets of every task as
-    the generator with the fewest of it has, and fills up with others, in its order, to the smallest pool's size.
+    Each keeps as many triplets of every task as the generator with the fewest of it has, and fills up with others, in
+    its order, to the smallest pool's size: neither more texts nor other tasks are to decide a comparison.
     """
     size = min(map(len, pools.values()))
     counts = [Counter(triplet.instruction for triplet in pool) for pool in pools.values()]

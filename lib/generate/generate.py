@@ -12,37 +12,27 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 from lib.common import bundled
 from lib.common.design import CODES
 from lib.common.files import KitError, write_json, write_jsonl
-from lib.generate import sources
-from lib.generate.answers import AnswerStore, Replay, Request
+from lib.generate.answers import CLASSROOM, AnswerStore, Replay, Request, made_with, responses
 from lib.generate.llms import open_backend
 from lib.generate.parsing import Parsed, parse_brainstorm, parse_response
 from lib.generate.prompts import BRAINSTORMED, Template, answer_schema, item_seed, load_template, sample_slots
+from lib.params.data import GenerationParams
+from lib.params.params import Params
 
-if TYPE_CHECKING:
-    from lib.params.data import GenerationParams
-    from lib.params.params import Params
-
-
-class Item(NamedTuple):
-    """One row of the plan: its name, the slot values, and the request made of them."""
-
-    id: str
-    slots: dict[str, str]
-    request: Request
+Item = tuple[str, dict[str, str], Request]  # a row of the plan: its name, the slot values, the request made of them
 
 
 def generate(
-    params: Params, category: str, n: int | None = None, out_dir: str | Path | None = None, progress: bool = True
+    params: Params, category: str, n: int = 0, out_dir: str | Path | None = None, progress: bool = True
 ) -> list[dict]:
     """Return the answers of a category in plan order and write them to ``out_dir/responses/<category>.jsonl``.
 
-    Each row: ``id, slots, prompt, response, finish, tokens_in, tokens_out, model``. ``n`` defaults to
-    ``generation.n[category]`` (0: all bundled answers, replay only), ``out_dir`` to the run's data folder.
+    Each row: ``id, slots, prompt, response, finish, tokens_in, tokens_out, model``. ``n``: else
+    ``generation.n[category]`` (0: all bundled answers, replay only); ``out_dir``: else the run's data folder.
     Raises KitError when answers are still missing at the end; what did come is kept, and running again goes on.
     """
     out = Path(out_dir or params.data_dir)
@@ -52,17 +42,15 @@ def generate(
 
 
 def ask(
-    params: Params, category: str, n: int | None = None, out_dir: str | Path | None = None, progress: bool = True
+    params: Params, category: str, n: int = 0, out_dir: str | Path | None = None, progress: bool = True
 ) -> list[dict]:
     """Return what ``generate`` returns and keep every answer, but leave the final file alone: for a look."""
     out, generation = Path(out_dir or params.data_dir), params.generation
     own_tasks = category in BRAINSTORMED and not _bundled_plan(generation)
-    items = plan(generation, category, n, brainstorm(params, category, out, progress) if own_tasks else [])
-
-    def is_valid(text: str) -> bool:
-        return isinstance(parse_response(category, text), Parsed)
-
-    return _collect(generation, category, items, out, is_valid, progress)
+    items = _plan(generation, category, n, brainstorm(params, category, out, progress) if own_tasks else None)
+    return _collect(
+        generation, category, items, out, lambda text: isinstance(parse_response(category, text), Parsed), progress
+    )
 
 
 def brainstorm(params: Params, category: str, out_dir: str | Path | None = None, progress: bool = True) -> list[str]:
@@ -75,11 +63,10 @@ def brainstorm(params: Params, category: str, out_dir: str | Path | None = None,
     if _bundled_plan(generation):
         generation = generation.model_copy(update={"backend": "replay"})
     template = load_template(category, generation.variant, "brainstorm")
-    count = len(sources.brainstorm(category)) if generation.backend == "replay" else generation.brainstorms
+    replay = generation.backend == "replay"
+    count = len(responses(category, kind="brainstorm")) if replay else generation.brainstorms
     items = [_item(generation, category, "brainstorm", i, template, {}) for i in range(count)]
-    rows = _collect(
-        generation, f"brainstorm_{category}", items, out, lambda text: bool(parse_brainstorm(text)), progress
-    )
+    rows = _collect(generation, f"brainstorm_{category}", items, out, parse_brainstorm, progress)
     tasks: dict[str, str] = {}
     for row in rows:
         row["tasks"] = parse_brainstorm(row["response"])
@@ -87,29 +74,26 @@ def brainstorm(params: Params, category: str, out_dir: str | Path | None = None,
             tasks.setdefault(task.casefold().rstrip(". "), task)
     write_jsonl(out / "brainstorm" / f"{category}.jsonl", rows)
     if not tasks:
-        raise KitError(
-            f"none of {len(rows)} brainstorm answers for {category} holds a list of tasks; "
-            f"read {out / 'brainstorm' / category}.jsonl and try another generation.model"
-        )
+        fix = f"read {out / 'brainstorm' / category}.jsonl and try another generation.model"
+        raise KitError(f"none of {len(rows)} brainstorm answers for {category} holds a list of tasks; {fix}")
     return list(tasks.values())
 
 
-def plan(generation: GenerationParams, category: str, n: int | None, tasks: Sequence[str]) -> list[Item]:
+def _plan(generation: GenerationParams, category: str, n: int, tasks: list[str] | None) -> list[Item]:
     """Return the first ``n`` rows of the plan; row i is the same whatever n is."""
     replay = generation.backend == "replay"
-    template = load_template(category, sources.made_with(generation) if replay else generation.variant)
-    n = generation.n.get(category, 0) if n is None else n
+    template = load_template(category, made_with(generation) if replay else generation.variant)
+    n = n or generation.n.get(category, 0)
     if not replay and n < 1:
         raise KitError(f"set generation.n.{category}: it says how many {category} triplets to ask for")
     if _bundled_plan(generation):
-        rows = sources.responses(category, generation.bundle if replay else sources.CLASSROOM)
+        rows = responses(category, generation.bundle if replay else CLASSROOM)
         if replay and n > len(rows):
             raise KitError(f"generation.n asks for {n} {category} answers, but {len(rows)} are bundled; ask for fewer")
         # a small model gets row by row the plan of the bundled answers, then the same again with other seeds
         slots = [rows[i % len(rows)]["slots"] for i in range(n or len(rows))]
     else:
-        given = list(tasks) if category in BRAINSTORMED else None
-        slots = sample_slots(template, n, generation.seed, category, given)
+        slots = sample_slots(template, n, generation.seed, category, tasks)
     return [_item(generation, category, "instance", i, template, row) for i, row in enumerate(slots)]
 
 
@@ -136,26 +120,20 @@ def _item(
         examples=template.shown(index),
         frequency_penalty=generation.frequency_penalty,
     )
-    return Item(f"{CODES[category]}-{index:06d}" if writing else f"{CODES[category]}-tasks-{index:05d}", slots, request)
+    return f"{CODES[category]}-{index:06d}" if writing else f"{CODES[category]}-tasks-{index:05d}", slots, request
 
 
 def _collect(
-    generation: GenerationParams,
-    name: str,
-    items: list[Item],
-    out: Path,
-    is_valid: Callable[[str], bool],
-    progress: bool,
+    generation: GenerationParams, name: str, items: list[Item], out: Path, is_valid: Callable, progress: bool
 ) -> list[dict]:
     """Ask for the answers that the store does not hold; return all rows in plan order."""
-    wanted = {item.request.key: item.request for item in items}
+    wanted = {request.key: request for _, _, request in items}
     with AnswerStore(out / "answers" / f"{name}.jsonl") as store:
         missing = [request for key, request in wanted.items() if key not in store.answers]
         known = [store.answers[key] for key in wanted if key in store.answers]
         shown = {"desc": name, "unit": "answer", "mininterval": 0.5, "ncols": 110, "disable": not progress}
         with bundled.bar(total=len(wanted), initial=len(known), **shown) as bar:
-            tally: Counter = Counter()
-            _show(bar, tally, generation, is_valid, known)
+            _show(bar, tally := Counter(), generation, is_valid, known)
             if missing:  # closed at once when interrupted, so that no request stays under way
                 with closing(open_backend(generation).ask(missing)) as answers:
                     for answer in answers:
@@ -163,20 +141,16 @@ def _collect(
                         bar.update()
                         _show(bar, tally, generation, is_valid, [row])
         if lost := len(wanted.keys() - store.answers.keys()):
-            raise KitError(
-                f"{lost} of {len(wanted)} {name} answers did not come; run again, and only they are asked for"
-            )
+            raise KitError(f"{lost} of {len(wanted)} {name} answers did not come; run again to ask for them alone")
         write_json(out / "timing" / f"{name}.json", {"seconds": store.seconds(set(wanted)), "answers": len(wanted)})
-        answers = [store.answers[item.request.key] for item in items]
-    rows = [
-        {"id": item.id, "slots": item.slots, "prompt": item.request.prompt}
-        | {key: answer[key] for key in ("response", "finish", "tokens_in", "tokens_out")}
-        | {"model": generation.writer}
-        for item, answer in zip(items, answers, strict=True)
-    ]
-    if generation.variant == "small":  # its lengths are near what is asked for: a text of full length was cut
-        for item, row in zip(items, rows, strict=True):
-            row["finish"] = finish(item.request, row)
+    small = generation.variant == "small"  # its lengths are near what is asked for: a text of full length was cut
+    rows = []
+    for item, slots, request in items:
+        answer = store.answers[request.key]
+        row = {"id": item, "slots": slots, "prompt": request.prompt, "response": answer["response"]}
+        row["finish"] = finish(request, answer) if small else answer["finish"]
+        row |= {"tokens_in": answer["tokens_in"], "tokens_out": answer["tokens_out"], "model": generation.writer}
+        rows.append(row)
     return rows
 
 
@@ -192,26 +166,23 @@ def finish(request: Request, answer: Mapping) -> str:
     return answer["finish"]
 
 
-def money(prices: GenerationParams | Mapping, tokens_in: int, tokens_out: int, seconds: float) -> float | None:
-    """Return the cost of tokens and GPU-seconds in ``generation.currency``, or None when no price is set."""
-    prices = prices if isinstance(prices, Mapping) else prices.model_dump()
+def money(prices: Mapping, tokens_in: int, tokens_out: int, seconds: float) -> float | None:
+    """Return the cost of tokens and GPU-seconds, or None without a price (``prices``: those of ``generation``)."""
     gpu_price = prices["gpu_price"] * prices["gpus"]
     if not (prices["price_in"] or prices["price_out"] or gpu_price):
         return None
     return (tokens_in * prices["price_in"] + tokens_out * prices["price_out"]) / 1e6 + gpu_price * seconds / 3600
 
 
-def _show(
-    bar, tally: Counter, generation: GenerationParams, is_valid: Callable[[str], bool], rows: Sequence[dict]
-) -> None:
+def _show(bar, tally: Counter, generation: GenerationParams, is_valid: Callable, rows: Sequence[dict]) -> None:
     """Add new rows to the tally, and write beside the bar how many answers are valid and what they cost so far."""
     if bar.disable:
         return
     for row in rows:
-        tally["valid"] += is_valid(row["response"])
+        tally["valid"] += bool(is_valid(row["response"]))
         tally["in"] += row["tokens_in"] or 0
         tally["out"] += row["tokens_out"] or 0
-    spent = money(generation, tally["in"], tally["out"], bar.format_dict["elapsed"] or 0.0)
+    spent = money(generation.model_dump(), tally["in"], tally["out"], bar.format_dict["elapsed"] or 0.0)
     shown = {"valid": f"{tally['valid']}/{bar.n}"}
     if spent is not None:
         shown["cost"] = f"{spent:.{2 if spent >= 1 else 4}f} {generation.currency}"

@@ -25,14 +25,10 @@ from lib.generate.answers import Answer, Replay, Request
 from lib.params.data import GenerationParams
 
 _RETRY = {408, 409, 425, 429, 500, 502, 503, 504, 529}
-_ONE_PROMPT_ONLY = re.compile(
-    r"context length|context_length|too long|maximum.{0,20}tokens|content.?(filter|policy)", re.I
-)
+_ONE_PROMPT_ONLY = re.compile(r"context.length|too long|maximum.{0,20}tokens|content.?(filter|policy)", re.I)
 _LONGEST_WAIT = 60.0
 _LIMITED = 100  # how often one request may be told that a rate limit is reached
 _LOST_IN_A_ROW = 8  # requests given up without a success between them: the server is gone
-
-
 _open: list = []  # (parameters, backend) of the one that is open
 
 
@@ -90,25 +86,22 @@ class OpenAIServer:
 
     async def _all(self, requests: Sequence[Request], deliver) -> None:
         self._quiet_until, self._lost = 0.0, 0
-        self._jitter = random.Random(0)  # of the waits only; answers do not depend on it
-        waiting = iter(requests)  # shared by all workers; each takes the next
-
-        async def worker(client: httpx.AsyncClient) -> None:
-            for request in waiting:
-                if answer := await self._one(client, request):
-                    deliver(answer)
-
         here = urlsplit(self.url).hostname in ("localhost", "127.0.0.1", "::1")
         key = os.environ.get(self.generation.api_key_env, "")
         timeout, limits = httpx.Timeout(self.generation.timeout, connect=15.0), httpx.Limits(max_connections=None)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
+        client = httpx.AsyncClient(timeout=timeout, limits=limits, headers=headers, trust_env=not here)
+        waiting = iter(requests)  # shared by all workers; each takes the next
+
+        async def worker() -> None:
+            for request in waiting:
+                if answer := await self._one(client, request):
+                    deliver(answer)
+
         try:
-            async with (
-                httpx.AsyncClient(timeout=timeout, limits=limits, headers=headers, trust_env=not here) as client,
-                asyncio.TaskGroup() as group,
-            ):
+            async with client, asyncio.TaskGroup() as group:
                 for _ in range(min(self.generation.concurrency, len(requests))):
-                    group.create_task(worker(client))
+                    group.create_task(worker())
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from None
 
@@ -117,7 +110,7 @@ class OpenAIServer:
         failures = limits = 0
         while True:
             while (wait := self._quiet_until - time.monotonic()) > 0:
-                await asyncio.sleep(wait * self._jitter.uniform(1.0, 1.1))
+                await asyncio.sleep(wait * random.uniform(1.0, 1.1))
             try:
                 reply = await client.post(self.url, json=_body(request))
                 status, trouble = reply.status_code, f"status {reply.status_code}: {' '.join(reply.text.split())[:300]}"
@@ -145,7 +138,7 @@ class OpenAIServer:
                 failures += 1
                 if failures > self.generation.retries:
                     break
-                await asyncio.sleep(min(_LONGEST_WAIT, 0.5 * 2**failures) * self._jitter.uniform(0.5, 1.0))
+                await asyncio.sleep(min(_LONGEST_WAIT, 0.5 * 2**failures) * random.uniform(0.5, 1.0))
         self._lost += 1
         if self._lost >= _LOST_IN_A_ROW:
             raise KitError(f"{self.url} no longer answers ({trouble}); what came is kept, run again later")
@@ -154,10 +147,8 @@ class OpenAIServer:
 
 def _body(request: Request) -> dict:
     """Return the request as the protocol has it."""
-    names = ("model", "messages", "temperature", "top_p", "max_tokens", "seed")
-    body = {name: getattr(request, name) for name in names}
-    if request.frequency_penalty:
-        body["frequency_penalty"] = request.frequency_penalty
+    names = ("model", "messages", "temperature", "top_p", "max_tokens", "seed", "frequency_penalty")
+    body = {name: getattr(request, name) for name in names if getattr(request, name) or name != "frequency_penalty"}
     if request.structured != "off":
         body["response_format"] = {"type": request.structured}
     if request.structured == "json_schema":
@@ -167,9 +158,7 @@ def _body(request: Request) -> dict:
 
 # Requests handed over at once: a killed run loses at most these, and at their end the device waits for the last of them
 BLOCK, BLOCK_CPU = 2048, 40
-# vLLM's cache on a processor. By itself it takes 90 % of the memory, and refuses to start where that is not free; a
-# block's cache is about 2 GB for a model of 135M parameters, and a larger model's requests wait for each other
-CACHE_CPU = 4 * 2**30  # bytes
+CACHE_CPU = 4 * 2**30  # bytes; by itself vLLM takes 90 % of a processor's memory, or refuses to start
 
 
 class LocalVLLM:
@@ -205,10 +194,8 @@ class LocalVLLM:
                 structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
             )
         except (OSError, ValueError, RuntimeError) as error:
-            raise KitError(
-                f"vLLM cannot load {generation.model!r}: {str(error).partition(chr(10))[0]}; check generation.model, "
-                "max_model_len, gpu_memory and tensor_parallel"
-            ) from error
+            why, fix = str(error).partition("\n")[0], "max_model_len, gpu_memory and tensor_parallel"
+            raise KitError(f"vLLM cannot load {generation.model!r}: {why}; check generation.model, {fix}") from error
 
     def close(self) -> None:
         """Stop the engine and free its memory."""
@@ -228,10 +215,9 @@ class LocalVLLM:
         except self._refused as error:
             if len(requests) == 1:
                 yield Answer(requests[0].key, "", f"error: {' '.join(str(error).split())[:300]}")
-                return
-            half = len(requests) // 2
-            yield from self._block(requests[:half])
-            yield from self._block(requests[half:])
+            else:
+                yield from self._block(requests[: len(requests) // 2])
+                yield from self._block(requests[len(requests) // 2 :])
             return
         for request, output in zip(requests, outputs, strict=True):
             best = output.outputs[0]
@@ -239,9 +225,8 @@ class LocalVLLM:
             yield Answer(request.key, best.text, best.finish_reason or "stop", *tokens)
 
     def _sampling(self, request: Request):
-        held_to = {"json_schema": {"json": request.schema}, "json_object": {"json_object": True}}.get(
-            request.structured
-        )
+        forms = {"json_schema": {"json": request.schema}, "json_object": {"json_object": True}}
+        held_to = forms.get(request.structured)
         names = ("temperature", "top_p", "max_tokens", "seed", "frequency_penalty")
         return self._vllm.SamplingParams(
             **{name: getattr(request, name) for name in names},

@@ -1,9 +1,8 @@
 """Hard negatives: mined from the category's own positives, with a guard against false negatives.
 
 The released generator draws uniformly among the ten nearest positives of the whole category, over all tasks and
-languages, with no guard: near-duplicate tasks make such a negative a correct answer now and then. Here that is one
-setting (``random_of_top_k``, margin 0), seeded; by default a candidate must score clearly below the true positive and
-be in its language. The LLM's own negatives are kept where the strategy says ``llm``.
+languages, with no guard, so such a negative is a correct answer now and then. Here that is one setting
+(``random_of_top_k``, margin 0); by default a candidate must score clearly below the true positive, in its language.
 """
 
 from __future__ import annotations
@@ -13,35 +12,21 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 import numpy as np
 
 from lib.common.design import Triplet
 from lib.common.files import KitError
 from lib.generate.overlap import words
-
-if TYPE_CHECKING:
-    from lib.params.data import NegativesParams
+from lib.params.data import NegativesParams
 
 Encode = Callable[[list[str]], np.ndarray]
 _FEW = 8192
 
 
-@dataclass(frozen=True)
-class Candidates:
-    """What was found for one category: the corpus, the scores of the true positives ``(n,)``, and of each triplet the
-    ``scores`` and ``indices`` ``(n, top_k)`` of the best allowed candidates, -inf and -1 where there are fewer."""
-
-    texts: list[str]
-    scores: np.ndarray
-    indices: np.ndarray
-    positive: np.ndarray
-
-
 def mine(triplets: Sequence[Triplet], negatives: NegativesParams, encode: Encode | None = None) -> list[Triplet]:
-    """Return the triplets, in order, with their negatives chosen by each category's strategy.
+    """Return the triplets, in order, with negatives by each category's strategy (``llm``: its own are kept).
 
     ``encode(texts) -> (n, d)``; None loads the encoder that ``negatives.encoder`` names where a category is mined.
     Where no candidate passes the guard the negative is "" (in-batch negatives only). Never the own positive, nor a text
@@ -54,26 +39,19 @@ def mine(triplets: Sequence[Triplet], negatives: NegativesParams, encode: Encode
             continue
         positions = [position for position, triplet in enumerate(triplets) if triplet.category == category]
         own = [triplets[position] for position in positions]
-        found = candidates(own, negatives, encode or encoder(negatives)) if strategy != "none" else None
-        for row, position in enumerate(positions):
-            chosen[position] = replace(own[row], negative=choose(own[row], found, row, negatives) if found else "")
+        texts, indices = [], [[]] * len(own)
+        if strategy != "none":
+            texts, _, indices, _ = candidates(own, negatives, encode or encoder(negatives))
+        for position, triplet, best in zip(positions, own, indices, strict=True):
+            window = [texts[index] for index in best if index >= 0] or [""]
+            # Seeded by the triplet itself: the draw does not change when other triplets come or go before it.
+            draw = random.Random(f"{negatives.seed}|{triplet.instruction}|{triplet.query}|{triplet.positive}")
+            chosen[position] = replace(triplet, negative=window[0] if strategy == "nearest" else draw.choice(window))
     return chosen
 
 
-def choose(triplet: Triplet, found: Candidates, row: int, negatives: NegativesParams) -> str:
-    """Return the negative of the triplet in ``row`` of its category: the nearest, or a seeded draw from the top k."""
-    window = [int(index) for index in found.indices[row] if index >= 0]
-    if not window:
-        return ""
-    if negatives.strategy[triplet.category] == "nearest":
-        return found.texts[window[0]]
-    # Seeded by the triplet itself: the draw does not change when other triplets come or go before it.
-    draw = random.Random(f"{negatives.seed}|{triplet.instruction}|{triplet.query}|{triplet.positive}")
-    return found.texts[draw.choice(window)]
-
-
-def candidates(triplets: Sequence[Triplet], negatives: NegativesParams, encode: Encode) -> Candidates:
-    """Return the allowed candidates of each triplet of one category, best first (exact search, in blocks)."""
+def candidates(triplets: Sequence[Triplet], negatives: NegativesParams, encode: Encode) -> tuple:
+    """Return (corpus, ``top_k``'s scores and indices of each triplet, scores of the true positives) of one category."""
     texts = list(dict.fromkeys(triplet.positive for triplet in triplets))
     place = {text: number for number, text in enumerate(texts)}
     own = np.array([place[triplet.positive] for triplet in triplets], np.int64)
@@ -81,15 +59,15 @@ def candidates(triplets: Sequence[Triplet], negatives: NegativesParams, encode: 
     asked = [form.replace("{instruction}", t.instruction).replace("{text}", t.query) for t in triplets]
     corpus, queries = _unit_rows(encode, texts), _unit_rows(encode, asked)
     positive = np.einsum("nd,nd->n", queries, corpus[own])
-    scores, indices = top_k(
-        queries,
-        corpus,
-        negatives.top_k,
-        ceiling=positive - negatives.margin * np.abs(positive) if negatives.margin else None,
-        forbidden=_forbidden(triplets, texts),
-        groups=_groups(triplets, texts, negatives),
-    )
-    return Candidates(texts, scores, indices, positive)
+    ceiling = positive - negatives.margin * np.abs(positive) if negatives.margin else None
+    groups = []  # task and language, where they must agree; a positive of several tasks belongs to the first of them
+    for name, wanted in (("instruction", negatives.same_task), ("language", negatives.same_language)):
+        if wanted:
+            of_text = {triplet.positive: getattr(triplet, name) for triplet in reversed(triplets)}
+            values = [getattr(triplet, name) for triplet in triplets] + [of_text[text] for text in texts]
+            groups.append(np.split(np.unique(np.array(values, object), return_inverse=True)[1], [len(triplets)]))
+    forbidden = _forbidden(triplets, texts)
+    return texts, *top_k(queries, corpus, negatives.top_k, ceiling, forbidden, groups), positive
 
 
 def encoder(negatives: NegativesParams) -> Encode:
@@ -104,10 +82,8 @@ def encoder(negatives: NegativesParams) -> Encode:
 def _unit_rows(encode: Encode, texts: list[str]) -> np.ndarray:
     vectors = np.asarray(encode(texts), np.float32)
     if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
-        raise KitError(
-            f"the mining encoder returned shape {vectors.shape} or non-finite numbers for {len(texts)} "
-            "texts; try another negatives.encoder"
-        )
+        what = f"shape {vectors.shape} or non-finite numbers for {len(texts)} texts"
+        raise KitError(f"the mining encoder returned {what}; try another negatives.encoder")
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
@@ -123,23 +99,10 @@ def _forbidden(triplets: Sequence[Triplet], texts: Sequence[str]) -> list[tuple[
     return [(row, text) for row, key in enumerate(keys) for text in positives[key] | alike.get(key[1], set())]
 
 
-def _groups(triplets: Sequence[Triplet], texts: Sequence[str], negatives: NegativesParams) -> list[tuple]:
-    """Return the (triplet labels, candidate labels) that must agree: task and language, where asked for."""
-    groups = []
-    for name, wanted in (("instruction", negatives.same_task), ("language", negatives.same_language)):
-        if wanted:  # a positive of several tasks belongs to the first of them
-            of_text = {triplet.positive: getattr(triplet, name) for triplet in reversed(triplets)}
-            numbers = {value: number for number, value in enumerate(dict.fromkeys(of_text.values()))}
-            of_triplets = np.array([numbers.get(getattr(t, name), -1) for t in triplets], np.int32)
-            groups.append((of_triplets, np.array([numbers[of_text[text]] for text in texts], np.int32)))
-    return groups
-
-
 def top_k(
     queries: np.ndarray,
     candidates: np.ndarray,
     k: int,
-    *,
     ceiling: np.ndarray | None = None,
     forbidden: Iterable[tuple[int, int]] = (),
     groups: Iterable[tuple[np.ndarray, np.ndarray]] = (),
@@ -150,8 +113,8 @@ def top_k(
 
     queries ``(n, d)`` and candidates ``(m, d)``: float32 rows of unit length. ``ceiling`` ``(n,)``: only candidates
     scoring strictly below it count. ``forbidden``: (query, candidate) positions never returned. ``groups``: pairs of
-    integer labels ``(n,)``, ``(m,)`` that must be equal. Equal scores are ordered by candidate position. The result
-    equals a full sort, with ``threads x block x m`` floats beside the embeddings (tests/benchmarks/mining.py).
+    integer labels ``(n,)``, ``(m,)`` that must be equal. Equal scores are ordered by candidate position. Memory:
+    ``threads x block x m`` floats beside the embeddings.
     """
     queries = np.ascontiguousarray(queries, np.float32)
     candidates = np.ascontiguousarray(candidates, np.float32)

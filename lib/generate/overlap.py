@@ -1,7 +1,7 @@
 """Words in common: near duplicates within the data, and runs of words shared with evaluation texts (contamination).
 
-Every word is a 64-bit number and every run of words a 64-bit hash of its numbers, so results depend on the texts, the
-thresholds and the seed, never on PYTHONHASHSEED or the order of sets.
+Every word is a 64-bit number and every run of words a 64-bit hash of its numbers, so results depend on the texts and
+the thresholds, never on PYTHONHASHSEED or the order of sets.
 """
 
 from __future__ import annotations
@@ -10,16 +10,21 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
+from lib.common.bundled import data_path
 from lib.common.design import Triplet
+from lib.common.files import read_jsonl
 
-PERMUTATIONS = 128  # of MinHash: more find more of what lies near the threshold, and take longer
+PERMUTATIONS = 128  # of MinHash
 SHORTEST = 4  # evaluation texts of fewer words are never contamination
+# Keys under which the bundled evaluation sets keep text; labels, scores and ids are not text.
+_TEXT_KEYS = "title text sentence1 sentence2 query positive negative human_summaries machine_summaries".split()
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplying mixes all 64 bits
-# Scripts written without spaces: every character counts as one word for overlap, and characters are divided by
-# these rough characters-per-word figures when lengths are compared with a slot.
+# Scripts without spaces: a character is one word for overlap; for lengths, this many characters are, roughly, a word.
 _UNSPACED = {
     "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff": 1.7,  # Japanese, Chinese
     "\u0e00-\u0eff": 4.0,  # Thai, Lao
@@ -59,20 +64,17 @@ def overlap(a: str, b: str) -> float:
     return len(first & second) / max(min(len(first), len(second)), 1)
 
 
-class Numbers(dict):
-    """A 64-bit number for every word, the same in every process; computed once per word."""
-
-    def __missing__(self, word: str) -> int:
-        self[word] = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
-        return self[word]
+@lru_cache(1 << 20)
+def _number(word: str) -> int:
+    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
 
 
-def runs(found: Sequence[str], size: int, numbers: Numbers) -> np.ndarray:
+def runs(found: Sequence[str], size: int) -> np.ndarray:
     """Return a 64-bit hash of every ``size`` words in a row, ``(len(found) - size + 1,)``.
 
     ``size`` is part of the hash: a short text is never taken for a run inside a longer one.
     """
-    values = np.fromiter(map(numbers.__getitem__, found), np.uint64, len(found))
+    values = np.fromiter(map(_number, found), np.uint64, len(found))
     total = np.full(max(len(found) - size + 1, 0), size, np.uint64)
     for offset in range(size):
         total = total * _FACTOR + values[offset : offset + len(total)]
@@ -83,47 +85,45 @@ def near_duplicates(texts: Sequence[str], threshold: float = 0.7) -> list[int]:
     """Return for each text the index of the earlier kept text it repeats, or -1 when it is the first of its kind.
 
     Two texts are one when the Jaccard similarity of their word trigrams is at least ``threshold``. MinHash (rensa) only
-    saves the comparison of all pairs; the exact similarity decides. Texts are visited in order, and only kept ones are
-    compared with, so a chain of small changes is not swallowed whole. Memory: about 8 bytes a word beside the sketches.
+    saves the comparison of all pairs; the exact similarity decides. Only kept texts are compared with, in order, so a
+    chain of small changes is not swallowed whole.
     """
     from rensa import RMinHash, RMinHashLSH
 
-    def similar(a: np.ndarray, b: np.ndarray) -> bool:
-        both = len(np.intersect1d(a, b, assume_unique=True))
-        return both / (len(a) + len(b) - both) >= threshold
-
-    numbers, sets = Numbers(), []
     index = RMinHashLSH(threshold, PERMUTATIONS, bands(threshold))
-    first_of, twins = {}, []
+    sets, first_of, twins = [], {}, []
     for number, text in enumerate(texts):
         found = words(text)
-        members = np.unique(runs(found, min(3, max(len(found), 1)), numbers))
-        content = members.tobytes()
-        key = hashlib.blake2b(content, digest_size=16).digest()
+        members = np.unique(runs(found, min(3, max(len(found), 1))))
+        key = members.tobytes()
         sets.append(members)
         if not len(members) or key in first_of:
             twins.append(first_of.get(key, -1))
             continue
         sketch = RMinHash(PERMUTATIONS, 0)
-        sketch.update([content[place : place + 8] for place in range(0, len(content), 8)])
-        twins.append(next((j for j in sorted(index.query(sketch)) if similar(members, sets[j])), -1))
+        sketch.update([key[place : place + 8] for place in range(0, len(key), 8)])
+        twins.append(next((j for j in sorted(index.query(sketch)) if _jaccard(members, sets[j]) >= threshold), -1))
         if twins[-1] < 0:
             index.insert(number, sketch)
             first_of[key] = number
     return twins
 
 
-def bands(threshold: float, recall: float = 0.999) -> int:
-    """Return the fewest LSH bands that find a pair at ``threshold`` with probability ``recall``."""
-    divisors = (count for count in range(1, PERMUTATIONS + 1) if PERMUTATIONS % count == 0)
-    found = (count for count in divisors if 1 - (1 - threshold ** (PERMUTATIONS // count)) ** count >= recall)
-    return next(found, PERMUTATIONS)
+def _jaccard(a: np.ndarray, b: np.ndarray) -> float:
+    both = len(np.intersect1d(a, b, assume_unique=True))
+    return both / (len(a) + len(b) - both)
 
 
-def ngrams(text: str, n: int, numbers: Numbers) -> np.ndarray:
+def bands(threshold: float) -> int:
+    """Return the fewest LSH bands that find a pair at ``threshold`` with a probability of 99.9 %."""
+    counts = (1, 2, 4, 8, 16, 32, 64)
+    return next((n for n in counts if (1 - threshold ** (PERMUTATIONS // n)) ** n <= 0.001), PERMUTATIONS)
+
+
+def ngrams(text: str, n: int) -> np.ndarray:
     """Return the 64-bit hash of every n words in a row; of the whole text when it has SHORTEST to n - 1 words."""
     found = words(text)
-    return runs(found, min(n, len(found)), numbers) if len(found) >= SHORTEST else np.empty(0, np.uint64)
+    return runs(found, min(n, len(found))) if len(found) >= SHORTEST else np.empty(0, np.uint64)
 
 
 def find(
@@ -135,15 +135,13 @@ def find(
     "triplets", "example"}}: counts and one shared run of words to look at.
 
     A triplet is contaminated when any n words in a row occur in an evaluation text (Brown et al. 2020, appendix C, with
-    n = 13). Evaluation texts shorter than n words count only when a training text is the same as a whole. The n-grams
-    of the *training* texts are kept, sorted, about 16 bytes a word, and the evaluation texts stream by: a benchmark of
-    billions of words never has to fit in memory.
+    n = 13); of shorter evaluation texts, the whole. The n-grams of the *training* texts are kept, about 16 bytes a
+    word, and the evaluation texts stream by: a benchmark of billions of words never has to fit in memory.
     """
-    numbers = Numbers()
     parts, owners = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
     for position, triplet in enumerate(triplets):
         for text in (triplet.query, triplet.positive, triplet.negative):
-            parts.append(ngrams(text, n, numbers))
+            parts.append(ngrams(text, n))
             owners.append(np.full(len(parts[-1]), position, np.int64))
     known, owner = np.concatenate(parts), np.concatenate(owners)
     order = np.argsort(known, kind="stable")
@@ -153,7 +151,7 @@ def find(
         count, marked, example, touched = 0, 0, "", set()
         for text in texts:
             count += 1
-            hashes = ngrams(text, n, numbers)
+            hashes = ngrams(text, n)
             low, high = (np.searchsorted(known, hashes, side=side) for side in ("left", "right"))
             shared = np.flatnonzero(high > low)
             if len(shared):
@@ -165,3 +163,15 @@ def find(
             hits.setdefault(position, []).append(name)
         reports[name] = {"texts": count, "texts_touched": marked, "triplets": len(touched), "example": example}
     return {position: tuple(names) for position, names in sorted(hits.items())}, reports
+
+
+def suite_texts(folder: str | Path | None = None) -> dict[str, list[str]]:
+    """Return every text of every evaluation set in ``folder`` (default: the bundled ones), ``{set: [text, ...]}``."""
+    texts: dict[str, dict[str, None]] = {}
+    for path in sorted(Path(folder or data_path("classroom/suite")).glob("*.jsonl")):
+        found = texts.setdefault(path.name.split(".")[0], {})
+        for row in read_jsonl(path) if not path.name.endswith(".qrels.jsonl") else ():
+            for key in _TEXT_KEYS:
+                value = row.get(key) or []
+                found.update(dict.fromkeys([value] if isinstance(value, str) else value))
+    return {name: list(found) for name, found in sorted(texts.items())}

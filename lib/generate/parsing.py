@@ -1,9 +1,8 @@
 """Parsing: an LLM's answer becomes a triplet, or a rejection with a machine-readable reason that is counted.
 
-A schema-valid answer is taken as it is. Around one, fences, chatter and reasoning blocks are ignored. What is
-not JSON goes through ``lib.generate.repair``, which mends only what has a single reading. Nothing is guessed: an answer
-that stops early is ``truncated`` even where its pieces could be closed, and two different objects in one
-answer are ``several_objects``. What the texts say is judged later, in ``lib.generate.cleaning``.
+Around the object, fences, chatter and reasoning blocks are ignored. What is not JSON goes through
+``lib.generate.repair``, which mends only what has a single reading. Nothing is guessed: an answer that stops early is
+``truncated`` even where its pieces could be closed. What the texts say is judged later, in ``lib.generate.cleaning``.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from lib.common.design import CODES, Triplet
@@ -20,14 +20,10 @@ from lib.common.files import KitError
 from lib.generate.prompts import FIXED_INSTRUCTION, KEYS
 from lib.generate.repair import Broken, EndOfText, mended, read_list
 
-REASONS = (
-    "empty invalid_json truncated missing_key not_text duplicate_key several_objects bad_unicode no_answer".split()
-)
 _START = re.compile(r"""\{(?=\s*(?:["'“”„‟‘’}]|$))""")
 _HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair
 _THINKING = re.compile(r"<(think|thinking|reasoning)>.*?</\1>", re.DOTALL | re.IGNORECASE)
 _WRAPPERS = ("text", "content", "value", "document", "string")
-_MAX_STARTS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +37,10 @@ class Parsed:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why an answer was not taken: ``reason`` is one of REASONS, ``detail`` is for people."""
+    """Why an answer was not taken; ``detail`` is for people. Reasons:
+
+    empty invalid_json truncated missing_key not_text duplicate_key several_objects bad_unicode no_answer
+    """
 
     reason: str
     detail: str = ""
@@ -64,17 +63,10 @@ def to_triplets(category: str, responses: Sequence[dict]) -> tuple[list[Triplet]
             continue
         slots = row.get("slots") or {}
         both = f"{slots['src_lang']} -> {slots['tgt_lang']}" if "src_lang" in slots and "tgt_lang" in slots else ""
-        triplets.append(
-            Triplet(
-                instruction=FIXED_INSTRUCTION.get(category) or slots.get("task", ""),
-                query=parsed.query.strip(),
-                positive=parsed.positive.strip(),
-                negative=parsed.negative.strip(),
-                category=category,
-                language=slots.get("language") or both,
-                id=row.get("id") or f"{CODES[category]}-{number:06d}",
-            )
-        )
+        instruction = FIXED_INSTRUCTION.get(category) or slots.get("task", "")
+        texts = (text.strip() for text in (parsed.query, parsed.positive, parsed.negative))
+        name = row.get("id") or f"{CODES[category]}-{number:06d}"
+        triplets.append(Triplet(instruction, *texts, category, slots.get("language") or both, name))
     return triplets, rejected
 
 
@@ -119,9 +111,8 @@ def _objects(text: str) -> tuple[list[dict], Rejection | None]:
     """Return all JSON objects at the top level of the answer, and what was wrong with the rest (or None)."""
     found: list[dict] = []
     problem, position = None, 0
-    for _ in range(_MAX_STARTS):
-        match = _START.search(text, position)
-        if match is None:
+    for _ in range(200):
+        if (match := _START.search(text, position)) is None:
             break
         try:
             value, position = _read(text, match.start())
@@ -145,10 +136,9 @@ def _objects(text: str) -> tuple[list[dict], Rejection | None]:
 
 def _read(text: str, start: int) -> tuple[dict, int]:
     """Read the object at ``start``: as JSON (raw control characters allowed), else by careful repair."""
-    try:
+    with suppress(ValueError, RecursionError):
         return _DECODER.raw_decode(text, start)
-    except (ValueError, RecursionError):
-        better, end = mended(text, start)
+    better, end = mended(text, start)
     try:
         return _DECODER.decode(better), end
     except (ValueError, RecursionError) as error:

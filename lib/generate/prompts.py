@@ -71,7 +71,7 @@ def load_template(category: str, variant: str = "released", stage: str = "instan
         raise KitError(f"no {stage} template for category {category!r}; there is one for {known}")
     if variant not in VARIANTS:
         raise KitError(f"unknown template variant {variant!r}; choose one of {', '.join(VARIANTS)}")
-    raw = read_json(FOLDER / f"{category if stage == 'instance' else f'brainstorm_{category}'}.json")
+    raw = read_json(FOLDER / f"{'brainstorm_' if stage == 'brainstorm' else ''}{category}.json")
     change = raw.get("variants", {}).get(variant, {})
     weights = {name: p for name, p in raw.get("args_p", {}).items() if name not in change.get("args", {})}
     weights |= change.get("args_p", {})
@@ -101,8 +101,7 @@ def sample_slots(
     """Return the slots of rows ``start`` to ``start + n - 1``.
 
     Row i depends on (seed, category, i, template, tasks) alone: it reads its own place in a counter-based stream, so it
-    is the same whatever n is. A row that breaks a constraint is drawn again, whole, from the next stream, which leaves
-    all others as they were. Raises KitError when the template has a task slot and there are no tasks.
+    is the same whatever n is. A row that breaks a constraint is drawn again, whole, from the next stream.
     """
     values, weights = template.args, template.weights
     if tasks:
@@ -110,13 +109,15 @@ def sample_slots(
         weights = {"task": (1 / len(tasks),) * len(tasks), **weights}
     elif "{task}" in template.text:
         raise KitError(f"there is no task for category {category!r}; brainstorm first")
-    names = list(values)
+    names, blocks = list(values), -(-len(values) // 4)  # Philox counts in blocks of four 64-bit numbers
+    stream = int.from_bytes(hashlib.sha256(category.encode()).digest()[:8], "little")
     edges = [np.cumsum(weights[name])[:-1] for name in names]
     compared = {name: np.array(given) for name, given in values.items()}
     chosen = {name: np.zeros(n, np.int64) for name in names}  # places in the value lists
     wrong = np.ones(n, bool)
     for attempt in range(1000):
-        uniform = _uniform(seed, category, attempt, start, n, len(names))
+        bits = np.random.Philox(key=np.random.SeedSequence([seed, stream, attempt]).generate_state(2, np.uint64))
+        uniform = np.random.Generator(bits.advance(start * blocks)).random((n, 4 * blocks))
         for k, name in enumerate(names):
             chosen[name][wrong] = np.searchsorted(edges[k], uniform[wrong, k], side="right")
         wrong = np.zeros(n, bool)
@@ -128,19 +129,10 @@ def sample_slots(
     raise KitError(f"category {category!r}: no slots that keep the constraints in 1,000 tries; widen the values")
 
 
-def _uniform(seed: int, category: str, attempt: int, start: int, n: int, slots: int) -> np.ndarray:
-    """Return (n, slots) uniforms; row i occupies its own blocks of the stream of (seed, category, attempt)."""
-    blocks = -(-slots // 4)  # Philox counts in blocks of four 64-bit numbers
-    name = int.from_bytes(hashlib.sha256(category.encode()).digest()[:8], "little")
-    stream = np.random.Philox(key=np.random.SeedSequence([seed, name, attempt]).generate_state(2, np.uint64))
-    stream.advance(start * blocks)
-    return np.random.Generator(stream).random((n, 4 * blocks))
-
-
 def item_seed(seed: int, category: str, stage: str, index: int) -> int:
     """Return the generator's own seed for one item, below 2^31 (what servers accept), from (seed, item) alone."""
-    text = f"{seed}/{category}/{stage}/{index}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little") >> 1
+    name = f"{seed}/{category}/{stage}/{index}".encode()
+    return int.from_bytes(hashlib.sha256(name).digest()[:4], "little") >> 1
 
 
 def answer_schema(category: str, max_chars: int = 0, lengths: Mapping[str, tuple[int, int]] | None = None) -> dict:

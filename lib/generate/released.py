@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.common.bundled import DATA, ROOT, hub_address, online
+from lib.common.bundled import DATA, ROOT, data_path, hub_address, online
 from lib.common.design import CODES, Triplet
-from lib.common.files import KitError, read_json
+from lib.common.files import KitError, read_json, read_jsonl
+from lib.generate.overlap import find
+from lib.params.data import PublicParams
 
 SUFFIXES = (".jsonl", ".json", ".parquet")
 
@@ -44,6 +46,20 @@ def load_released(location: str | Path, generator: str, category: str, n: int = 
     return _load(files, n, seed, category, CODES[category])
 
 
+def public_pairs(public: PublicParams, exclude: Mapping[str, Iterable[str]] | None = None) -> list[Triplet]:
+    """Return the public half of the mixture: E5 data, or the first ``public.n`` of 4,000 real pairs from docstrings.
+
+    Docstring pairs (lib/data/classroom/public/NOTICE.md) that share an n-gram with a text of ``exclude``, {set: texts},
+    are dropped. They have no hard negative: a mined one would often be the same method of a sister class.
+    """
+    if public.source == "e5":
+        return load_e5(public.location, public.datasets, public.n, public.seed)
+    rows = read_jsonl(data_path("classroom/public/docstrings.jsonl"))
+    triplets = [Triplet(public.instruction, r["query"], r["positive"], "", "public", "English", r["id"]) for r in rows]
+    leaked = find(triplets, exclude)[0] if exclude else {}
+    return [triplet for number, triplet in enumerate(triplets) if number not in leaked][: public.n]
+
+
 def load_e5(location: str | Path, datasets: Sequence[str] = (), n: int = 0, seed: int = 0) -> list[Triplet]:
     """Return public training pairs in the E5 form, one file (or folder of shards) per data set.
 
@@ -56,10 +72,8 @@ def load_e5(location: str | Path, datasets: Sequence[str] = (), n: int = 0, seed
     found = {path.stem: files for path in visible if (files := _data_files(path))}
     missing = [name for name in datasets if name not in found]
     if missing or not found:
-        raise KitError(
-            f"{location} holds no data set {missing[0] if missing else 'at all'}; it holds "
-            f"{', '.join(found) or 'no ' + ', '.join(SUFFIXES) + ' file'}"
-        )
+        there = ", ".join(found) or f"no {', '.join(SUFFIXES)} file"
+        raise KitError(f"{location} holds no data set {missing[0] if missing else 'at all'}; it holds {there}")
     chosen = {name: files for name, files in found.items() if not datasets or name in datasets}
     sizes = {name: sum(map(_count, files)) for name, files in chosen.items()}
     instructions = read_json(DATA / "e5_instructions.json")
@@ -73,7 +87,7 @@ def load_e5(location: str | Path, datasets: Sequence[str] = (), n: int = 0, seed
 
 
 def fetch(location: str | Path, config: str = "") -> Path:
-    """Return a folder: the one named (seen from here or the kit's root), or the hub data set's files, also if cached.
+    """Return the folder of that name (seen from here or the kit's root), or the hub data set's, fetched or cached.
 
     Only the files of ``config`` are fetched when it is given. Raises KitError otherwise, offline at once.
     """
@@ -85,16 +99,14 @@ def fetch(location: str | Path, config: str = "") -> Path:
     from huggingface_hub import snapshot_download
 
     there = online()
-    patterns = [f"*{config}/*", f"*{config}*", "README.md"] if config else None
-    options = {"allow_patterns": patterns, "local_files_only": not there}
+    wanted = [f"*{config}/*", f"*{config}*", "README.md"] if config else None
     try:
-        return Path(snapshot_download(str(location), repo_type="dataset", **options))
+        found = snapshot_download(str(location), repo_type="dataset", allow_patterns=wanted, local_files_only=not there)
+        return Path(found)
     except Exception as error:
         why = f"the hub says: {str(error).splitlines()[0][:150]}" if there else f"{hub_address()} does not answer"
-        raise KitError(
-            f"{location} is neither a folder nor in the hub's cache, and {why}; connect to the hub or "
-            "download it there and name its folder"
-        ) from None
+        fix = "connect to the hub, or download it there and name its folder"
+        raise KitError(f"{location} is neither a folder nor in the hub's cache, and {why}; {fix}") from None
 
 
 def _declared(folder: Path) -> dict[str, list[Path]]:

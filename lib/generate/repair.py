@@ -1,10 +1,9 @@
 """Repair: an object that is almost JSON becomes JSON, where it has one reading only.
 
-Mended: trailing and missing commas between entries, single and typographic quotes, raw line breaks in texts,
-unescaped quotes inside a text where the text's end is beyond doubt, Python's True, False and None and its
-escapes. Not mended: an object that is not closed (EndOfText), unknown escapes, bare keys, anything whose end
-could be read in two ways (Broken). Why not a repair library: those close what was cut off and always return
-something (tests/benchmarks/parsing_yield.py has the numbers), and a half document makes a wrong positive.
+Mended: commas between entries, single and typographic quotes, raw line breaks in texts, unescaped quotes inside a text
+whose end is beyond doubt, Python's True, False and None and its escapes. Not mended: an object that is not closed
+(EndOfText), what could be read in two ways (Broken). Not a repair library: those close what was cut off and always
+return something (tests/benchmarks/parsing_yield.py has the numbers), and a half document makes a wrong positive.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import Any
 
 from lib.common.bundled import online
 from lib.common.files import KitError, digest, digest_file
-from lib.generate.sources import suite_texts
+from lib.generate.overlap import suite_texts
 from lib.params.params import Params
 from lib.score import suites
 

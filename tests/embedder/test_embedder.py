@@ -14,7 +14,7 @@ from engine_kit import DECODERS, FAMILIES, difference, embedder, gradients, one_
 from lib.common.files import KitError
 from lib.embedder.embedder import Embedder
 from lib.embedder.packing import padded, ragged
-from lib.generate.sources import suite_texts
+from lib.generate.overlap import suite_texts
 from lib.params.model import ModelParams
 
 TEXTS = ["", "hi", "  spaces around  ", "Ünïcödé and 漢字 {braces} {0}", "word " * 700, "hi"]

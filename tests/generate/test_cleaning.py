@@ -13,9 +13,9 @@ import pytest
 from hashed import jaccard
 
 from lib.common.design import CODES, Triplet
-from lib.generate import sources
+from lib.generate.answers import responses
 from lib.generate.cleaning import LANGUAGES, REASONS, bounds, clean, reject, wrong_language
-from lib.generate.overlap import Numbers, bands, count_words, find, near_duplicates, ngrams, shingles, words
+from lib.generate.overlap import bands, count_words, find, near_duplicates, ngrams, shingles, suite_texts, words
 from lib.generate.parsing import to_triplets
 from lib.params.data import CleaningParams
 
@@ -35,7 +35,7 @@ GERMAN = (
 
 
 def bundled(category):
-    rows = sources.responses(category)
+    rows = responses(category)
     triplets, rejected = to_triplets(category, rows)
     assert not rejected
     return triplets, {t.id: row["slots"] for t, row in zip(triplets, rows, strict=True)}
@@ -49,7 +49,7 @@ def triplet(
 
 def test_the_bundled_answers_pass():
     """All of them were read and repaired by hand, so a rule that rejects one is too strict."""
-    suites = sources.suite_texts()
+    suites = suite_texts()
     triplets, slots = [], {}
     for category in CODES:
         rows, given = bundled(category)
@@ -266,20 +266,21 @@ def test_contamination_equals_a_plain_search_for_shared_runs():
 
 
 def test_ngram_hashes_do_not_collide_on_the_bundled_texts():
-    numbers, seen = Numbers(), {}
-    for texts in sources.suite_texts().values():
+    seen = {}
+    for texts in suite_texts().values():
         for text in texts:
             found = words(text)
-            for offset, value in enumerate(ngrams(text, 8, numbers).tolist()):
+            for offset, value in enumerate(ngrams(text, 8).tolist()):
                 run = tuple(found[offset : offset + 8])
                 assert seen.setdefault(value, run) == run
-    assert len(seen) > 20_000 and ngrams("one two three", 8, numbers).dtype == np.uint64
+    assert len(seen) > 20_000 and ngrams("one two three", 8).dtype == np.uint64
 
 
 def test_reports_do_not_depend_on_hashing():
     code = (
         "import json\nfrom lib.generate.cleaning import clean\nfrom lib.params.data import CleaningParams\n"
-        "from lib.generate.sources import responses, suite_texts\nfrom lib.common.design import Triplet\n"
+        "from lib.generate.answers import responses\n"
+        "from lib.generate.overlap import suite_texts\nfrom lib.common.design import Triplet\n"
         "t = [Triplet('t', r['response'], f'p {i}') for i, r in enumerate(responses('long_short')[:80])]\n"
         "given = CleaningParams(contamination_ngram=4, near_duplicate=0.3)\n"
         "print(json.dumps(clean(t + t[:20], given, None, suite_texts())[1]))"

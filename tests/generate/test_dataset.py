@@ -11,15 +11,15 @@ from lib.common.design import CODES, read_triplets
 from lib.common.files import KitError, read_json, read_jsonl
 from lib.figures import data as draw
 from lib.figures import texts
-from lib.generate import sources
 from lib.generate.dataset import Maker, cost_table
 from lib.generate.llms import close_backends
+from lib.generate.overlap import suite_texts
 from lib.params.params import load
 
 
 @pytest.mark.slow
 def test_every_answer_is_accounted_for(tmp_path):
-    maker = Maker(load("classroom"), sources.suite_texts(), tmp_path, encode)
+    maker = Maker(load("classroom"), suite_texts(), tmp_path, encode)
     for category in CODES:
         triplets = maker.make(category, progress=False)
         counts = maker.counts[category]
@@ -44,7 +44,7 @@ def test_every_answer_is_accounted_for(tmp_path):
 @pytest.mark.slow
 def test_two_runs_write_the_same_bytes(tmp_path):
     for name in "ab":
-        maker = Maker(load("classroom", {"public.n": 50}), sources.suite_texts(), tmp_path / name, encode)
+        maker = Maker(load("classroom", {"public.n": 50}), suite_texts(), tmp_path / name, encode)
         maker.make("short_short", progress=False)
         manifest = maker.finish()
         assert set(read_json(manifest)) == {"triplets/short_short.jsonl", "public.jsonl"}

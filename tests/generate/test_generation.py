@@ -17,8 +17,7 @@ from hashed import digest_tree
 from lib.common.design import CODES
 from lib.common.files import KitError, read_json, read_jsonl, write_json, write_jsonl
 from lib.generate import generate as generation
-from lib.generate import sources
-from lib.generate.answers import Answer, AnswerStore, Request
+from lib.generate.answers import Answer, AnswerStore, Request, responses
 from lib.generate.dataset import cost_table, write_report
 from lib.generate.llms import close_backends
 from lib.generate.parsing import to_triplets
@@ -123,9 +122,9 @@ def check_costs(params, counts, out):
 
 
 def test_cost_by_gpu_seconds_and_without_a_price():
-    assert generation.money(load("classroom").generation, 10, 10, 10.0) is None
+    assert generation.money(load("classroom").generation.model_dump(), 10, 10, 10.0) is None
     params = load("classroom", {"generation.gpu_price": 2.0, "generation.gpus": 4})
-    assert generation.money(params.generation, 10, 10, 1800.0) == pytest.approx(4.0)
+    assert generation.money(params.generation.model_dump(), 10, 10, 1800.0) == pytest.approx(4.0)
 
 
 def test_row_i_and_its_answer_do_not_depend_on_n(tmp_path):
@@ -288,7 +287,7 @@ def test_a_small_model_is_asked_with_examples_for_the_bundled_tasks(tmp_path):
         assert generation.brainstorm(params, "short_short", tmp_path, progress=False)
         assert server.count == 330  # nobody was asked for tasks
         bodies = list(server.bodies)
-    bundled = sources.responses("short_short")
+    bundled = responses("short_short")
     assert [row["slots"] for row in rows] == [row["slots"] for row in (*bundled, *bundled[:10])]
     assert len({row["response"] for row in rows}) == 330
     for body in bodies:
@@ -332,7 +331,7 @@ def second_bundle(folder):
 
 def test_a_second_bundle_is_replayed_by_its_name(tmp_path, monkeypatch):
     second_bundle(tmp_path)
-    monkeypatch.setattr(sources, "GENERATORS", tmp_path)
+    monkeypatch.setattr("lib.generate.answers.GENERATORS", tmp_path)
     params = load("classroom", {"generation.bundle": "other-1b", "generation.n": {}})
     rows = generation.generate(params, "short_short", out_dir=tmp_path / "out", progress=False)
     assert [(row["finish"], row["tokens_out"], row["model"]) for row in rows] == [

@@ -8,7 +8,7 @@ import pytest
 
 from lib.common.design import Triplet
 from lib.common.files import KitError
-from lib.generate.negatives import candidates, choose, encoder, mine, top_k
+from lib.generate.negatives import candidates, encoder, mine, top_k
 from lib.params.data import NegativesParams
 
 
@@ -110,14 +110,14 @@ def test_negatives_are_never_the_own_positive_nor_an_equal_text():
 def test_the_guard_and_the_window_hold():
     given = rows()
     options = NegativesParams(margin=0.3, top_k=5, same_language=False)
-    found = candidates(given, options, encode)
-    allowed = np.isfinite(found.scores)
-    ceiling = found.positive - 0.3 * np.abs(found.positive)
-    assert allowed.any() and (found.scores < ceiling[:, None])[allowed].all()
-    free = candidates(given, NegativesParams(margin=0.0, top_k=5, same_language=False), encode)
-    assert (free.scores >= ceiling[:, None]).any()  # the guard had something to do
+    _, scores, _, positive = candidates(given, options, encode)
+    allowed = np.isfinite(scores)
+    ceiling = positive - 0.3 * np.abs(positive)
+    assert allowed.any() and (scores < ceiling[:, None])[allowed].all()
+    texts, free, indices, _ = candidates(given, NegativesParams(margin=0.0, top_k=5, same_language=False), encode)
+    assert (free >= ceiling[:, None]).any()  # the guard had something to do
     nearest = NegativesParams(strategy={"short_short": "nearest"}, margin=0.0, same_language=False)
-    assert [t.negative for t in mine(given, nearest, encode)] == [free.texts[i] for i in free.indices[:, 0]]
+    assert [t.negative for t in mine(given, nearest, encode)] == [texts[i] for i in indices[:, 0]]
 
 
 def test_task_and_language_can_be_required():
@@ -150,13 +150,12 @@ def test_the_papers_draw_is_uniform_over_the_top_ten():
     """300 seeds x 30 rows: each of the ten ranks is drawn about 900 times (chi-square with 9 degrees of freedom)."""
     given = rows()
     options = NegativesParams(margin=0.0, same_language=False, top_k=10)
-    found = candidates(given, options, encode)
-    rank = [{found.texts[i]: place for place, i in enumerate(line)} for line in found.indices]
+    texts, _, indices, _ = candidates(given, options, encode)
+    rank = [{texts[i]: place for place, i in enumerate(line)} for line in indices]
     counts = Counter()
     for seed in range(300):
-        for number, triplet in enumerate(given):
-            chosen = choose(triplet, found, number, options.model_copy(update={"seed": seed}))
-            counts[rank[number][chosen]] += 1
+        for number, triplet in enumerate(mine(given, options.model_copy(update={"seed": seed}), encode)):
+            counts[rank[number][triplet.negative]] += 1
     assert sorted(counts) == list(range(10))
     assert sum((count - 900) ** 2 / 900 for count in counts.values()) < 27.9  # p = .001
 
@@ -197,10 +196,10 @@ def test_the_query_template_reaches_the_encoder():
 @pytest.mark.slow
 def test_the_bundled_encoder_finds_sensible_negatives():
     """Real MiniLM: dictionary definitions get other definitions, closer to the query than a random text."""
-    from lib.generate import sources
+    from lib.generate.answers import responses
     from lib.generate.parsing import to_triplets
 
-    triplets, _ = to_triplets("short_short", sources.responses("short_short")[:80])
+    triplets, _ = to_triplets("short_short", responses("short_short")[:80])
     options = NegativesParams(same_task=True)
     found = mine(triplets, options)
     assert sum(bool(t.negative) for t in found) > 70

@@ -132,11 +132,11 @@ def test_the_small_variant_shows_worked_examples_and_bounds_every_text(category)
 
 
 def test_every_bundled_answer_has_its_prompt_in_the_classroom_variant():
-    from lib.generate import sources
+    from lib.generate.answers import responses
 
     for category in CODES:
         template = prompts.load_template(category, "classroom")
-        for row in sources.responses(category):
+        for row in responses(category):
             text = template.render(row["slots"])
             assert "{" not in text and row["slots"].get("task", "") in text
         assert all(f'"{key}"' in text for key in prompts.KEYS[category])

@@ -8,8 +8,7 @@ import pytest
 
 from lib.common.design import CODES, Triplet, write_triplets
 from lib.common.files import KitError
-from lib.generate.released import config_name, fetch, load_e5, load_released
-from lib.generate.sources import public_pairs
+from lib.generate.released import config_name, fetch, load_e5, load_released, public_pairs
 from lib.params.data import PublicParams
 
 GENERATOR = "LLaMA-3.1-8B-Instruct"

@@ -8,8 +8,9 @@ from hashed import jaccard
 from lib.common import bundled
 from lib.common.design import CODES
 from lib.common.files import KitError, digest
-from lib.generate import sources
-from lib.generate.overlap import shingles, words
+from lib.generate.answers import responses
+from lib.generate.overlap import shingles, suite_texts, words
+from lib.generate.released import public_pairs
 from lib.params.data import PublicParams
 
 SMALL = PublicParams(n=150)
@@ -18,11 +19,11 @@ SUITE = bundled.DATA / "classroom" / "suite"
 
 @pytest.fixture(scope="module")
 def pairs():
-    return sources.public_pairs(SMALL)
+    return public_pairs(SMALL)
 
 
 def test_bundled_answers_are_all_there():
-    counts = {category: len(sources.responses(category)) for category in CODES}
+    counts = {category: len(responses(category)) for category in CODES}
     assert counts == {
         "short_short": 320,
         "short_long": 200,
@@ -31,21 +32,21 @@ def test_bundled_answers_are_all_there():
         "sts": 150,
         "bitext": 120,
     }
-    assert all(set(row) == {"slots", "response"} for row in sources.responses("sts"))
-    assert all(text.strip() for text in sources.brainstorm("short_long"))
+    assert all(set(row) == {"slots", "response"} for row in responses("sts"))
+    assert all(row["response"].strip() for row in responses("short_long", kind="brainstorm"))
 
 
 def test_unknown_names_are_refused_in_one_sentence():
     with pytest.raises(
         KitError, match="no bundled responses answers for 'long_ling' in classroom; there are bitext, long_long"
     ):
-        sources.responses("long_ling")
+        responses("long_ling")
     with pytest.raises(KitError, match="no bundled brainstorm answers for 'sts'"):
-        sources.brainstorm("sts")
+        responses("sts", kind="brainstorm")
 
 
 def test_suite_texts_hold_every_text_and_no_label():
-    texts = sources.suite_texts()
+    texts = suite_texts()
     assert len(texts) == 31
     raw = [json.loads(line) for line in open(SUITE / "LibraryDeskIntents.jsonl", encoding="utf-8")]
     assert {row["text"] for row in raw} == set(texts["LibraryDeskIntents"])
@@ -63,7 +64,7 @@ def test_reference_tables():
 def test_a_malformed_line_names_file_and_line(tmp_path):
     (tmp_path / "Broken.jsonl").write_text('{"text": "fine"}\n{"text": \n', encoding="utf-8")
     with pytest.raises(KitError, match=r"Broken\.jsonl, line 2"):
-        sources.suite_texts(tmp_path)
+        suite_texts(tmp_path)
 
 
 def test_pairs_are_clean(pairs):
@@ -79,17 +80,17 @@ def test_pairs_are_clean(pairs):
 
 def test_pairs_that_leak_into_an_evaluation_set_are_dropped(pairs):
     leaked = pairs[3]
-    again = sources.public_pairs(SMALL, {"Mine": [f"Somebody quotes it: {leaked.positive}"]})
+    again = public_pairs(SMALL, {"Mine": [f"Somebody quotes it: {leaked.positive}"]})
     assert leaked.positive not in {pair.positive for pair in again}
-    assert leaked.positive in {pair.positive for pair in sources.public_pairs(SMALL, {})}
+    assert leaked.positive in {pair.positive for pair in public_pairs(SMALL, {})}
 
 
 def test_the_bundled_pairs_are_the_study_s_byte_for_byte():
     """Frozen data: other texts or another order are another study."""
-    found = sources.public_pairs(PublicParams())
+    found = public_pairs(PublicParams())
     assert len(found) == 4_000
     assert digest([[t.id, t.query, t.positive] for t in found]) == "3e4970b81b4148db"
-    assert sources.public_pairs(PublicParams(), sources.suite_texts()) == found  # nothing leaks into the bundled sets
+    assert public_pairs(PublicParams(), suite_texts()) == found  # nothing leaks into the bundled sets
     notice = (
         (bundled.DATA / "classroom/public/NOTICE.md").read_text(encoding="utf-8").replace("scikit-learn", "sklearn")
     )

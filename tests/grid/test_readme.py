@@ -11,7 +11,7 @@ import pytest
 
 from lib.common.bundled import ROOT, data_path
 from lib.common.files import read_json
-from lib.generate import sources
+from lib.generate.answers import responses
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *(path for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "tried.md")]
@@ -115,7 +115,7 @@ def test_the_small_generators_numbers_are_those_of_its_table():
         assert asked == kept + sum(int(part.split()[-1]) for part in str(row.rejected).split("; "))
     made = read_json(data_path("generators/smollm2-135m/made.json"))
     for category, measured in made["measured"].items():
-        rows = sources.responses(category, "smollm2-135m")
+        rows = responses(category, "smollm2-135m")
         assert len(rows) == measured["asked"] == table.loc[("small", category)].asked
         assert sum(row["tokens_out"] for row in rows) == measured["tokens_out"]
-        assert [row["slots"] for row in rows] == [row["slots"] for row in sources.responses(category)][: len(rows)]
+        assert [row["slots"] for row in rows] == [row["slots"] for row in responses(category)][: len(rows)]

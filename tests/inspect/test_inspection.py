@@ -17,13 +17,11 @@ from lib.common import bundled
 from lib.common.design import Triplet, read_triplets
 from lib.common.files import KitError, read_json, read_jsonl, write_json, write_jsonl
 from lib.figures import data as draw
-from lib.generate import sources
 from lib.generate.cleaning import clean
 from lib.generate.dataset import Maker, write_report
-from lib.generate.overlap import shingles
+from lib.generate.overlap import shingles, suite_texts
 from lib.generate.released import config_name
-from lib.inspect import samples
-from lib.inspect import tables as inspection
+from lib.inspect import inspect as inspection
 from lib.params.data import CleaningParams
 from lib.params.params import load
 from lib.score import hub
@@ -95,7 +93,7 @@ def test_a_missing_run_is_named(study):
 
 
 def test_the_funnel_adds_up(study):
-    stages, rejected, reports = inspection.funnel(study.places, study.params, sources.suite_texts())
+    stages, rejected, reports = inspection.funnel(study.places, study.params, suite_texts())
     order = list(inspection.STAGES)
     assert (stages[order].diff(axis=1).iloc[:, 1:].fillna(0) <= 0).all(axis=None)
     for row in stages.itertuples():
@@ -179,18 +177,18 @@ def test_the_closest_pair_is_the_closest_of_all_pairs():
     data = pd.DataFrame({"generator": "g", "category": "c", "query": texts, "positive": "x y z"})
     sets = [shingles(f"{text}\nx y z") for text in texts]
     best = max(jaccard(a, b) for a, b in combinations(sets, 2))
-    assert samples.closest(data, 0.05)["similarity"].iloc[0] == round(best, 2)
-    assert samples.closest(data, 0.99).empty
+    assert inspection.closest(data, 0.05)["similarity"].iloc[0] == round(best, 2)
+    assert inspection.closest(data, 0.99).empty
 
 
 def test_what_is_spoilt_is_found_and_a_page_can_be_read(study):
     rows = read_triplets(study.places["bundled answers"] / "triplets" / "short_long.jsonl")
-    corrupted, expected = samples.corrupt(rows, n=20, seed=3)
+    corrupted, expected = inspection.corrupt(rows, n=20, seed=3)
     report = clean(corrupted, CleaningParams())[1]
     assert {row["position"]: row["reason"] for row in report["rejected"]} == expected and len(expected) == 20
-    page = samples.page(study.data, n=2, seed=1)
-    assert page.count("**query**") == 8 and page == samples.page(study.data, n=2, seed=1)
-    assert page != samples.page(study.data, n=2, seed=2)
+    page = inspection.page(study.data, n=2, seed=1)
+    assert page.count("**query**") == 8 and page == inspection.page(study.data, n=2, seed=1)
+    assert page != inspection.page(study.data, n=2, seed=2)
 
 
 def test_shared_runs_find_a_planted_quotation(study):
@@ -211,7 +209,7 @@ def test_texts_of_nested_data_sets_are_walked():
     assert list(hub.walk(data)) == ["a text", "one", "two"]
     off = load("classroom", {"cleaning.contamination": "off"})
     assert hub.evaluation_texts(off) == {}
-    assert hub.evaluation_texts(load("classroom")) == sources.suite_texts()
+    assert hub.evaluation_texts(load("classroom")) == suite_texts()
 
 
 @pytest.mark.slow
@@ -220,7 +218,7 @@ def test_mtebs_texts_are_those_of_the_files(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     names = ["FieldNotes", "MinutesSumm", "AskBench", "ThesisTitles", "LibraryDeskIntents", "TechSTS", "SameQuestion"]
     found = hub.evaluation_texts(load("classroom", {"scoring.suite": names}))
-    texts = sources.suite_texts()
+    texts = suite_texts()
     assert {name: set(found[name]) for name in names} == {name: set(texts[name]) for name in names}
     assert (
         len(
@@ -290,7 +288,7 @@ def test_the_notebook_runs_and_writes_what_it_says(study, tmp_path):
         f"{name}.{kind}" for name in names for kind in ("svg", "png", "csv")
     }
     table = pd.read_csv(tmp_path / "good" / "data_counts.csv")
-    stages, *_ = inspection.funnel(study.places, study.params, sources.suite_texts())
+    stages, *_ = inspection.funnel(study.places, study.params, suite_texts())
     pd.testing.assert_frame_equal(table, stages)
     found = json.loads((study.params.run_dir / "inspect.json").read_text(encoding="utf-8"))
     assert [row["kept"] for row in found["funnel"]] == list(stages["kept"])
@@ -315,5 +313,5 @@ def test_a_triplet_without_a_negative_is_shown_as_such():
             }
         ]
     )
-    assert "none, in-batch negatives only" in samples.page(data)
+    assert "none, in-batch negatives only" in inspection.page(data)
     assert Triplet("T.", "q", "p").negative == ""

@@ -122,12 +122,12 @@ def surrounded(body: str, around: str, rng: random.Random) -> str:
 def sample(n: int, seed: int = 0) -> list[tuple[str, dict[str, str], str, str]]:
     """Return n rows (category, texts, way, answer) from the bundled answers, seeded; some texts get raw newlines,
     quoted speech or a bell character, as the style needs."""
-    from lib.generate import sources
+    from lib.generate.answers import responses
     from lib.generate.parsing import parse_response
     from lib.generate.prompts import KEYS
 
     rng = random.Random(seed)
-    pool = {category: sources.responses(category) for category in KEYS}
+    pool = {category: responses(category) for category in KEYS}
     rows = []
     for _ in range(n):
         category = rng.choice(list(KEYS))

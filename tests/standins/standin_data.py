@@ -7,7 +7,8 @@ from pathlib import Path
 from lib.common import bundled
 from lib.common.design import CATEGORIES, CODES, Triplet, write_triplets
 from lib.common.files import read_json, write_jsonl
-from lib.generate import sources
+from lib.generate.answers import responses
+from lib.generate.overlap import suite_texts
 from lib.generate.parsing import to_triplets
 from lib.generate.released import config_name
 
@@ -16,13 +17,13 @@ ROWS = 150  # per public data set: the fourteen together are one batch of 2,048 
 
 def texts() -> list[str]:
     """Return the bundled texts, each once: what the stand-ins' tokenizers are trained on."""
-    answers = [row["response"] for category in CODES for row in sources.responses(category)]
-    return list(dict.fromkeys([*answers, *(text for found in sources.suite_texts().values() for text in found)]))
+    answers = [row["response"] for category in CODES for row in responses(category)]
+    return list(dict.fromkeys([*answers, *(text for found in suite_texts().values() for text in found)]))
 
 
 def triplets(category: str) -> list[Triplet]:
     """Return the triplets of a category's bundled answers, in order."""
-    return to_triplets(category, sources.responses(category))[0]
+    return to_triplets(category, responses(category))[0]
 
 
 def write_public(folder: Path) -> None:
@@ -47,6 +48,6 @@ def write_public(folder: Path) -> None:
 
 
 def write_released(folder: Path, generator: str) -> None:
-    """Write the bundled triplets as a generator's released data: a folder per category (``lib.generate.sources``)."""
+    """Write the bundled triplets as a generator's released data: a folder per category (``lib.generate.released``)."""
     for category in CODES:
         write_triplets(folder / config_name(generator, category) / "train.jsonl", triplets(category))

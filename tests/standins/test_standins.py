@@ -14,7 +14,7 @@ from standin_data import texts
 from standin_models import make
 
 from lib.common.files import KitError, read_json
-from lib.generate import sources
+from lib.generate.released import public_pairs
 from lib.params.params import flat, load
 from lib.score import score as scoring
 from lib.score import suites
@@ -130,7 +130,7 @@ def test_the_laptops_models(name, kind, tmp_path):
 
 # ── data ─────────────────────────────────────────────────────────────────────────────────────────────────
 def test_the_public_data_make_one_whole_batch(params):
-    pairs = sources.public_pairs(params.public)
+    pairs = public_pairs(params.public)
     assert 2048 <= len(pairs) < 2 * 2048 and all(p.instruction and p.query and p.positive and p.negative for p in pairs)
     assert len({p.instruction for p in pairs}) > 8
 

@@ -16,10 +16,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from lib.common.bundled import DATA, ROOT
 from lib.common.design import CATEGORIES, LABELS
 from lib.common.files import read_json, read_jsonl, write_json, write_jsonl, write_text
-from lib.generate import sources
+from lib.generate.answers import responses
 from lib.generate.generate import generate
 from lib.generate.llms import close_backends, open_backend
-from lib.inspect.tables import funnel
+from lib.generate.overlap import suite_texts
+from lib.inspect.inspect import funnel
 from lib.params.params import Params, load
 
 BUNDLE = DATA / "generators" / "smollm2-135m"
@@ -54,7 +55,7 @@ def table(out: Path) -> pd.DataFrame:
     for variant in VARIANTS:
         if not (out / variant / "responses").is_dir():
             continue
-        stages, rejected, _ = funnel({variant: out / variant}, settings(variant), sources.suite_texts())
+        stages, rejected, _ = funnel({variant: out / variant}, settings(variant), suite_texts())
         for stage in stages.itertuples():
             category = next(name for name in CATEGORIES if LABELS[name] == stage.category)
             answers = read_jsonl(out / variant / "responses" / f"{category}.jsonl")
@@ -107,7 +108,7 @@ def main() -> None:
     given = parser.parse_args()
     open_backend(settings(given.prompts).generation)  # the model is loaded before a clock runs
     for category in given.categories:
-        ask(given.prompts, category, given.n or len(sources.responses(category)), given.out)
+        ask(given.prompts, category, given.n or len(responses(category)), given.out)
     close_backends()
     if given.bundle:
         bundle(given.out)

@@ -25,13 +25,13 @@ def llama(tmp_path_factory):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    from lib.generate import sources
+    from lib.generate.answers import responses
 
     folder = tmp_path_factory.mktemp("llama")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     tokenizer.train_from_iterator(
-        [row["response"] for category in ("short_long", "bitext") for row in sources.responses(category)],
+        [row["response"] for category in ("short_long", "bitext") for row in responses(category)],
         trainers.BpeTrainer(
             vocab_size=1000,
             special_tokens=["<s>", "</s>", "<|system|>", "<|user|>", "<|assistant|>"],

@@ -8,7 +8,7 @@ from lib.common.bundled import ROOT
 from lib.common.files import KitError
 from lib.embedder import smollm
 from lib.generate import generate as generation
-from lib.generate import sources
+from lib.generate.answers import responses
 from lib.generate.llms import close_backends
 from lib.generate.parsing import to_triplets
 from lib.generate.prompts import load_template
@@ -40,7 +40,7 @@ def test_it_answers_row_by_row_within_the_bounds_of_the_schema(model, tmp_path):
     params = load("classroom", {f"generation.{name}": value for name, value in given.items()})
     rows = generation.generate(params, "short_short", 12, tmp_path, progress=False)
     close_backends()
-    assert [row["slots"] for row in rows] == [row["slots"] for row in sources.responses("short_short")[:12]]
+    assert [row["slots"] for row in rows] == [row["slots"] for row in responses("short_short")[:12]]
     triplets, rejected = to_triplets("short_short", rows)
     assert len(triplets) + sum(rejected.values()) == 12 and len(triplets) >= 6
     lengths = load_template("short_short", "small").lengths
