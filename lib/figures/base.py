@@ -1,4 +1,4 @@
-"""What all figures share: size, colours, names, points, keys, and one way to write a figure with its numbers."""
+"""What all figures share: their look, points with intervals, rows, keys, and one way to write them with numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 
 from lib.common.bundled import data_path
 from lib.common.files import KitError, write_bytes, write_text
-from lib.figures.names import order_types, type_name
+from lib.figures.texts import order_types, type_name
 
 # Text width of an A4 page with usual margins, inches: a figure set at this width keeps its 8 pt text.
 WIDTH = 6.3

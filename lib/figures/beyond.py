@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from lib.figures.base import BAND, GAIN, INK, LOSS, NEUTRAL, WIDTH, estimates, line, mark, need, points, rows, style
-from lib.figures.names import OWN_COLOURS, defined, order_factors, palette
+from lib.figures.texts import OWN_COLOURS, defined, order_factors, palette
 
 PANELS = {
     "lds": "rank correlation over larger subsets\n(LDS, mean over sets)",
@@ -115,14 +115,10 @@ def improve(table: pd.DataFrame):
     points(axes[2], worst["worst_null"], worst["at"], NEUTRAL, marker="|", s=45, linewidth=1.4)
     estimates(axes[2], worst["worst"], worst["worst"], worst["worst"], worst["at"], LOSS)
     axes[2].set_xlabel("worst set, against all")
-    for ax in axes:
-        rows(ax, list(place.values()), [STRATEGIES[strategy] for _, strategy in place], 6.6)
-    for judge in order:
-        top = min(y for key, y in place.items() if key[0] == judge)
-        look = {"ha": "right", "va": "center", "fontsize": 6.6, "fontweight": "bold", "annotation_clip": False}
-        look |= {"xytext": (-4, 0), "textcoords": "offset points", "xycoords": ("axes fraction", "data")}
-        axes[0].annotate(JUDGES[judge], (0, top - 0.8), **look)
-    axes[0].set_ylim(max(place.values()) + 0.7, -1.4)
+    for ax in axes[1:]:
+        rows(ax, list(place.values()), [""] * len(place))
+    judges = pd.Series([JUDGES[judge] for judge, _ in place])
+    rows(axes[0], list(place.values()), [STRATEGIES[strategy] for _, strategy in place], 6.6, judges)
     key = [
         mark("the crossed interval excludes zero", GAIN),
         mark("not told from zero", NEUTRAL, filled=False),

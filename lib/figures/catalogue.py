@@ -13,8 +13,8 @@ import yaml
 
 from lib.common.bundled import data_path, reference
 from lib.common.design import CODES, CROSSED, FACTORIAL, GENERATORS, ISOLATION
-from lib.common.files import KitError, read_json
-from lib.figures import forest, matrix, replication, scores, structure
+from lib.common.files import KitError
+from lib.figures import data, forest, matrix, scores, structure
 from lib.figures.base import need
 from lib.generate.dataset import cost_table
 from lib.influence import claims, tables
@@ -37,7 +37,7 @@ class Report:
     analysis: Analysis | None
     inputs: dict[str, str]  # file -> 16 hex digits of its content
     data: Path | None = None  # the run's data folder, for counts and costs
-    second: pd.DataFrame | None = None  # the same effects in a second study, see `lib.figures.replication`
+    second: pd.DataFrame | None = None  # the same effects in a second study
     contrasts: pd.DataFrame | None = None
     costs: pd.DataFrame | None = None  # per generator and category
     settings: InfluenceParams = InfluenceParams()
@@ -87,37 +87,13 @@ class Report:
         return self.analysis.effects[self.analysis.effects["level"] == name]
 
 
-def data_counts(data: Path | None) -> pd.DataFrame:
-    """Valid triplets per category of this run and its public pairs: columns source, category (code), rows."""
-    found = {}
-    if data is not None and (data / "generation.json").is_file():
-        made = read_json(data / "generation.json")["categories"]
-        found = {CODES[name]: numbers["valid"] for name, numbers in made.items()}
-    if data is not None and (data / "public.jsonl").is_file():
-        with open(data / "public.jsonl", encoding="utf-8") as lines:
-            found["public"] = sum(1 for line in lines if line.strip())
-    rows = [("this study", category, count) for category, count in found.items()]
-    return pd.DataFrame(rows, columns=["source", "category", "rows"])
-
-
 def _influence(r: Report):
     return matrix.heat_map(r.analysis, None if r.own else claims.cells(r.claims), r.second)
-
-
-def _replication(r: Report):
-    need(r.second is not None, "no second study at hand (replication.csv); `make replicate` makes one")
-    return replication.replication(r.second)
 
 
 def _alone(r: Report):
     table = isolation(r.analysis.study, r.settings.alpha) if r.contrasts is None else r.contrasts
     return matrix.alone_map(table, r.settings)
-
-
-def _counts(r: Report):
-    ours = data_counts(r.data)
-    need(len(ours) > 0, "no training data beside these results (data/generation.json), so nothing to count")
-    return scores.counts(pd.concat([ours, reference("published_counts")], ignore_index=True))
 
 
 def _sparsity(r: Report):
@@ -137,18 +113,18 @@ def _published(r: Report):
 _DRAW: dict[str, Callable] = {
     "influence": _influence,
     "tasks": lambda r: forest.forest(r.analysis, r.second),
-    "replication": _replication,
+    "replication": lambda r: scores.replication(r.second),
     "alone": _alone,
     "crossed": lambda r: forest.terms(r.analysis),
     "lattice": lambda r: structure.lattice(r.analysis),
     "main_results": lambda r: scores.main_results(r.analysis.tidy),
-    "counts": _counts,
+    "counts": lambda r: data.counts(r.data),
     "sparsity": _sparsity,
-    "trade_off": lambda r: structure.trade_off(r.analysis),
+    "trade_off": lambda r: scores.trade_off(r.analysis),
     "interactions": lambda r: structure.interaction_map(r.analysis),
     "half_normal": lambda r: structure.half_normal(r.analysis),
-    "noise": lambda r: replication.floor(r.analysis, r.second),
-    "power": lambda r: replication.power(r.analysis),
+    "noise": lambda r: forest.floor(r.analysis, r.second),
+    "power": lambda r: structure.detectable(r.analysis),
     "published": _published,
     "generators": lambda r: forest.generators(r.contrasts, r.settings.alpha),
 }

@@ -1,19 +1,19 @@
-"""Figures of notebooks 01 and 02: what was asked and kept, lengths against their slots, word overlap, languages.
-
-Those of 02 return (figure, table of the numbers drawn).
-"""
+"""What the data are: what was asked and kept, lengths against their slots, word overlap, languages, counts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 
+from lib.common.bundled import reference
 from lib.common.design import CODES, LABELS
-from lib.figures.base import GAIN, INK, LOSS, NEUTRAL, WIDTH, mark, points, rows, style
-from lib.figures.names import CATEGORY_COLOURS, category_name, order_factors, palette
+from lib.common.files import read_json
+from lib.figures.base import GAIN, INK, LOSS, NEUTRAL, WIDTH, mark, need, points, rows, style
+from lib.figures.texts import CATEGORY_COLOURS, category_name, order_factors, palette
 
 MARKERS = {"query": "o", "positive": "s", "negative": "^"}
 _SLOT = ["code", "text", "asked"]  # the columns that say which slot a text answers
@@ -179,5 +179,41 @@ def languages(table: pd.DataFrame):
     key = [mark("asked for", NEUTRAL, filled=False, markersize=5), mark("long enough to judge", shade)]
     missed = (table["judged"] > table["agree"]).any()
     key += [mark("found in another language", LOSS, "x", markersize=5)] * bool(missed)
+    fig.legend(handles=key, loc="outside upper center", ncols=3)
+    return fig, table
+
+
+def data_counts(data: Path | None) -> pd.DataFrame:
+    """Valid triplets per category of this run and its public pairs: columns source, category (code), rows."""
+    found = {}
+    if data is not None and (data / "generation.json").is_file():
+        made = read_json(data / "generation.json")["categories"]
+        found = {CODES[name]: numbers["valid"] for name, numbers in made.items()}
+    if data is not None and (data / "public.jsonl").is_file():
+        with open(data / "public.jsonl", encoding="utf-8") as lines:
+            found["public"] = sum(1 for line in lines if line.strip())
+    rows = [("this study", category, count) for category, count in found.items()]
+    return pd.DataFrame(rows, columns=["source", "category", "rows"])
+
+
+@style()
+def counts(data: Path | None):
+    """Examples per category of this run's data and in publications (Table 2), a marker per source."""
+    ours = data_counts(data)
+    need(len(ours) > 0, "no training data beside these results (data/generation.json), so nothing to count")
+    table = pd.concat([ours, reference("published_counts")], ignore_index=True)
+    sources, codes = (list(dict.fromkeys(table[name])) for name in ("source", "category"))
+    markers = dict(zip(sources, "osD^v" * len(sources), strict=False))
+    fig, ax = plt.subplots(figsize=(WIDTH, 0.3 * len(codes) + 0.95))
+    for source, own in table.groupby("source", sort=False):
+        y, shades = own["category"].map(codes.index), own["category"].map(palette(codes))
+        look = {"s": 34, "marker": markers[source], "linewidth": 1, "zorder": 3}
+        points(ax, own["rows"], y, shades, source == sources[0], **look)
+        for at, n in zip(y, own["rows"], strict=True):
+            ax.annotate(f"{n:,.0f}", (n, at), xytext=(6, 0), textcoords="offset points", va="center", fontsize=7)
+    rows(ax, range(len(codes)), [category_name(code) for code in codes])
+    ends = max(0.8, table["rows"].min() / 2), table["rows"].max() * 4
+    ax.set(xscale="log", xlabel="examples (log scale)", xlim=ends)
+    key = [mark(name, INK, markers[name], name == sources[0], markersize=6) for name in sources]
     fig.legend(handles=key, loc="outside upper center", ncols=3)
     return fig, table

@@ -1,7 +1,4 @@
-"""Points with intervals: every effect on every set (Figure 4), the terms of the crossed design, generators.
-
-Every function of a figure returns (figure, table of its numbers).
-"""
+"""Effects and their errors: on every set (Figure 4), of the crossed design, of generators; how large one must be."""
 
 from __future__ import annotations
 
@@ -9,16 +6,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex, to_rgb
-from matplotlib.ticker import AutoMinorLocator, MaxNLocator
 from scipy import stats
 
-from lib.figures.base import GAIN, INK, LOSS, NEUTRAL, WIDTH, estimates, heights, line, mark, points, rows, style
-from lib.figures.names import OWN_COLOURS, by_type, category_name, certain, defined, order_types, palette, type_name
+from lib.common.design import minus
+from lib.common.files import KitError
+from lib.figures.base import BAND, GAIN, INK, LOSS, NEUTRAL, WIDTH, estimates, heights, line, mark, points, rows, style
+from lib.figures.texts import OWN_COLOURS, by_type, category_name, certain, defined, order_types, palette, type_name
 from lib.influence.designs import NONE, crossed
 from lib.influence.influence import Analysis
 from lib.influence.regression import margin
 
 DASHES = (0, (2, 1))
+NO_NOISE = "no noise is measured in these results: as many coefficients as runs"
 
 
 @style()
@@ -44,14 +43,9 @@ def forest(a: Analysis, second: pd.DataFrame | None = None):
     for ax, (factor, shade) in zip(axes[0], shades.items(), strict=True):
         own = drawn[drawn["factor"] == factor]
         _panel(ax, own, shade)
-        if own["effect"].isna().all():
-            lost = "lost: these runs\ncannot tell it from\nanother category"
-            ax.text(0.5, 0.5, lost, transform=ax.transAxes, ha="center", fontsize=6.5, backgroundcolor="white")
         ax.set(yticks=[], xlim=(low - room, high + room), ylim=(lowest + 0.7, -1.7), xlabel="effect (points)")
-        ax.xaxis.set_major_locator(MaxNLocator(nbins=6 if few else 4, steps=(1, 2, 2.5, 5, 10)))
-        ax.xaxis.set_minor_locator(AutoMinorLocator(2))
-        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "−"))
-        ax.grid(axis="x", which="both", linewidth=0.5)
+        ax.locator_params(axis="x", nbins=6 if few else 4)
+        ax.grid(axis="x", linewidth=0.5)
         ax.set_title(category_name(factor), color=shade, fontweight="bold", fontsize=8.5 if few else 6.2)
     rows(axes[0, 0], names["y"], names["task"].replace("", "mean"), 5.8, names["type"])
     for tick, level in zip(axes[0, 0].get_yticklabels(), names["level"], strict=True):
@@ -65,11 +59,8 @@ def forest(a: Analysis, second: pd.DataFrame | None = None):
         line("the mean's 95 % for other sets of the kind", 0.7, DASHES),
         mark("what an unbiased reader should expect (shrunken)", marker="|", markersize=6),
     ]
-    words, look = (
-        "second study, fresh runs (± 2 standard errors)",
-        {"markersize": 3, "linestyle": "-", "linewidth": 0.6},
-    )
-    key += [] if second is None else [mark(words, NEUTRAL, "s", **look)]
+    if second is not None:
+        key.append(mark("second study, fresh runs (± 2 standard errors)", NEUTRAL, "s", markersize=3))
     fig.legend(handles=key, loc="outside lower center", ncols=2, handlelength=1.6)
     return fig, table
 
@@ -171,3 +162,40 @@ def generators(table: pd.DataFrame, alpha: float):
         key += "alike: surely inside it, by two one-sided tests (Holm over the types)"
     fig.suptitle(key, x=0.005, ha="left")
     return fig, table.reset_index(drop=True)
+
+
+@style()
+def floor(a: Analysis, second: pd.DataFrame | None = None):
+    """How large an effect on each set must be to be seen, beside the largest effect of any category on it."""
+    if a.noise["se_effect"].isna().all():
+        raise KitError(NO_NOISE)
+    effects = a.effects[a.effects["level"] == "task"]
+    largest = effects.loc[effects["effect"].abs().sort_values().index].groupby("task").tail(1)
+    table = a.noise.merge(largest[["task", "factor", "effect", "p_bh"]], on="task", how="left")
+    if second is not None:
+        own = second.loc[second["level"] == "task", ["task", "factor", "second", "second_se"]]
+        table = table.merge(own, on=["task", "factor"], how="left")
+    table = by_type(table, "task")
+    y, size = heights(table["type"]), table["effect"].abs()
+    fig, ax = plt.subplots(figsize=(WIDTH, 0.13 * (y.max() + 2) + 1.2))
+    ax.barh(y, table["detectable"], height=0.78, color=BAND, zorder=1)
+    points(ax, table["se_effect"], y, INK, s=45, marker="|", linewidth=1.1, zorder=2)
+    seen, right = size > table["detectable"], [size.max(), table["detectable"].quantile(0.95)]
+    missed = f"too small for this design: found less than {100 * a.settings.power:g} % of the time"
+    key = [line(missed, 6, colour=BAND), mark("standard error of an effect", marker="|", markersize=7)]
+    if second is not None:  # along the first effect's direction: a negative size is a change of sign
+        again = (table["second"] * np.sign(table["effect"])).clip(lower=0)
+        right.append(again.max())
+        ax.hlines(y, again, size, color=LOSS, linewidth=0.8, zorder=3)
+        points(ax, again, y, LOSS, s=13, marker="s", linewidth=0, zorder=4, clip_on=False)
+        key.append(mark("the same effect in a second study (at 0: other sign)", LOSS, "s"))
+    points(ax, size, y, np.where(seen, GAIN, NEUTRAL), seen, s=20, marker="D", linewidth=0.9, zorder=5)
+    rows(ax, y, table["task"], 6 if len(table) < 30 else 5.6, table["type"])
+    ax.set(xlabel="size of an effect (points)", xlim=(0, 1.06 * np.nanmax(right)))
+    for row in table.assign(y=y).dropna(subset="effect").itertuples():
+        words = f"{category_name(row.factor)} {minus(row.effect, 1)}"
+        ax.annotate(words, (1.01, row.y), xycoords=("axes fraction", "data"), ha="left", va="center", fontsize=5.6)
+    key.append(mark("largest effect on the set (named at the right), above the band", GAIN, "D"))
+    key.append(mark("largest effect on the set, inside the band", NEUTRAL, "D", filled=False))
+    fig.legend(handles=key, loc="outside upper center", ncols=2)
+    return fig, table

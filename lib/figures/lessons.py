@@ -12,9 +12,9 @@ from scipy.stats import binomtest
 
 from lib.common.design import CODES, POINTS
 from lib.embedder.packing import padding_table
-from lib.figures.base import GAIN, INK, LOSS, NEUTRAL, WIDTH, mark, points, rows, style
+from lib.figures.base import GAIN, INK, LOSS, NEUTRAL, WIDTH, heights, mark, points, rows, style
 from lib.figures.matrix import diverging, frame, heatmap
-from lib.figures.names import CATEGORY_COLOURS, by_type, type_name
+from lib.figures.texts import CATEGORY_COLOURS, by_type
 from lib.train import fixed
 
 PUSH_FORMATS = {"temperature": "{:g}"} | dict.fromkeys(("right answer", "nearest wrong one", "nearest three"), "{:.0%}")
@@ -46,21 +46,15 @@ def matrix_picture(panels: Mapping[str, np.ndarray], count: int, size: int = 10)
     return _done(figure)
 
 
-def token_counts(embedder, pools: Mapping[str, Sequence], max_length: int, count: int = 150) -> dict[str, list[int]]:
-    """Return the lengths in tokens of the texts of each source's first ``count`` triplets."""
-    found = {}
+@style()
+def padding_picture(embedder, pools: Mapping[str, Sequence], max_length: int, count: int = 150, budget: int = 1024):
+    """Draw tokens computed per real token for each way of batching ``count`` triplets of every source."""
+    table = {}
     for source, pool in pools.items():
         texts = [text for t in pool[:count] for text in (t.query, t.positive, t.negative) if text]
-        found[source] = [len(row) for row in embedder.tokenize(texts, max_length)]
-    return found
-
-
-@style()
-def padding_picture(lengths: Mapping[str, Sequence[int]], budget: int):
-    """Draw tokens computed per real token for each source and way of batching (see ``padding_table``)."""
-    table = pd.DataFrame(
-        {source.replace("_", "-"): padding_table(values, budget) for source, values in lengths.items()}
-    )
+        lengths = [len(row) for row in embedder.tokenize(texts, max_length)]
+        table[source.replace("_", "-")] = padding_table(lengths, budget)
+    table = pd.DataFrame(table)
     table = table.rename_axis("way").reset_index().melt("way", var_name="source", value_name="tokens")
     figure, axis = plt.subplots(figsize=(WIDTH + 1, 2.6))
     look = {"palette": [LOSS, "#E69F00", "#56B4E9", GAIN], "saturation": 1, "width": 0.84, "gap": 0.08}
@@ -106,18 +100,13 @@ def bars(table: pd.DataFrame):
     """Draw changes against the untrained base per set, with their intervals: see ``lib.score.comparison.changes``."""
     table = by_type(table, "task")
     change, low, high = (POINTS * table[name] for name in ("change", "low", "high"))
-    clear, kinds, y = (low > 0) | (high < 0), table["type"], np.arange(len(table))
-    figure, axis = plt.subplots(figsize=(WIDTH, 0.6 + 0.22 * len(table)))
+    clear, y = (low > 0) | (high < 0), heights(table["type"])
+    figure, axis = plt.subplots(figsize=(WIDTH, 0.8 + 0.2 * y.max()))
     axis.barh(y, change, 0.65, color=np.select([clear & (change > 0), clear], [GAIN, LOSS], "#D0D0D0"), alpha=0.8)
-    spread = [(change - low).clip(lower=0), (high - change).clip(lower=0)]
-    axis.errorbar(change, y, xerr=spread, fmt="none", ecolor=INK, elinewidth=0.8, capsize=2)
-    axis.axvline(0, color="#555555", linewidth=0.7)
+    axis.hlines(y, low, high, color=INK, linewidth=0.8)
+    axis.axvline(0, color=INK, linewidth=0.7)
     axis.set_xlabel("change against the untrained base, points (line: 95 % interval; pale grey bar: it holds 0)")
-    rows(axis, y, table["task"])
-    for kind, own in table.groupby("type").groups.items():
-        axis.text(1.01, own.to_numpy().mean(), type_name(kind), transform=axis.get_yaxis_transform(), va="center")
-    for first in np.flatnonzero(kinds != kinds.shift())[1:]:
-        axis.axhline(first - 0.5, color="#BBBBBB", linewidth=0.7)
+    rows(axis, y, table["task"], types=table["type"])
     return figure
 
 

@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 
 from lib.common.design import minus
 from lib.figures.base import GAIN, LOSS, WIDTH, style
-from lib.figures.names import CORRECTIONS, category_name, certain, order_factors, order_types, typed
+from lib.figures.texts import CORRECTIONS, category_name, certain, order_factors, order_types, typed
 from lib.influence.influence import Analysis
 from lib.influence.tables import OVERALL
 from lib.influence.verdicts import VERDICTS

@@ -10,19 +10,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from lib.common import bundled
 from lib.common.bundled import ROOT, shown
 from lib.common.design import GENERATORS, ISOLATION, generator_of, parse_run
 from lib.common.files import KitError, digest, digest_file, write_json, write_text
-from lib.figures import names
-from lib.figures import replication as two
 from lib.figures.base import save
 from lib.figures.catalogue import ASKED, Report
-from lib.figures.names import typed
 from lib.influence.designs import contrasts, cost_per_thousand, isolation
-from lib.influence.influence import Analysis, analyse, published, without_excluded
+from lib.influence.influence import analyse, published, without_excluded
 from lib.influence.scores import read, study
 from lib.params.model import InfluenceParams
 from lib.params.params import Params
@@ -32,6 +30,8 @@ NOTEBOOK = "notebooks/05_influence.ipynb"
 OF_DATA = [f"notebooks/{name}.ipynb" for name in ("02_inspect", "03_train", "04_score")]
 PUBLISHED = "published"
 SECOND = "replication.csv"  # the table of the second study, committed beside the figures
+KEYS = ["level", "task", "type", "factor"]
+COLUMNS = (*KEYS, "first", "first_se", "second", "second_se", "marked_first", "same_sign", "returned")
 COSTS = "costs.csv"  # beside the results of generators: what their answers took
 
 
@@ -92,6 +92,24 @@ def _without_regression(design: str, file: Path, settings: InfluenceParams, data
     return Report(None, inputs, data, None, table, spent, settings, (*notes, *table.attrs.get("notes", ())))
 
 
+def read_second(path: str | Path) -> pd.DataFrame:
+    """Return a second study's effects beside the first's, as `lib.influence.influence.compare` makes them."""
+    # the difference is not used; as a text it stays as it is written
+    table = pd.read_csv(path, keep_default_na=False, na_values="", dtype={"difference": str})
+    if missing := [name for name in COLUMNS if name not in table]:
+        raise KitError(f"the table of the second study has no column {missing[0]!r}; run `make replicate` again")
+    return table.fillna({"task": "", "type": ""})
+
+
+def about(table: pd.DataFrame, effects: pd.DataFrame) -> bool:
+    """Whether its first study is the one of these effects (half a standard error is another machine's rounding)."""
+    both = table.merge(effects[[*KEYS, "effect"]].fillna({"task": "", "type": ""}), on=KEYS)
+    if both.empty or len(both) < 0.5 * len(table):
+        return False
+    apart = (both["first"] - both["effect"]).abs().median()
+    return bool(apart <= max(0.005, 0.5 * float(np.nan_to_num(both["first_se"].median()))))
+
+
 def second_study(out: Path) -> Path | None:
     """Return the second study's table beside the figures in `out`, or the committed one of that profile, if any."""
     found = (path for path in (out / SECOND, ROOT / "figures" / out.name / SECOND) if path.is_file())
@@ -100,8 +118,8 @@ def second_study(out: Path) -> Path | None:
 
 def with_second(report: Report, replication: str | Path) -> Report:
     """Add a second study's table to a report; one about another first study is left out with a note."""
-    table = two.read(replication)
-    if not two.about(table, report.analysis.effects):
+    table = read_second(replication)
+    if not about(table, report.analysis.effects):
         note = f"{SECOND} is about another first study than these results and is not drawn; run `make replicate` again."
         report.analysis.notes.extend([note] if note not in report.analysis.notes else [])
         return report
@@ -174,24 +192,18 @@ def index(report: Report, out: Path, missing: dict[str, str]) -> str:
         files = f"{name} | {title} | not drawn: {missing[name]}" if name in missing else files
         lines.append(f"| {files} | {notebook} | {inputs} |")
     if report.design == GENERATORS and report.costs is not None:
-        lines += _costs(report.costs)
+        head = "| generator | valid of asked | tokens read | tokens written | seconds | price |"
+        lines += ["", "Cost of a thousand valid triplets:", "", head, "|---|---|---|---|---|---|"]
+        for row in cost_per_thousand(report.costs).itertuples():
+            told = [f"{value:,.0f}" for value in (row.tokens_in, row.tokens_out, row.seconds)]
+            told = [text.replace("nan", "not measured") for text in told]
+            told.append("not measured" if pd.isna(row.cost) else f"{row.cost:,.2f} {row.currency}")
+            lines.append(f"| {row.generator} | {row.valid} of {row.asked} | {' | '.join(told)} |")
     counted = ", ".join(f"{n} {verdict}" for verdict, n in report.claims["verdict"].value_counts().items())
     lines += ["", f"Claims: {counted} ([claims.md](claims.md))."]
     if report.notes:
         lines += ["", "To be read beside the figures:", "", *(f"- {note}" for note in report.notes)]
     return "\n".join(lines) + "\n"
-
-
-def _costs(costs: pd.DataFrame) -> list[str]:
-    """What a thousand valid triplets of each generator took."""
-    head = "| generator | valid of asked | tokens read | tokens written | seconds | price |"
-    lines = ["", "Cost of a thousand valid triplets:", "", head, "|---|---|---|---|---|---|"]
-    for row in cost_per_thousand(costs).itertuples():
-        told = [f"{value:,.0f}" for value in (row.tokens_in, row.tokens_out, row.seconds)]
-        told = [text.replace("nan", "not measured") for text in told]
-        told.append("not measured" if pd.isna(row.cost) else f"{row.cost:,.2f} {row.currency}")
-        lines.append(f"| {row.generator} | {row.valid} of {row.asked} | {' | '.join(told)} |")
-    return lines
 
 
 def claims_markdown(judged: pd.DataFrame) -> str:
@@ -203,8 +215,3 @@ def claims_markdown(judged: pd.DataFrame) -> str:
     rules = dict(zip(judged["test"], judged["rule"], strict=True))
     lines += ["", "How each was decided:", "", *(f"- {kind}: {rule}" for kind, rule in rules.items())]
     return "\n".join(lines) + "\n"
-
-
-def effect_table(a: Analysis) -> pd.DataFrame:
-    """Main effects as text, one row per type and a column per category: `+1.2 ± 0.3*` (points, se)."""
-    return names.effect_table(typed(a.effects), a.settings)

@@ -1,22 +1,21 @@
-"""How the categories act together: interactions, all contrasts, the subsets as a lattice, one task type's cost.
-
-Every function of a figure takes the analysis of a study and returns (figure, table of its numbers).
-"""
+"""How the categories act together: interactions, all contrasts, the subsets as a lattice; what this design can find."""
 
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.colors import LinearSegmentedColormap
+import seaborn as sns
+from matplotlib.ticker import LogLocator, NullLocator
 
 from lib.common.design import minus
 from lib.figures import matrix
-from lib.figures.base import GAIN, INK, NEUTRAL, WIDTH, line, mark, need, points, style
-from lib.figures.names import category_name, certain, defined, order_factors, order_types, palette, type_name, typed
+from lib.figures.base import BAND, GAIN, INK, LOSS, NEUTRAL, WIDTH, line, mark, need, points, rows, style
+from lib.figures.forest import NO_NOISE
+from lib.figures.texts import category_name, certain, defined, order_factors, order_types, palette, type_name, typed
 from lib.influence import power
 from lib.influence.influence import Analysis
-from lib.influence.tables import OVERALL, cells, run_means
+from lib.influence.tables import OVERALL, cells
 
 
 def _shape(kinds: list[str]) -> tuple[int, int]:
@@ -142,8 +141,7 @@ def lattice(a: Analysis):
     on, scores = table[names].to_numpy(), table["score"].to_numpy()
     size = table[names].sum(axis=1)  # one row of subsets per size, centred
     at = np.column_stack([table.groupby(size).cumcount() - (size.map(size.value_counts()) - 1) / 2, size])
-    light = LinearSegmentedColormap.from_list("light", ["#FFFFFF", "#B9C3D6"])  # black text is read on all of it
-    tones = plt.cm.ScalarMappable(plt.Normalize(scores.min(), scores.max()), light)
+    tones = sns.light_palette("#B9C3D6", as_cmap=True)(plt.Normalize()(scores))  # black text is read on all of it
     shade, changes, centre = palette(names)[factor], [], {"ha": "center", "va": "center"}
     fig, ax = plt.subplots(figsize=(WIDTH, 4.15))
     step = on[None] - on[:, None]  # from a subset to another one, per category
@@ -155,82 +153,59 @@ def lattice(a: Analysis):
         changes.append(scores[high] - scores[low])
         look = {"bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.6}, "fontweight": "bold", "color": shade}
         ax.text(*(0.64 * at[low] + 0.36 * at[high]), minus(changes[-1], 1), fontsize=7, zorder=5, **centre | look)
-    for place, name, score in zip(at, table["subset"], scores, strict=True):
-        box = {
-            "boxstyle": "round,pad=0.35",
-            "edgecolor": "#8A93A6",
-            "linewidth": 0.6,
-            "facecolor": tones.to_rgba(score),
-        }
+    for place, name, score, tone in zip(at, table["subset"], scores, tones, strict=True):
+        box = {"boxstyle": "round,pad=0.35", "edgecolor": "#8A93A6", "linewidth": 0.6, "facecolor": tone}
         ax.text(*place, f"{name}\n{score:.1f}", fontsize=6.3, zorder=4, linespacing=1.15, bbox=box, **centre)
-    bar = fig.colorbar(tones, ax=ax, fraction=0.03, pad=0.01)
-    bar.set_label("score (points)")
-    bar.outline.set_visible(False)
     ax.set_axis_off()
     wide, high = at.max(axis=0)
     ax.set(xlim=(-wide - 0.6, wide + 0.6), ylim=(-0.35, high + 0.35))
     seeds, effect = table["n"].max(), a.effects.query("level == 'task' and task == @task and factor == @factor").iloc[0]
-    told = f"{task}: score of each subset" + (f", mean of {seeds} seeds" if seeds > 1 else ", one run each")
+    told = f"{task}: score of each subset, mean of {seeds} seed(s), in points"
     if changes:
         told += f"\ncoloured edges add {category_name(factor)}: mean of the {len(changes)} changes "
-        told += f"{minus(float(np.mean(changes)), 2)} points"
-    if changes and np.isfinite(effect["se"]):
-        told += f" (by regression {minus(effect['effect'], 2)} ± {effect['se']:.2f})"
+        told += minus(float(np.mean(changes)), 2)
+        told += f" (by regression {minus(effect['effect'], 2)} ± {effect['se']:.2f})" if effect["se"] >= 0 else ""
     ax.set_title(f"{told}\n{defined(names)}".strip())
     return fig, table
 
 
 @style()
-def trade_off(a: Analysis):
-    """One task type against another (the paper's reranking and STS, or the first two), and how all move together."""
-    need(len(set(a.study.types)) > 1, "a trade-off needs two task types")
-    need(a.study.runs["subset"].nunique() > 3, "a trade-off needs four subsets or more")
-    runs, effects = run_means(a.study), a.effects[a.effects["level"] == "type"]
-    kinds = order_types([c for c in runs.columns if c in set(effects["type"])])
-    pair = ["Reranking", "STS"] if {"Reranking", "STS"} <= set(kinds) else kinds[:2]
-    fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.6), width_ratios=(1.15, 1))
-    _cloud(left, runs[pair] - runs[pair].mean(), effects, pair)
-    _together(right, runs, kinds)
-    return fig, runs.reset_index(drop=True)
+def detectable(a: Analysis):
+    """What this design can show: effects found by seeds (over runs), and by number of sets (over sets of the kind)."""
+    need(a.noise["se_effect"].notna().any(), NO_NOISE)
+    sizes, alpha, strength = pd.Series(a.study.types).value_counts(), a.settings.alpha, a.settings.power
+    sets = pd.DataFrame({"type": order_types(sizes.index)})
+    sets["sets"] = sets["type"].map(sizes)
+    for name, level in (("alone", alpha), ("corrected", alpha / max(1, len(sizes)))):
+        sets[name] = [power.detectable_ratio(n - 1, level, strength) / np.sqrt(n) for n in sets["sets"]]
+    fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.1))
+    names = {"detectable_median": "tested alone", "detectable_corrected": "among all {:.0f} tests"}
+    for (level, own), shade in zip(a.seeds_buy.groupby("level", sort=False), (GAIN, LOSS), strict=False):
+        for column, words in names.items():
+            look, face = ("o-", shade) if column == "detectable_median" else ("o--", "white")
+            label = f"one {'set' if level == 'task' else level}, {words.format(own['tests'].iloc[0])}"
+            left.plot(own["seeds"], own[column], look, color=shade, markerfacecolor=face, markersize=4, label=label)
+    seeds = len(a.study.runs) / len(a.study.runs.drop_duplicates(list(a.study.factors)))
+    left.axvline(seeds, color=INK, linewidth=0.8, linestyle=":", label="this study")
+    left.set(xlabel="training seeds per subset", ylim=(0, None), xticks=sorted(set(a.seeds_buy["seeds"])))
+    left.set(title="Would these sets move again?", ylabel=f"effect found with {100 * strength:g} % power (points)")
+    left.legend()
+    left.grid(axis="y")
+    _sets(right, sets)
+    return fig, pd.concat([a.seeds_buy.assign(table="seeds"), sets.assign(table="sets")], ignore_index=True)
 
 
-def _cloud(ax, runs: pd.DataFrame, effects: pd.DataFrame, pair: list[str]) -> None:
-    """Every run as a grey ring, every category's effect as an arrow; the cross at its tip is its error over runs."""
-    points(ax, runs[pair[0]], runs[pair[1]], "#BBBBBB", False, s=11, linewidth=0.8, zorder=2)
-    shades, key = palette(effects["factor"]), [mark("one run", "#BBBBBB", filled=False)]
-    for factor, own in effects[effects["type"].isin(pair)].groupby("factor", sort=False):
-        tip, far = (own.set_index("type")[name].reindex(pair) for name in ("effect", "se"))
-        if tip.isna().any():
-            continue
-        shade, certain = shades[factor], bool((tip.abs() > 1.96 * far.fillna(np.inf)).any())
-        alpha = 1.0 if certain else 0.4
-        arrow = {"arrowstyle": "-|>", "color": shade, "linewidth": 2.0, "alpha": alpha, "shrinkA": 0, "shrinkB": 0}
-        ax.annotate("", tip, (0, 0), arrowprops=arrow, zorder=4)
-        ax.errorbar(*tip, *(1.96 * far.iloc[::-1]), color=shade, elinewidth=0.8, alpha=alpha, zorder=3)
-        words = f"adding {category_name(factor)}" + ("" if certain else " (not told from 0)")
-        key.append(mark(words, shade, ">", alpha=alpha, linestyle="-"))
-    ax.autoscale_view()
-    ax.axhline(0, color=INK, linewidth=0.5)
-    ax.axvline(0, color=INK, linewidth=0.5)
-    names = [f"{type_name(kind)} (points from the mean run)" for kind in pair]
-    ax.set(xlabel=names[0], ylabel=names[1])
-    ax.set_title("arrow: what adding the category does to both;\ncross: 95 % over runs, each way")
-    ax.legend(handles=key, fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, handlelength=1.6)
-
-
-def _together(ax, runs: pd.DataFrame, kinds: list[str]) -> None:
-    """Correlation of the types' means over the subsets, below the diagonal."""
-    means = runs.groupby([c for c in runs.columns if c not in ("subset", "seed", *kinds)])[kinds].mean()
-    with np.errstate(invalid="ignore", divide="ignore"):
-        values = means.corr().iloc[1:, :-1]
-    bound = 1.96 / np.sqrt(max(len(means) - 1, 1))
-    strength = np.where(values.abs() > bound, 1.0, matrix.STRENGTH[1])
-    text = values.map(lambda v: minus(v, 2).replace("0.", "."))
-    above = np.triu(np.ones(values.shape, bool), 1)
-    columns, names = ([type_name(kind) for kind in each] for each in (values.columns, values.index))
-    matrix.heatmap(ax, values, 1.15, strength, text, above, 6, yticklabels=names)
-    ax.set_xticks(np.arange(len(columns)) + 0.5, columns, rotation=40, ha="right", rotation_mode="anchor", fontsize=6.5)
-    ax.tick_params(axis="y", labelsize=6.5)
-    ax.set_box_aspect(1)
-    words = f"how types move together: correlation over\n{len(means)} subsets (pale: chance, within ±{bound:.2f})"
-    ax.set_title(words, fontsize=6.6, loc="right")
+def _sets(ax, table: pd.DataFrame) -> None:
+    """The effect that is found against the number of sets of a type, one row per type."""
+    y = np.arange(len(table))
+    ax.hlines(y, table["alone"], table["corrected"], color=BAND, linewidth=3)
+    points(ax, table["alone"], y, GAIN, s=20, zorder=3)
+    points(ax, table["corrected"], y, GAIN, False, s=20, zorder=3)
+    rows(ax, y, [f"{type_name(k)} ({n})" for k, n in zip(table["type"], table["sets"], strict=True)], 6.5)
+    ax.set(xscale="log", title="Would other sets of the kind move?")
+    ax.set_xlabel("mean effect found, in spreads between sets\n(best case: runs without noise; log scale)")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter("{x:g}")
+    key = [mark("one type, tested alone", GAIN), mark("among all types (Bonferroni)", GAIN, filled=False)]
+    ax.legend(handles=key, loc="upper center", bbox_to_anchor=(0.4, -0.3), ncols=2, handletextpad=0.2)

@@ -19,9 +19,9 @@ from lib.common.design import BASE, CROSSED, FACTORIAL, GENERATORS, ISOLATION, g
 from lib.common.files import KitError, digest_file, write_text
 from lib.figures.base import save
 from lib.figures.catalogue import ASKED
-from lib.figures.names import HTML, defined, effect_table, headline, read_effects
-from lib.figures.replication import read, replication
-from lib.figures.report import SECOND, build, write_all
+from lib.figures.report import SECOND, build, read_second, write_all
+from lib.figures.scores import replication
+from lib.figures.texts import PLAIN, defined, effect_table, headline, read_effects
 from lib.grid import status
 from lib.grid.jobs import NOTEBOOKS, listed, spoken, stage_files
 from lib.grid.results import read_scores, stale
@@ -185,7 +185,7 @@ def content(params: Params) -> dict[str, Any]:
     )
     index = listing.read_text(encoding="utf-8").splitlines() if listing.is_file() else []
     jobs, drawn = status.jobs(params), figures(params)
-    second = read(params.figure_dir / SECOND) if "replication" in [each["name"] for each in drawn] else None
+    second = read_second(params.figure_dir / SECOND) if "replication" in [each["name"] for each in drawn] else None
     undrawn = [line.split(" | ") for line in index if " | not drawn: " in line]
     undrawn = [f"Not drawn: {part[0][2:]} ({part[2][11:]})." for part in undrawn]
     notes = [line[2:] for line in index if line.startswith("- ")] + undrawn
@@ -209,11 +209,11 @@ def content(params: Params) -> dict[str, Any]:
         "sets": 0 if scores is None else scores["task"].nunique(),
         "headline": headline(effects, params.influence),
         "missing": missing + undrawn,
-        "effects": "" if effects is None else effect_table(effects, params.influence).to_html(**HTML),
+        "effects": "" if effects is None else effect_table(effects, params.influence).to_html(**PLAIN),
         "second": [] if second is None else [line[0].upper() + line[1:] for line in sentences(second)],
         "codes": "" if second is None else defined(second["factor"].unique()),
         "claims": pd.read_csv(claims, keep_default_na=False).to_dict("records") if claims.is_file() else [],
-        "scores": "" if scores is None else type_table(scores).to_html(**HTML),
+        "scores": "" if scores is None else type_table(scores).to_html(**PLAIN),
         "figures": drawn,
         "notes": notes + ([] if scores is None else mixed(scores)),
         "origin": origin,

@@ -20,9 +20,9 @@ from lib.figures import matrix, report
 from lib.figures.base import save, style
 from lib.figures.catalogue import FIGURES
 from lib.figures.forest import forest
-from lib.figures.names import palette
 from lib.figures.scores import counts, published
 from lib.figures.structure import with_margin
+from lib.figures.texts import palette
 from lib.influence import tables
 from lib.influence.influence import analyse
 from lib.params.model import InfluenceParams

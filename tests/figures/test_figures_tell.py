@@ -13,7 +13,7 @@ from lib.figures.base import NEUTRAL
 from lib.figures.catalogue import Report
 from lib.figures.forest import forest
 from lib.figures.matrix import heat_map
-from lib.figures.names import palette
+from lib.figures.texts import palette
 from lib.influence import tables
 from lib.influence.influence import agreement, analyse
 

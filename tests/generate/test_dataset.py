@@ -130,7 +130,7 @@ def test_the_table_of_corrupted_answers_says_what_the_parser_does():
 
 def test_a_table_to_read_holds_its_texts_whole_and_escaped():
     table = pd.DataFrame({"text": ["<b>" + "long " * 99], "change": [-1.25]})
-    shown = texts.reading(table, {"change": texts.signed}).data
+    shown = texts.reading(table, {"change": "{:+.1f}"}).data
     assert "&lt;b&gt;" + "long " * 99 in shown and "−1.2" in shown and shown.count("text-align:left") == 2
 
 

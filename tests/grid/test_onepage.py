@@ -12,7 +12,7 @@ import pytest
 from lib.common.bundled import ROOT
 from lib.common.design import minus
 from lib.common.files import digest_file
-from lib.figures.names import category_name
+from lib.figures.texts import category_name
 from lib.grid import report as onepage
 from lib.params.params import load
 

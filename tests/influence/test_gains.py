@@ -6,7 +6,7 @@ import pytest
 
 from lib.common import bundled
 from lib.common.design import minus
-from lib.figures import names
+from lib.figures import texts
 from lib.influence import tables
 
 
@@ -42,6 +42,6 @@ def test_ranking_by_other_seeds_takes_the_bend_of_noise_away():
 
 def test_small_things():
     assert minus(-1.234, 1) == "−1.2" and minus(-0.04, 1) == "0.0" and minus(2, 0) == "+2"
-    assert names.order_types(["Zebra", "STS", "Classification"]) == ["Classification", "STS", "Zebra"]
-    assert names.order_factors(["ll", "mine", "ss"]) == ["ss", "ll", "mine"]
-    assert names.category_name("ss:ll") == "short-short × long-long"
+    assert texts.order_types(["Zebra", "STS", "Classification"]) == ["Classification", "STS", "Zebra"]
+    assert texts.order_factors(["ll", "mine", "ss"]) == ["ss", "ll", "mine"]
+    assert texts.category_name("ss:ll") == "short-short × long-long"

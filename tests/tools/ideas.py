@@ -15,7 +15,7 @@ from matplotlib.patches import FancyBboxPatch, Polygon, Rectangle
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 from lib.figures.base import style  # noqa: E402
-from lib.figures.names import CATEGORY_COLOURS  # noqa: E402
+from lib.figures.texts import CATEGORY_COLOURS  # noqa: E402
 
 BLUE, ORANGE, RED, GREY = ("#E3F0FA", "#0072B2"), ("#FFF1D6", "#B87700"), ("#FBE3D6", "#B34700"), ("#F0F0F0", "#777777")
 SIZE = 8.8  # inches wide; 100 units of the drawing
