@@ -62,8 +62,8 @@ def _run(given: Namespace) -> Iterator[str]:
 
 
 def _figures(given: Namespace) -> Iterator[Path]:
-    settings = given.params.influence
-    yield from _lib("figures.report").write_all(Path(given.results), Path(given.out), settings, say=print)
+    report = _lib("figures.report")
+    yield from report.write_all(report.build(given.results, given.params.influence, given.out), given.out, say=print)
 
 
 def _improve(given: Namespace) -> Iterator[Path]:

@@ -11,6 +11,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.lines import Line2D
@@ -24,6 +25,7 @@ WIDTH = 6.3
 
 GAIN, LOSS, NEUTRAL, INK, BAND = "#0072B2", "#D55E00", "#8C8C8C", "#222222", "#DDDDDD"
 
+TOLD = yaml.safe_load(data_path("figures.yaml").read_text(encoding="utf-8"))  # questions, notes, names
 RC = mpl.rc_params_from_file(data_path("figures.mplstyle"), use_default_template=False)
 
 

@@ -1,8 +1,4 @@
-"""Figures of notebooks 06 to 08: what could be predicted, what choosing a mixture gains, what explains the effects.
-
-They draw tables of `lib.predict` (`predict.predict`, `choose.compare`, `choose.curse`, `explain.judge_all`) and return
-(figure, that table).
-"""
+"""Figures of notebooks 06 to 08, of tables of `lib.predict`: what could be predicted, chosen, and explained."""
 
 from __future__ import annotations
 
@@ -10,41 +6,31 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from lib.figures.base import BAND, GAIN, INK, LOSS, NEUTRAL, WIDTH, estimates, line, mark, need, points, rows, style
-from lib.figures.texts import OWN_COLOURS, defined, order_factors, palette
+from lib.figures.base import (
+    BAND,
+    GAIN,
+    INK,
+    LOSS,
+    NEUTRAL,
+    TOLD,
+    WIDTH,
+    estimates,
+    line,
+    mark,
+    need,
+    points,
+    rows,
+    style,
+)
+from lib.figures.texts import defined, order_factors, palette
 
 PANELS = {
     "lds": "rank correlation over larger subsets\n(LDS, mean over sets)",
     "cells": "correlation with the effects\n(category × set)",
     "rmse": "error of a predicted score\n(RMSE, points; lower is better)",
 }
-# how the name of a prediction begins: its family's name, marker and colour
-FAMILIES = {
-    "size": ("number of categories alone", "x", NEUTRAL),
-    "nothing": ("nothing changes", "+", NEUTRAL),
-    "gradients": ("gradients of category and set (AdamW's)", "^", OWN_COLOURS[2]),
-    "features": ("features, ridge from other sets", "D", OWN_COLOURS[3]),
-    "additive": ("five trainings, scores added", "o", OWN_COLOURS[0]),
-    "merged, mean": ("five trainings, adapters merged: mean", "s", OWN_COLOURS[1]),
-    "merged, sum": ("five trainings, adapters merged: sum", "p", OWN_COLOURS[7]),
-    "half": ("eight trainings, regressed", "P", OWN_COLOURS[4]),
-    "all, regressed": ("sixteen other trainings, regressed", "v", OWN_COLOURS[5]),
-    "all, as": ("sixteen other trainings, as they are", "*", INK),
-}
-LEFT_OUT = ("dot", "fisher", "chosen")  # other gradients, the better of two scalings: in the table, not in the picture
-SPREAD = 1.13  # factor between points of the same cost
-STRATEGIES = {
-    "none": "none: public data alone",
-    "all": "all categories",
-    "uniform": "equal shares of the steps",
-    "predicted": "best subset, predicted from singles",
-    "measured": "best subset, measured",
-    "routed": "routed: best subset per type",
-    "merged": "singles' adapters merged",
-    "oracle": "best subset in hindsight",
-    "subset": "best subset, measured",
-    "doses": "steps by influence",
-}
+FAMILIES = {name: tuple(look) for name, look in TOLD["predictions"].items()}
+STRATEGIES: dict[str, str] = TOLD["strategies"]
 JUDGES = {"study": "in the study's runs", "fresh": "in fresh runs"}
 JUDGED = {  # where a choice is judged, on which sets and runs: colour, marker, height, name
     ("same", "same"): (LOSS, "X", -0.18, "where it was chosen"),
@@ -63,11 +49,12 @@ LOWEST = -0.6  # R2 below it are drawn there
 def accuracy_against_cost(table: pd.DataFrame):
     """LDS, cell correlation and error of predictions against seconds of one core. KitError without any cost."""
     family = table["predictor"].map(lambda name: next((key for key in FAMILIES if name.startswith(key)), ""))
-    shown = table.assign(family=family)[family.ne("") & ~table["predictor"].str.endswith(LEFT_OUT)]
+    # other gradients and the better of two scalings are in the table, not in the picture
+    shown = table.assign(family=family)[family.ne("") & ~table["predictor"].str.endswith(("dot", "fisher", "chosen"))]
     told = "no prediction with a cost; timing.csv beside the results says what trainings took"
     need(shown["seconds"].notna().any(), told)
     shown, at = shown.assign(at=shown["seconds"].fillna(0).clip(lower=10)).sort_values("at", kind="stable"), 0.0
-    shown["at"] = [at := max(cost, at * SPREAD) for cost in shown["at"]]  # points that would hide each other, apart
+    shown["at"] = [at := max(cost, at * 1.13) for cost in shown["at"]]  # points that would hide each other, apart
     free = table[table["predictor"] == "noise-free"]
     fig, axes = plt.subplots(1, len(PANELS), figsize=(WIDTH, 3.9), sharex=True)
     for ax, (name, words) in zip(axes, PANELS.items(), strict=True):
@@ -95,10 +82,7 @@ def accuracy_against_cost(table: pd.DataFrame):
 
 @style()
 def improve(table: pd.DataFrame):
-    """Gain over all and over none of every strategy with both intervals, and the set that gains least.
-
-    `table`: gains with a column `judge`, study or fresh; those of all sets are drawn.
-    """
+    """Gain over all and over none of every strategy with both intervals, and the set that gains least."""
     whole = table[table["type"] == ""]
     order = [judge for judge in JUDGES if (whole["judge"] == judge).any()]
     known = whole[["judge", "strategy"]].drop_duplicates().itertuples(index=False, name=None)

@@ -9,13 +9,12 @@ from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
-from lib.common.bundled import data_path, reference
+from lib.common.bundled import reference
 from lib.common.design import CODES, CROSSED, FACTORIAL, GENERATORS, ISOLATION
 from lib.common.files import KitError
 from lib.figures import data, forest, matrix, scores, structure
-from lib.figures.base import need
+from lib.figures.base import TOLD, need
 from lib.generate.dataset import cost_table
 from lib.influence import claims, tables
 from lib.influence.designs import isolation
@@ -25,8 +24,7 @@ from lib.params.model import InfluenceParams
 
 # the kinds of claims that only a design can decide
 RULES = {ISOLATION: ("alone",), CROSSED: ("interaction_with",), GENERATORS: ("generator_parity", "cost_ratio")}
-_TOLD = yaml.safe_load(data_path("figures.yaml").read_text(encoding="utf-8"))
-ASKED: dict[str, tuple[str, str]] = {name: tuple(about) for name, about in _TOLD["figures"].items()}
+ASKED: dict[str, tuple[str, str]] = {name: tuple(about) for name, about in TOLD["figures"].items()}
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,6 @@ class Report:
 
     @property
     def design(self) -> str:
-        """The design that the figures belong to."""
         if self.analysis is None:
             return ISOLATION if "public" in self.contrasts else GENERATORS
         return CROSSED if "public" in self.analysis.study.factors else FACTORIAL
@@ -57,7 +54,6 @@ class Report:
 
     @property
     def figures(self) -> tuple[tuple[str, str, Callable], ...]:
-        """What answers the study's question: name, question, drawing."""
         found = tuple(each for each in FIGURES if self.design in DESIGNS.get(each[0], (FACTORIAL,)))
         if self.design != ISOLATION:
             return found
@@ -65,35 +61,26 @@ class Report:
 
     @property
     def notes(self) -> list[str]:
-        """What must be read beside the figures."""
         found = self.said if self.analysis is None else self.analysis.notes
-        return [*_TOLD["notes"].get(self.design, ()), *(note.replace(" for : ", " for all tasks: ") for note in found)]
+        return [*TOLD["notes"].get(self.design, ()), *(note.replace(" for : ", " for all tasks: ") for note in found)]
 
     @cached_property
     def reference(self) -> pd.DataFrame:
-        """Published scores per data set."""
         return reference("published_mteb_scores")
 
     @cached_property
     def claims(self) -> pd.DataFrame:
-        """The claims with verdicts, see `lib.influence.claims.evaluate`."""
         made = self.analysis is not None and self.data is not None and (self.data / "generation.json").is_file()
         given = {"replication": self.second, "contrasts": self.contrasts, "settings": self.settings}
         found = Evidence(self.analysis, self.reference, cost_table(self.data) if made else self.costs, **given)
         return claims.evaluate(found, claims.load(design=self.design))
 
     def level(self, name: str) -> pd.DataFrame:
-        """The effects of one level: task, type or overall."""
         return self.analysis.effects[self.analysis.effects["level"] == name]
 
 
-def _influence(r: Report):
-    return matrix.heat_map(r.analysis, None if r.own else claims.cells(r.claims), r.second)
-
-
 def _alone(r: Report):
-    table = isolation(r.analysis.study, r.settings.alpha) if r.contrasts is None else r.contrasts
-    return matrix.alone_map(table, r.settings)
+    return matrix.alone_map(isolation(r.analysis.study, r.settings.alpha) if r.analysis else r.contrasts, r.settings)
 
 
 def _sparsity(r: Report):
@@ -111,7 +98,7 @@ def _published(r: Report):
 
 
 _DRAW: dict[str, Callable] = {
-    "influence": _influence,
+    "influence": lambda r: matrix.heat_map(r.analysis, None if r.own else claims.cells(r.claims), r.second),
     "tasks": lambda r: forest.forest(r.analysis, r.second),
     "replication": lambda r: scores.replication(r.second),
     "alone": _alone,

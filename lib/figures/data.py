@@ -19,7 +19,6 @@ MARKERS = {"query": "o", "positive": "s", "negative": "^"}
 _SLOT = ["code", "text", "asked"]  # the columns that say which slot a text answers
 _MARKS = {"p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95}
 _LOST = {"cannot be read": "", "break a rule": "//", "duplicates": "xx", "contaminated": ".."}
-TOP = 25  # languages drawn; the others are in the table only
 
 
 def _panels(table: pd.DataFrame, labels: list[str], height: float):
@@ -102,9 +101,8 @@ def funnel(stages: pd.DataFrame):
         words = [f"{kept:,} of {asked:,}" for kept, asked in zip(part["kept"], part["asked"], strict=True)]
         _stacked(ax, part["code"].map(codes.index), parts, looks, words)
         ax.set_xlim(0, stages["asked"].max() * (1 + 0.2 * len(panels)))
-    if len(lost.columns):
-        boxes = [plt.Rectangle((0, 0), 1, 1, label=name, hatch=_LOST[name], **hatched) for name in lost]
-        fig.legend(handles=boxes, loc="outside upper center", ncols=len(boxes))
+    boxes = [plt.Rectangle((0, 0), 1, 1, label=name, hatch=_LOST[name], **hatched) for name in lost]
+    fig.legend(handles=boxes, loc="outside upper center", ncols=4)
     fig.supxlabel("answers asked for; coloured: kept as triplets")
     return fig, stages
 
@@ -162,14 +160,13 @@ def overlaps(data: pd.DataFrame):
 def languages(table: pd.DataFrame):
     """Texts asked for per language, how many are long enough to judge, how many of those are in another language."""
     asked = table.groupby("language", sort=False)["texts"].sum().sort_values(ascending=False, kind="stable")
-    names, shade = list(asked.index)[:TOP], CATEGORY_COLOURS["sl"]
+    names, shade = list(asked.index)[:25], CATEGORY_COLOURS["sl"]
     fig, panels = _panels(table, names, 0.19 * len(names) + 0.95)
     for ax, part in panels:
         part = part[part["language"].isin(names)]
-        y, wrong = part["language"].map(names.index), part["judged"] - part["agree"]
+        y = part["language"].map(names.index)
         points(ax, part["texts"], y, NEUTRAL, False, s=25, linewidth=1)
         points(ax, part["judged"].where(part["judged"] > 0), y, shade, s=16, zorder=3)
-        points(ax, wrong.where(wrong > 0), y, LOSS, s=25, marker="x", linewidth=1.4, zorder=3)
         for at, row in zip(y, part.itertuples(), strict=True):
             note = f"{row.agree:,} of {row.judged:,} agree" if row.judged else "too short to judge"
             ax.annotate(note, (row.texts, at), (6, 0), textcoords="offset points", va="center", fontsize=6.5)
@@ -177,8 +174,6 @@ def languages(table: pd.DataFrame):
         ax.xaxis.set_major_formatter("{x:,.0f}")
     fig.supxlabel("texts (log scale)")
     key = [mark("asked for", NEUTRAL, filled=False, markersize=5), mark("long enough to judge", shade)]
-    missed = (table["judged"] > table["agree"]).any()
-    key += [mark("found in another language", LOSS, "x", markersize=5)] * bool(missed)
     fig.legend(handles=key, loc="outside upper center", ncols=3)
     return fig, table
 

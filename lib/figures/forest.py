@@ -22,11 +22,7 @@ NO_NOISE = "no noise is measured in these results: as many coefficients as runs"
 
 @style()
 def forest(a: Analysis, second: pd.DataFrame | None = None):
-    """Effect of each category on each task, grouped by type, two intervals per point (Figure 4 for every type).
-
-    Thick bar: 95 % for this point alone, over runs; thin bar: for all points of the figure at once; square: a second
-    study. Below each group its mean with both yardsticks.
-    """
+    """Effect of each category on each task, grouped by type, with its intervals (Figure 4 for every type)."""
     table = _estimates(a, second)
     names = table.groupby(["level", "type", "task"], as_index=False)["effect"].mean()
     names = by_type(names.sort_values("effect", ascending=False), "level")  # by type its tasks, largest first, its mean
@@ -66,8 +62,7 @@ def forest(a: Analysis, second: pd.DataFrame | None = None):
 
 
 def _estimates(a: Analysis, second: pd.DataFrame | None) -> pd.DataFrame:
-    """The tasks with the interval for all points at once (`all_low`, `all_high`, Bonferroni), then the means of their
-    types with the interval for other sets of the kind (`datasets_low`, `datasets_high`)."""
+    """Tasks with intervals for all points at once (`all_`, Bonferroni), types with those for other sets."""
     tasks, means = (a.effects[a.effects["level"] == level] for level in ("task", "type"))
     family = max(1, int(tasks["p"].notna().sum()))
     width = stats.t.ppf(1 - a.settings.alpha / (2 * family), tasks["df"].clip(lower=1)) * tasks["se"]
@@ -129,10 +124,7 @@ def terms(a: Analysis):
 
 @style()
 def generators(table: pd.DataFrame, alpha: float):
-    """Left: each generator's category against none of it; right: one generator against another, and the margin.
-
-    `table` is that of `influence.designs.contrasts`; types and all sets are drawn.
-    """
+    """Left: each generator against none; right: one against another, and the margin (`influence.designs.contrasts`)."""
     drawn = table[table["level"] != "task"]
     both = drawn["generator"] + " − " + drawn["against"]
     drawn = drawn.assign(name=drawn["generator"].where(drawn["against"] == NONE, both))

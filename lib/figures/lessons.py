@@ -69,10 +69,7 @@ def padding_picture(embedder, pools: Mapping[str, Sequence], max_length: int, co
 
 @style()
 def loss_picture(log: Sequence[Mapping], before: Mapping[str, float], after: Mapping[str, float], unseen: Mapping):
-    """Draw the loss of every step and that of the fixed batches before and after: {source: loss}.
-
-    ``unseen``: {source: triplets of its fixed batch not trained on}.
-    """
+    """Draw every step's loss, and per source a fixed batch's before and after, with its triplets not trained on."""
     shades = {source.replace("_", "-"): CATEGORY_COLOURS.get(CODES.get(source, source), NEUTRAL) for source in before}
     steps = pd.DataFrame(list(log)).assign(source=lambda t: t["source"].str.replace("_", "-"))
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH + 1, 2.9), width_ratios=(1.15, 1))
@@ -119,10 +116,7 @@ def push_table(batch: fixed.Vectors, temperatures: Sequence[float]) -> pd.DataFr
 
 @style()
 def push_picture(batch: fixed.Vectors, held: fixed.Held, temperatures: Sequence[float]):
-    """Draw the gradient of the loss for every wrong answer of a fixed batch, p / temperature, against its cosine.
-
-    Returns (figure, table of query, kind, cosine, and the push at each temperature per query and wrong answer).
-    """
+    """Draw the gradient of the loss for every wrong answer of a fixed batch, p / temperature, against its cosine."""
     count, hard = len(batch.queries), [i for i, triplet in enumerate(held.triplets) if triplet.negative]
     own = np.r_[np.arange(count), hard] == np.arange(count)[:, None]
     wrong = ~np.eye(*own.shape, dtype=bool)
@@ -149,9 +143,8 @@ def push_picture(batch: fixed.Vectors, held: fixed.Held, temperatures: Sequence[
 def two_scorers(learner, taught: tuple[pd.DataFrame, np.ndarray], asked: tuple[pd.DataFrame, np.ndarray], top: int = 6):
     """Grade the same vectors by a fitted classifier and by the label of the nearest training text; draw one dispute.
 
-    ``taught`` and ``asked``: (rows with text, label and label_text, their unit vectors). The text drawn is that of
-    which the classifier is surest where it is right and the nearest text wrong (else the reverse, else any). Returns
-    (2 x 2 table of texts, sentences, figure, table of the figure's bars).
+    ``taught`` and ``asked``: (rows with text, label and label_text, their unit vectors). Returns (2 x 2 table of texts,
+    sentences, figure, table of the figure's bars).
     """
     (known, vectors), (test, new) = taught, asked
     name = dict(zip(known["label"], known.get("label_text", known["label"].astype(str)), strict=True))
@@ -161,6 +154,7 @@ def two_scorers(learner, taught: tuple[pd.DataFrame, np.ndarray], asked: tuple[p
     one, two = said == truth, found == truth
     words = {True: "right", False: "wrong"}
     counts = [(words[a], words[b], int(np.sum((one == a) & (two == b)))) for a in words for b in words]
+    # the surest of those that only the classifier gets right, else only the search, else any
     case = int(np.argmax(odds.max(1) + 2 * (one & ~two) + (two & ~one)))
     best, near = np.argsort(-odds[case])[:top], np.argsort(-cosines[case], kind="stable")[:top]
     classes, texts = learner.classes_[best], [f"{name[labels[i]]}: {known['text'].iloc[i]}" for i in near]

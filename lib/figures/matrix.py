@@ -1,7 +1,4 @@
-"""Heat maps: colour is an effect, how strong it is says how sure it is. `heat_map` is the paper's Figure 3.
-
-Every function of a figure returns (figure, table of its numbers).
-"""
+"""Heat maps: colour is an effect, how strong it is says how sure it is. `heat_map` is the paper's Figure 3."""
 
 from __future__ import annotations
 
@@ -119,8 +116,7 @@ def effect_map(ax, table: pd.DataFrame, limit: float, rows: dict, columns: dict,
 def type_map(ax, table: pd.DataFrame, limit: float, rows: dict, columns: dict, **look) -> np.ndarray:
     """`effect_map` of categories on task types, all sets together apart at the right."""
     inks = effect_map(ax, table.rename(columns={"factor": "row", "type": "column"}), limit, rows, columns, **look)
-    if OVERALL in columns and len(columns) > 1:
-        ax.axvline(len(columns) - 1, color="white", linewidth=4)
+    ax.axvline(len(columns) - 1, color="white", linewidth=4)
     return inks
 
 
@@ -145,10 +141,8 @@ def heat_table(a: Analysis, claims: pd.DataFrame | None = None, second: pd.DataF
     datasets = a.across.assign(type=a.across["type"].replace("", OVERALL)).rename(columns={"p_t": "p"})
     datasets = datasets.set_index(["type", "factor"])[list(_SETS)].add_suffix("_datasets")
     table = typed(a.effects).join(datasets, on=["type", "factor"])[[*_EFFECT, *datasets, *_REST]]
-    table = (
-        table.assign(published="", verdict="") if claims is None else table.merge(claims, "left", ["factor", "type"])
-    )
-    table = table.fillna({"published": "", "verdict": ""})
+    claims = pd.DataFrame(columns=["factor", "type", "published", "verdict"]) if claims is None else claims
+    table = table.merge(claims, "left", ["factor", "type"]).fillna({"published": "", "verdict": ""})
     if second is not None:
         again = typed(second)[["type", "factor", "second", "second_se", "returned"]].astype({"returned": object})
         table = table.merge(again, on=["type", "factor"], how="left")
@@ -159,10 +153,7 @@ def heat_table(a: Analysis, claims: pd.DataFrame | None = None, second: pd.DataF
 
 @style()
 def heat_map(a: Analysis, claims: pd.DataFrame | None = None, second: pd.DataFrame | None = None):
-    """Influence of each category on each task type (Figure 3), in points; see `heat_table` for the arguments.
-
-    Small numbers: error, second study, normalised influence. A dashed frame: a second study did not find it again.
-    """
+    """Influence of each category on each task type (Figure 3), in points; see `heat_table` for the arguments."""
     table = heat_table(a, claims, second)
     kinds, factors = order_types(table["type"]), order_factors(table["factor"])
     sure, sizes = certainty(table, a.settings), table.groupby("type")["n_tasks"].max()

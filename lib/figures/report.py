@@ -1,7 +1,7 @@
 """The report: every figure with its numbers, the claims with their verdicts, and an index, from a results table alone.
 
-`write_all("runs/classroom/results.csv", "figures/classroom")` is what `python -m lib figures` and notebook 05 call. It
-needs neither torch nor mteb.
+`write_all(build("runs/classroom/results.csv"), "figures/classroom")` is what `python -m lib figures` and notebook 05
+call. It needs neither torch nor mteb.
 """
 
 from __future__ import annotations
@@ -31,18 +31,15 @@ OF_DATA = [f"notebooks/{name}.ipynb" for name in ("02_inspect", "03_train", "04_
 PUBLISHED = "published"
 SECOND = "replication.csv"  # the table of the second study, committed beside the figures
 KEYS = ["level", "task", "type", "factor"]
-COLUMNS = (*KEYS, "first", "first_se", "second", "second_se", "marked_first", "same_sign", "returned")
 COSTS = "costs.csv"  # beside the results of generators: what their answers took
 
 
-def build(
-    results: str | Path, settings: InfluenceParams | None = None, replication: str | Path | None = None
-) -> Report:
+def build(results: str | Path, settings: InfluenceParams | None = None, out: str | Path | None = None) -> Report:
     """Analyse a results file, or the bundled published scores when `results` is "published".
 
     `draws.csv`, `costs.csv` and `data/` beside the results (`data/` one folder up where designs share it) are used
-    where they exist; `replication` is the table of a second study. A relative path is looked for here, then in the
-    kit's root. Raises KitError as `analyse` does.
+    where they exist, and a second study's table in the folder `out` of the figures. A relative path is looked for here,
+    then in the kit's root. Raises KitError as `analyse` does.
     """
     settings, extra, folder = settings or InfluenceParams(), [], None
     if str(results) == PUBLISHED:
@@ -64,7 +61,8 @@ def build(
     inputs = {path.name: digest_file(path) for path in (file, *extra) if path.is_file()}
     inputs["settings"] = digest(analysis.settings.model_dump(mode="json", exclude={"margin"}))  # of generators
     work = Report(analysis, inputs, folder, settings=analysis.settings)
-    return with_second(work, replication) if replication and Path(replication).is_file() else work
+    second = second_study(Path(out)) if out else None
+    return with_second(work, second) if second else work
 
 
 def design_of(results: pd.DataFrame) -> str:
@@ -96,18 +94,14 @@ def read_second(path: str | Path) -> pd.DataFrame:
     """Return a second study's effects beside the first's, as `lib.influence.influence.compare` makes them."""
     # the difference is not used; as a text it stays as it is written
     table = pd.read_csv(path, keep_default_na=False, na_values="", dtype={"difference": str})
-    if missing := [name for name in COLUMNS if name not in table]:
-        raise KitError(f"the table of the second study has no column {missing[0]!r}; run `make replicate` again")
     return table.fillna({"task": "", "type": ""})
 
 
 def about(table: pd.DataFrame, effects: pd.DataFrame) -> bool:
     """Whether its first study is the one of these effects (half a standard error is another machine's rounding)."""
     both = table.merge(effects[[*KEYS, "effect"]].fillna({"task": "", "type": ""}), on=KEYS)
-    if both.empty or len(both) < 0.5 * len(table):
-        return False
-    apart = (both["first"] - both["effect"]).abs().median()
-    return bool(apart <= max(0.005, 0.5 * float(np.nan_to_num(both["first_se"].median()))))
+    apart, error = (both["first"] - both["effect"]).abs().median(), both["first_se"].median()
+    return len(both) >= 0.5 * len(table) and bool(apart <= max(0.005, 0.5 * float(np.nan_to_num(error))))
 
 
 def second_study(out: Path) -> Path | None:
@@ -116,12 +110,12 @@ def second_study(out: Path) -> Path | None:
     return next(found, None)
 
 
-def with_second(report: Report, replication: str | Path) -> Report:
+def with_second(report: Report, path: Path) -> Report:
     """Add a second study's table to a report; one about another first study is left out with a note."""
-    table = read_second(replication)
+    table = read_second(path)
     if not about(table, report.analysis.effects):
         note = f"{SECOND} is about another first study than these results and is not drawn; run `make replicate` again."
-        report.analysis.notes.extend([note] if note not in report.analysis.notes else [])
+        report.analysis.notes.append(note)
         return report
     stamp = digest(table.to_csv(index=False, float_format="%.6g"))
     return replace(report, second=table, inputs=report.inputs | {SECOND: stamp})
@@ -144,22 +138,13 @@ def of_design(params: Params) -> list[str]:
     return [f"{len(drawn)} figures, their numbers and INDEX.md in {shown(params.figure_dir)}"]
 
 
-def write_all(
-    results: str | Path | Report,
-    out_dir: str | Path,
-    settings: InfluenceParams | None = None,
-    say: Callable[[str], object] | None = None,
-) -> list[Path]:
+def write_all(report: Report, out_dir: str | Path, say: Callable[[str], object] = lambda sentence: None) -> list[Path]:
     """Draw every figure, judge every claim and write INDEX.md into `out_dir`; return the paths written.
 
-    `results` is a results.csv or a `Report`. A figure that these results cannot give is named in INDEX.md with the
-    reason, not drawn. A `replication.csv` in `out_dir` is the second study of a report that has none. `say` gets every
-    sentence that must be read beside the figures. Raises KitError for results that cannot be analysed.
+    A figure that these results cannot give is named in INDEX.md with the reason, not drawn. `say`
+    gets every sentence to be read beside the figures.
     """
-    report = results if isinstance(results, Report) else build(results, settings)
     out, paths, missing = Path(out_dir), [], {}
-    if report.analysis is not None and report.second is None and (second := second_study(out)):
-        report = with_second(report, second)
     for name, _, draw in report.figures:
         try:
             paths += save(*draw(report), name, out).values()
@@ -171,7 +156,7 @@ def write_all(
     paths.append(write_text(out / "claims.csv", judged.to_csv(index=False, lineterminator="\n")))
     paths.append(write_text(out / "claims.md", claims_markdown(judged)))
     paths.append(write_text(out / "INDEX.md", index(report, out, missing)))
-    for sentence in (*report.notes, *(f"Not drawn: {name} ({why})." for name, why in missing.items())) if say else ():
+    for sentence in (*report.notes, *(f"Not drawn: {name} ({why})." for name, why in missing.items())):
         say(sentence)
     return paths
 
@@ -209,9 +194,8 @@ def index(report: Report, out: Path, missing: dict[str, str]) -> str:
 def claims_markdown(judged: pd.DataFrame) -> str:
     """The claims as a table a person can read, with the rule that decided each."""
     lines = ["# Claims", "", "| claim | verdict | numbers | published | source |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {r.claim} | **{r.verdict}** | {r.numbers} | {r.published} | {r.source} |" for r in judged.itertuples()
-    ]
+    for row in judged.itertuples():
+        lines.append(f"| {row.claim} | **{row.verdict}** | {row.numbers} | {row.published} | {row.source} |")
     rules = dict(zip(judged["test"], judged["rule"], strict=True))
     lines += ["", "How each was decided:", "", *(f"- {kind}: {rule}" for kind, rule in rules.items())]
     return "\n".join(lines) + "\n"

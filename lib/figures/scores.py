@@ -57,32 +57,22 @@ def published(table: pd.DataFrame):
     table = by_type(table, "gain", ascending=False)
     y = heights(table["type"])
     shade = np.select([table["gain"] > 0, table["gain"] < 0], [GAIN, LOSS], NEUTRAL)
-    size = (WIDTH, 0.118 * (y.max() + 1) + 0.8)
-    fig, (left, right) = plt.subplots(1, 2, figsize=size, sharey=True, width_ratios=(3, 2))
-    left.hlines(y, table["without"], table["with"], color=shade, linewidth=1.4)
-    points(left, table["without"], y, INK, False, s=21, linewidth=1)  # a ring where both coincide
-    points(left, table["with"], y, shade, s=7, marker="D", linewidth=0, zorder=3)
-    right.barh(y, table["gain"], color=shade, height=0.75)
-    right.axvline(0, color=INK, linewidth=0.7)
-    rows(left, y, table["task"], 5.8, table["type"], inside=True)
-    left.set(xlabel="score (points)", title="Wang et al. (2024), Table 17")
-    falling = f"{(table['gain'] < 0).sum()} of {len(table)} fall"
-    right.set(xlabel="gain (points)", title=f"mean {minus(table['gain'].mean(), 2)}; {falling}")
+    fig, ax = plt.subplots(figsize=(WIDTH, 0.118 * (y.max() + 1) + 0.8))
+    ax.hlines(y, table["without"], table["with"], color=shade, linewidth=1.4)
+    points(ax, table["without"], y, INK, False, s=21, linewidth=1)  # a ring where both coincide
+    points(ax, table["with"], y, shade, s=7, marker="D", linewidth=0, zorder=3)
+    rows(ax, y, table["task"], 5.8, table["type"], inside=True)
+    told = f"mean gain {minus(table['gain'].mean(), 2)}; {(table['gain'] < 0).sum()} of {len(table)} fall"
+    ax.set(xlabel="score (points)", title=f"Wang et al. (2024), Table 17: {told}")
     key = [mark("without synthetic data", filled=False), mark("with them: higher", GAIN, "D")]
     key.append(mark("with them: lower", LOSS, "D"))
     fig.legend(handles=key, loc="outside upper left", ncols=3, handletextpad=0.3)
-    right.grid(axis="x")
-    right.tick_params(axis="y", length=0)
     return fig, table
 
 
 @style()
 def sparsity(per_seed: pd.DataFrame | None, published: pd.DataFrame | None):
-    """Gain of every task, sorted, and what the best tasks contribute to the mean gain, of this study and published.
-
-    Right: the gains added up, divided by the number of tasks: a curve ends at the mean gain. Dashed: tasks ranked by
-    other seeds than are counted, because sorting noise alone bends a curve.
-    """
+    """Every task's gain, sorted, and added up to the mean; dashed: ranked by other seeds, as sorting noise bends it."""
     gains, honest = {}, None
     if published is not None:
         gains["Wang et al. (2024)"] = published.set_index("task")["gain"]
@@ -105,16 +95,14 @@ def sparsity(per_seed: pd.DataFrame | None, published: pd.DataFrame | None):
         ax.axhline(0, color=INK, linewidth=0.7)
         ax.grid(axis="y")
     fig.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    fig.suptitle("\n".join(_uneven(name, gain) for name, gain in gains.items()), fontsize=7, x=0.01, ha="left")
+    told = []
+    for name, gain in gains.items():
+        k, mean, falling = max(1, round(len(gain) / 7)), gain.mean(), (gain < 0).sum()
+        best = gain.nlargest(k).sum() / len(gain)
+        told.append(f"{name}: mean gain {minus(mean, 2)}: {minus(best, 2)} from the top {k}, ")
+        told[-1] += f"{minus(mean - best, 2)} from the others; {falling} of {len(gain)} fall"
+    fig.suptitle("\n".join(told), fontsize=7, x=0.01, ha="left")
     return fig, table[["source", "ranking", "k", "fraction", "task", "gain", "cumulated", "share"]]
-
-
-def _uneven(name: str, gain: pd.Series) -> str:
-    """How uneven the gains are, in one line: mean, what the best seventh of the tasks adds to it, how many fall."""
-    k = max(1, round(len(gain) / 7))
-    mean, best = gain.mean(), gain.nlargest(k).sum() / len(gain)
-    told = f"{name}: mean gain {minus(mean, 2)}: {minus(best, 2)} from the top {k}, {minus(mean - best, 2)} from the "
-    return f"{told}others; {(gain < 0).sum()} of {len(gain)} fall"
 
 
 @style()
@@ -179,8 +167,7 @@ def replication(
 ):
     """One study against another, for types and for sets: a point on the line came back at its full size.
 
-    `ceilings` (level: the largest correlation to be expected) are for studies of two models, whose effects need not be
-    of one size: each axis has its own scale then, and no line of what came back.
+    `ceilings` (level: the largest correlation to be expected) are for two models, whose effects may differ in size.
     """
     need(table is not None, "no second study at hand (replication.csv); `make replicate` makes one")
     panels = {"type": "means of task types", "task": "single evaluation sets"}

@@ -67,7 +67,7 @@ def _pairs(ax, table: pd.DataFrame, factors: list[str], limit: float) -> None:
     ends = [sorted(factors.index(name) for name in term.split(":")) for term in table["term"]]
     table = table.assign(row=[end[-1] for end in ends], column=[end[0] for end in ends], sure=table["certainty"])
     above = np.triu(np.ones((len(factors), len(factors)), bool), 1)
-    names = dict(enumerate("pub" if name == "public" else name for name in factors))
+    names = dict(enumerate(factors))
     look = {"size": 5.6 if len(factors) < 5 else 4.6, "linewidths": 0.6, "blank": above}
     matrix.effect_map(ax, table.assign(words=[minus(e, 1) for e in table["effect"]]), limit, names, names, **look)
     ax.tick_params(labelsize=6.3)
@@ -77,10 +77,7 @@ def _pairs(ax, table: pd.DataFrame, factors: list[str], limit: float) -> None:
 
 @style()
 def half_normal(a: Analysis):
-    """Half-normal plots of all contrasts, one panel per type and one over all tasks, in units of the panel's noise.
-
-    Noise lies on the line, and puts a point above the dotted margin, in any panel, with probability alpha.
-    """
+    """Half-normal plots of all contrasts per type and over all tasks, in units of the panel's noise."""
     need(len(a.study.factors) > 1, "a half-normal plot needs two categories or more")
     parts = {kind: power.half_normal(a.study, type=kind) for kind in dict.fromkeys(a.study.types)}
     parts[OVERALL] = power.half_normal(a.study)
@@ -106,8 +103,8 @@ def half_normal(a: Analysis):
     key = [mark("effect of one category", GAIN), mark("interaction of two or more", NEUTRAL)]
     key.append(line("where pure noise lies", 0.7))
     key.append(line(f"margin for all {len(table)} points at once {noise}; beyond: named, in points", 0.8, ":"))
-    told = defined(order_factors({part for term in table["term"] for part in term.split(":")}))
-    key += [line(told, 0)] if told else []
+    names = {part for term in table["term"] for part in term.split(":")}
+    key.append(line(defined(order_factors(names)) or " ", 0))
     fig.legend(handles=key, loc="outside upper left", ncols=2)
     return fig, table
 
@@ -134,8 +131,6 @@ def lattice(a: Analysis):
     """The subsets with their scores on the set that moved most; coloured: the edges that add what moved it."""
     task, factor = strongest(a.effects)
     table = cells(a.study, task=task)
-    if "public" in table:
-        table = table[table["public"] == 1].drop(columns="public").reset_index(drop=True)
     names = [name for name in table if name not in ("subset", "score", "sd_seed", "n")]
     need(len(names) <= 4, "a lattice of more than four categories is too large to read")
     on, scores = table[names].to_numpy(), table["score"].to_numpy()
@@ -160,7 +155,7 @@ def lattice(a: Analysis):
     wide, high = at.max(axis=0)
     ax.set(xlim=(-wide - 0.6, wide + 0.6), ylim=(-0.35, high + 0.35))
     seeds, effect = table["n"].max(), a.effects.query("level == 'task' and task == @task and factor == @factor").iloc[0]
-    told = f"{task}: score of each subset, mean of {seeds} seed(s), in points"
+    told = f"{task}: score of each subset in points (seeds: {seeds})"
     if changes:
         told += f"\ncoloured edges add {category_name(factor)}: mean of the {len(changes)} changes "
         told += minus(float(np.mean(changes)), 2)
@@ -203,7 +198,7 @@ def _sets(ax, table: pd.DataFrame) -> None:
     points(ax, table["corrected"], y, GAIN, False, s=20, zorder=3)
     rows(ax, y, [f"{type_name(k)} ({n})" for k, n in zip(table["type"], table["sets"], strict=True)], 6.5)
     ax.set(xscale="log", title="Would other sets of the kind move?")
-    ax.set_xlabel("mean effect found, in spreads between sets\n(best case: runs without noise; log scale)")
+    ax.set_xlabel("mean effect found, in spreads between sets (log\nscale; runs without noise); one set: no answer")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter("{x:g}")

@@ -93,9 +93,9 @@ def palette(codes: Iterable[str]) -> dict[str, str]:
 def read_effects(folder: Path) -> pd.DataFrame | None:
     """Return the effects among the figures of a folder, on task types and on all sets together; None without any."""
     path = next((p for name in ("influence", "alone") if (p := folder / f"{name}.csv").is_file()), None)
-    if path is None:
+    table = pd.DataFrame() if path is None else pd.read_csv(path, keep_default_na=False, na_values="")
+    if not {"factor", "type", "effect", "se"} <= set(table):
         return None
-    table = pd.read_csv(path, keep_default_na=False, na_values="")
     table = table[table["level"] != "task"] if "level" in table else table
     return table.assign(type=table["type"].fillna(OVERALL).replace(OVERALL, "all sets together"))
 

@@ -136,7 +136,7 @@ def replicate(
         raise KitError("\n".join(status.failures(second)) or stopped)
     table = compare(*(analyse(each.results_file, first.influence) for each in (first, second)))
     path = write_text(Path(first.figure_dir) / SECOND, table.to_csv(index=False, lineterminator="\n"))
-    write_all(build(first.results_file, first.influence), first.figure_dir)
+    write_all(build(first.results_file, first.influence, first.figure_dir), first.figure_dir)
     return [*sentences(table), f"written to {path}; the figures show both studies now."]
 
 

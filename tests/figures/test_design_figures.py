@@ -32,7 +32,7 @@ def results(design, gain, seeds=2, noise=0.3, **more):
 
 def written(table, folder):
     table.to_csv(folder / "results.csv", index=False)
-    return {path.name for path in report.write_all(folder / "results.csv", folder / "out")}
+    return {path.name for path in report.write_all(report.build(folder / "results.csv"), folder / "out")}
 
 
 def sts_helps_sts(run, kind):
@@ -169,12 +169,12 @@ def test_the_pages_numbers_of_isolation_are_those_of_the_committed_table():
 
 def test_the_page_says_what_the_decoder_did():
     from lib.common.bundled import ROOT
-    from lib.figures.replication import read
+    from lib.figures.report import read_second
     from lib.influence.influence import agreement
 
     text = " ".join((ROOT / "docs" / "designs.md").read_text(encoding="utf-8").split())
     folder = ROOT / "figures" / "decoder"
-    cells = read(folder / "models.csv")
+    cells = read_second(folder / "models.csv")
     told = {level: agreement(part).iloc[0] for level, part in cells.groupby("level")}
     assert (
         f"over {told['task']['n']} effects of category × set the correlation is {minus(told['task']['r'], 2)}," in text

@@ -19,8 +19,9 @@ from lib.common.files import KitError
 from lib.figures import matrix, report
 from lib.figures.base import save, style
 from lib.figures.catalogue import FIGURES
+from lib.figures.data import counts
 from lib.figures.forest import forest
-from lib.figures.scores import counts, published
+from lib.figures.scores import published
 from lib.figures.structure import with_margin
 from lib.figures.texts import palette
 from lib.influence import tables
@@ -84,7 +85,8 @@ def test_command_needs_no_torch_and_is_quick(drawn):
 
 def test_command_takes_a_profiles_influence_settings(tmp_path, monkeypatch):
     taken = []
-    monkeypatch.setattr(report, "write_all", lambda results, out, settings, say: taken.append(settings) or [])
+    monkeypatch.setattr(report, "build", lambda results, settings, out: taken.append(settings))
+    monkeypatch.setattr(report, "write_all", lambda work, out, say: [])
     given = ["figures", "--results", "results.csv", "--out", str(tmp_path)]
     profile = tmp_path / "mine.yaml"
     profile.write_text("profile: mine\ninfluence: {alpha: 0.01, exclude: []}\n")
@@ -202,10 +204,10 @@ def test_lattice_shows_the_most_moved_task(drawn):
 
 
 def test_counts_and_published_figures_keep_their_tables(tmp_path):
-    table = pd.DataFrame({"source": ["this study", "other"], "category": ["sl", "sl"], "rows": [195, 167000]})
-    paths = save(*counts(table), "counts", tmp_path)
-    assert pd.read_csv(paths["csv"]).equals(table)
-    assert "167,000" in paths["svg"].read_text()
+    (tmp_path / "generation.json").write_text('{"categories": {"short_long": {"valid": 195}}}')
+    paths = save(*counts(tmp_path), "counts", tmp_path)
+    assert list(pd.read_csv(paths["csv"]).iloc[0]) == ["this study", "sl", 195]
+    assert "195" in paths["svg"].read_text()
     gains = tables.published_gains(bundled.reference("published_mteb_scores"))
     paths = save(*published(gains), "published", tmp_path)
     shown = pd.read_csv(paths["csv"]).set_index("task")["gain"]

@@ -7,8 +7,7 @@ import pytest
 from drawing import QUICK, again, command, own_results
 from planted import study
 
-from lib.common.files import KitError
-from lib.figures import catalogue, replication, report
+from lib.figures import catalogue, report
 from lib.figures.base import NEUTRAL
 from lib.figures.catalogue import Report
 from lib.figures.forest import forest
@@ -62,23 +61,22 @@ def test_second_study_frames_and_agreement():
     cell = (table["type"] == "STS") & (table["factor"] == "sl") & (table["level"] == "type")
     assert table.loc[cell, "marked_first"].item()
     table.loc[cell, "returned"] = False
-    _, shown, frames = drawn_heat(a, second=replication.read(table))
+    _, shown, frames = drawn_heat(a, second=table)
     assert sum(frame.get_linestyle() not in ("solid", "-") for frame in frames) == 1
     row = shown[(shown["type"] == "STS") & (shown["factor"] == "sl")]
     assert row["second"].item() == pytest.approx(table.loc[cell, "second"].item())
     told = agreement(table[table["level"] == "task"]).iloc[0]
     assert told["r"] > 0.8 and told["marked"] >= told["same_sign"] >= told["returned"] > 0
-    assert replication.about(table, a.effects)
-    assert not replication.about(table, analyse(study(effects=PLANTED, seed=11), QUICK).effects)
-    with pytest.raises(KitError, match="no column 'second'"):
-        replication.read(table.drop(columns="second"))
+    assert report.about(table, a.effects)
+    assert not report.about(table, analyse(study(effects=PLANTED, seed=11), QUICK).effects)
 
 
 def test_a_second_study_of_other_results_is_left_out_with_a_note(tmp_path, monkeypatch):
     monkeypatch.setattr(catalogue, "FIGURES", tuple(f for f in catalogue.FIGURES if f[0] in ("noise", "replication")))
     again(study(seed=1), study(seed=2)).to_csv(tmp_path / "replication.csv", index=False)
     before, told = (tmp_path / "replication.csv").read_bytes(), []
-    report.write_all(Report(analyse(study(effects=PLANTED), QUICK), {}), tmp_path, say=told.append)
+    study(effects=PLANTED).to_csv(tmp_path / "results.csv", index=False)
+    report.write_all(report.build(tmp_path / "results.csv", QUICK, tmp_path), tmp_path, say=told.append)
     assert any("another first study" in sentence for sentence in told)
     assert (tmp_path / "replication.csv").read_bytes() == before and not (tmp_path / "replication.svg").exists()
 
@@ -112,7 +110,7 @@ def test_a_table_that_tells_no_effect_is_drawn_without_what_needs_one(tmp_path):
     table = pd.read_csv(own_results(tmp_path))
     table[table["puzzles"].eq(table["recipes"]) & table["law"].eq(table["recipes"])].to_csv(tmp_path / "two.csv")
     told = []
-    paths = report.write_all(tmp_path / "two.csv", tmp_path / "out", QUICK, say=told.append)
+    paths = report.write_all(report.build(tmp_path / "two.csv", QUICK), tmp_path / "out", say=told.append)
     assert {"influence", "tasks", "main_results"} <= {path.stem for path in paths}
     assert any(sentence.startswith("Not drawn: lattice") for sentence in told)
 
