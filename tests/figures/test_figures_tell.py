@@ -45,9 +45,8 @@ def test_what_is_certain_is_what_the_eye_meets():
 
 def test_marks_come_from_old_and_new_tables_across_sets():
     a = analyse(study(effects=PLANTED), QUICK)
-    new = replace(
-        a, across=a.across.assign(se_runs=0.1, se_sets=0.1), reliability=a.reliability.assign(reliability=0.7)
-    )
+    new = replace(a, across=a.across.assign(se_runs=0.1, se_sets=0.1))
+    new.__dict__["reliability"] = a.reliability.assign(reliability=0.7)
     fig, table, _ = drawn_heat(new)
     assert "reliability of these effects: 0.70" in fig._suptitle.get_text() and {"shrunk", "reliability"} <= set(table)
     assert table["mark"].tolist() == drawn_heat(a)[1]["mark"].tolist()
