@@ -89,12 +89,16 @@ def read(table: str | Path | pd.DataFrame) -> pd.DataFrame:
         found.attrs = {}  # pandas copies them at every step
         return found
     try:
-        return pd.read_csv(table, dtype=str, keep_default_na=False, encoding="utf-8-sig").rename(columns=str.strip)
+        found = pd.read_csv(table, dtype=str, keep_default_na=False, encoding="utf-8-sig").rename(columns=str.strip)
+        last = Path(table).read_text(encoding="utf-8-sig").rpartition("\n")[2]
     except FileNotFoundError:
         hint = "run `make reproduce` to make it, or give the path of your own table"
         raise KitError(f"{table} does not exist; {hint}") from None
     except (OSError, ValueError) as error:
         raise KitError(f"{table} cannot be read as CSV ({str(error).splitlines()[0]}); mend or restore it") from None
+    if last and last.count(",") < len(found.columns) - 1:  # pandas would fill it up
+        raise KitError(f"the last line of {table} is cut off; restore the file or have it written again")
+    return found
 
 
 def _rows(table: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, dict[str, float]]:
