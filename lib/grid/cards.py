@@ -8,12 +8,12 @@ name per run (``synfluence/<profile>-<categories>-seed<k>``), and lie as in mteb
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +39,7 @@ SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "1
 def write_all(params: Params) -> Iterator[str]:
     """Write all cards of a run and yield a line on each kind. No file that the study wrote is touched.
 
-    ``data/croissant.json`` and ``data/README.md`` (of each generator's data too); ``models/<run>/README.md``;
-    ``cards/mteb/results/``, as mteb's repository has them; ``ro-crate-metadata.json``. Raises KitError
-    for a run that is not finished, or whose adapters or results are not those that its records name.
+    Raises KitError for a run that is not finished, or whose adapters or results are not those that its records name.
     """
     if params.study.design != FACTORIAL or params.run_dir != params.study_dir:
         raise KitError("cards are of a profile's own study, not of another design or other parameters; take those away")
@@ -49,15 +47,12 @@ def write_all(params: Params) -> Iterator[str]:
         raise KitError(f"there is no finished run in {shown(params.run_dir)}; say `make reproduce` first")
     table = pd.read_csv(params.results_file, keep_default_na=False)
     runs = {(str(name), int(seed)): rows for (name, seed), rows in table.groupby(["subset", "seed"], sort=False)}
-    for folder in (
-        params.data_dir,
-        *sorted(path.parent for path in params.study_dir.glob("generators/*/manifest.json")),
-    ):
-        yield from map(shown, data_cards(params, folder))
+    for manifest in (params.data_dir / "manifest.json", *sorted(params.study_dir.glob("generators/*/manifest.json"))):
+        yield from map(shown, data_cards(params, manifest.parent))
     out = params.run_dir / "cards" / "mteb"
     for (subset, seed), rows in runs.items():
+        folder = params.models_dir / subset / f"seed{seed}"
         if subset != BASE:
-            folder = params.models_dir / subset / f"seed{seed}"
             if file := corrupted(folder, read_json(folder / "train.json")):
                 raise KitError(f"{shown(file)} is not what training wrote; run `make reproduce`, which makes it again")
             model_card(params, subset, seed, rows)
@@ -78,7 +73,7 @@ def licence(params: Params, data: Path) -> str | None:
 
 
 def citation() -> str:
-    """Return the reference of the paper that the kit reproduces, from ``CITATION.cff``."""
+    """Return the reference of the paper that the kit reproduces."""
     paper = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["preferred-citation"]
     names = ", ".join(author["family-names"] for author in paper["authors"])
     return f"{names} ({paper['year']}). {paper['title']}. {paper['collection-title']}. {paper['url']}"
@@ -101,15 +96,8 @@ def _form(template: str, params: Params, data: Path, **values: Any) -> str:
     return form.from_string(text).render(params=params, **common, **values)
 
 
-def _made(path: Path) -> str:
-    """Return when a file was written (ISO 8601, UTC). Raises KitError where there is none."""
-    if not path.is_file():
-        raise KitError(f"{path} does not exist; cards are of a finished run, so say `make reproduce` first")
+def _made(path: Path) -> str:  # when a file was written, UTC
     return datetime.datetime.fromtimestamp(int(path.stat().st_mtime), tz=datetime.UTC).isoformat()
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 # ── the data, the models, and what was made of what ──────────────────────────────────────────────────────
@@ -119,8 +107,8 @@ def data_cards(params: Params, folder: Path) -> list[Path]:
     columns, files = [field.name for field in fields(Triplet)], []
     for name in read_json(folder / "manifest.json"):
         part, path = Path(name).stem, folder / name
-        about = {"rows": path.read_bytes().count(b"\n"), "sha256": _sha256(path), "label": LABELS.get(part, part)}
-        files.append({"name": name, "part": part, **about})
+        about = {"rows": path.read_bytes().count(b"\n"), "sha256": sha256(path.read_bytes()).hexdigest()}
+        files.append({"name": name, "part": part, "label": LABELS.get(part, part), **about})
     date, total = _made(folder / "manifest.json")[:10], sum(file["rows"] for file in files)
     document = json.loads(_form("croissant.json", params, folder, columns=columns, files=files, date=date))
     counts = read_json(folder / "generation.json")["categories"].values()
@@ -146,8 +134,7 @@ def model_card(params: Params, subset: str, seed: int, rows: pd.DataFrame) -> Pa
         "mixture": ", ".join([LABELS[name] for name in CODES if name in chosen] + ["public pairs"] * public),
         "doses": [f"{source.replace('_', '-')} {steps}" for source, steps in trained["steps_per_source"].items()],
         "mteb": package_versions()["mteb"],
-    }
-    told |= {"rows": list(rows.itertuples()), "trained": trained, "config": config, "seed": seed}
+    } | {"rows": list(rows.itertuples()), "trained": trained, "config": config, "seed": seed}
     return write_text(folder / "README.md", _form("model_card.md", params, params.data_dir, **told))
 
 
@@ -159,16 +146,20 @@ def mteb_results(params: Params, subset: str, seed: int, rows: pd.DataFrame, out
     import mteb
     from mteb.models.model_meta import ModelMeta
 
-    def same(folder: Path) -> bool:
-        scores = rows.set_index("task")["score"].items()
-        return all(abs(_main_score(folder / f"{task}.json") - score) < 1e-6 for task, score in scores)
+    def same(folder: Path) -> bool:  # a score is the mean of a file's splits and subsets
+        for task, score in rows.set_index("task")["score"].items():
+            path = folder / f"{task}.json"
+            parts = [row for split in read_json(path)["scores"].values() for row in split] if path.is_file() else []
+            if not parts or abs(sum(row["main_score"] for row in parts) / len(parts) - score) >= 1e-6:
+                return False
+        return True
 
-    home = params.study_dir / "scores" / "mteb" / "results"
-    source = next(filter(same, sorted(home.glob(f"kit__{subset}-seed{seed}-????????/*"))), None)
+    scores = params.study_dir / "scores"
+    source = next(filter(same, sorted(scores.glob(f"mteb/results/kit__{subset}-seed{seed}-????????/*"))), None)
     if source is None:
         raise KitError(
             f"mteb's result files of {subset} seed {seed} are not those of the results table; "
-            f"delete {params.study_dir / 'scores' / 'store'} and run `make reproduce`, which scores again"
+            f"delete {scores / 'store'} and run `make reproduce`, which scores again"
         )
     base = "sentence-transformers/all-MiniLM-L6-v2" if params.model.name == "bundled:minilm" else params.model.name
     try:
@@ -188,20 +179,14 @@ def mteb_results(params: Params, subset: str, seed: int, rows: pd.DataFrame, out
     return folder
 
 
-def _main_score(path: Path) -> float:
-    """Return the score in one of mteb's files, the mean of its splits and subsets; NaN where there is none."""
-    rows = [row for split in read_json(path)["scores"].values() for row in split] if path.is_file() else []
-    return sum(row["main_score"] for row in rows) / len(rows) if rows else math.nan
-
-
 def crate(params: Params, runs: Sequence[tuple[str, int]]) -> Path:
     """Write the crate of a finished run, given its (subset, seed), the base's among them, into the run's folder."""
     home, actions, files = params.run_dir, list(_actions(params, runs)), {}
     for action in actions:
         for path in (*action["used"], *action["made"]):
             if path not in files:
-                about = {"name": path.name, "date": _made(path), "size": path.stat().st_size, "sha256": _sha256(path)}
-                kind = FORMATS.get(path.suffix, "application/octet-stream")
+                sha, kind = sha256(path.read_bytes()).hexdigest(), FORMATS.get(path.suffix, "application/octet-stream")
+                about = {"name": path.name, "date": _made(path), "size": path.stat().st_size, "sha256": sha}
                 files[path] = {"id": path.relative_to(home).as_posix(), "format": kind, **about}
         action["date"] = files[action["made"][-1]]["date"]
         action |= {name: [files[path]["id"] for path in action[name]] for name in ("used", "made")}
@@ -215,8 +200,8 @@ def crate(params: Params, runs: Sequence[tuple[str, int]]) -> Path:
 def _actions(params: Params, runs: Sequence[tuple[str, int]]) -> Iterator[dict[str, Any]]:
     """Yield key on the graph, notebook, sentence, made of, made; the last file made says when it was done."""
 
-    def action(key: str, tool: str, name: str, used: list[Path], made: list[Path]) -> dict[str, Any]:
-        return {"key": key, "tool": tool, "name": name, "used": used, "made": made}
+    def action(*values: Any) -> dict[str, Any]:
+        return dict(zip(("key", "tool", "name", "used", "made"), values, strict=True))
 
     manifest, tables = params.data_dir / "manifest.json", []
     data = [*(params.data_dir / name for name in read_json(manifest)), manifest]

@@ -18,7 +18,6 @@ from lib.params.params import Params, answering, generators
 
 STAGES = "generate", "inspect", "train", "score", "influence"
 NOTEBOOKS = {stage: f"0{number}_{stage}" for number, stage in enumerate(STAGES, start=1)}
-CHARACTERS_PER_TOKEN = 4.2  # of English text under a subword tokenizer; used for benchmarks' character counts only
 
 
 def runs(params: Params) -> dict[str, Run]:
@@ -117,25 +116,23 @@ def suite_tokens(params: Params) -> float:
         for one in (leaf for task in tasks(name) if task.metadata.name not in excluded for leaf in leaves(task)):
             counts, splits = one.metadata.descriptive_stats or {}, one.metadata.eval_splits
             found += sum(_text_length(part) for split, part in counts.items() if split in splits)
-    return found / CHARACTERS_PER_TOKEN
+    return found / 4.2  # characters per token of English text under a subword tokenizer
 
 
 def _text_length(statistics: Mapping) -> float:
     """Add up the lengths in mteb's nested statistics (the parts under hf_subset_... repeat the whole)."""
     inside = (value for name, value in statistics.items() if name != "hf_subset_descriptive_stats")
-    parts = sum(_text_length(value) for value in inside if isinstance(value, dict))
-    return parts + (statistics.get("total_text_length") or 0)
+    return (statistics.get("total_text_length") or 0) + sum(_text_length(v) for v in inside if isinstance(v, dict))
 
 
 def disk(params: Params, slots: int) -> tuple[dict[str, float], float]:
     """Return (bytes by what needs them while ``slots`` jobs run at once, bytes free where the run folder is)."""
     plan, count, sizes = params.plan, len(runs(params)), pool_sizes(params)
     texts, slots = 4 * plan.triplet_tokens, min(slots, count)  # four bytes per token
-    rows = sum(n for pool, n in sizes.items() if pool != "public")
-    own_generator = params.generation.backend == "vllm"
+    rows = sum(sizes.values()) - sizes["public"]
     folder = next(place for place in (params.run_dir, *params.run_dir.parents) if place.exists())
     return {
-        "weights": 1e9 * (plan.base_gb + (plan.generator_gb if own_generator else 0.0)),
+        "weights": 1e9 * (plan.base_gb + (plan.generator_gb if params.generation.backend == "vllm" else 0)),
         "data": texts * (3 * rows + sizes["public"]),  # brainstorms and answers, answers read, triplets; public rows
         "adapters": 1e6 * count * plan.adapter_mb,
         "checkpoints while training": 1e6 * slots * 3 * plan.adapter_mb,  # weights and AdamW's two moments

@@ -54,25 +54,18 @@ def main(argv: list[str]) -> int:
 
 
 def die_with_parent(parent: int = 0) -> None:
-    """Ask Linux to kill us when our parent dies: a grid that is killed leaves nothing running behind.
+    """Ask Linux to kill us when our parent dies: a grid that is killed leaves nothing running behind."""
+    if sys.platform == "linux":
+        import ctypes
 
-    ``parent`` is its process id, where it is known: it may have died before we could ask.
-    """
-    if sys.platform != "linux":
-        return
-    import ctypes
-
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
-    if parent and os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGKILL)
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
+        if parent and os.getppid() != parent:  # it died before we could ask
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 @contextmanager
 def kernel_folder(*launcher: str) -> Iterator[str]:
-    """Yield a JUPYTER_PATH whose kernel ``python3`` is started by ``python LAUNCHER...``, and does not warn.
-
-    The warnings: one per kernel that its local connection is not encrypted, and one of its end.
-    """
+    """Yield a JUPYTER_PATH whose kernel ``python3`` is started by ``python LAUNCHER...``, and does not warn."""
     spec = {
         "argv": [sys.executable, *launcher, "--IPKernelApp.log_level=50", "-f", "{connection_file}"],
         "display_name": "Python 3 (ipykernel)",
@@ -88,10 +81,7 @@ def kernel_folder(*launcher: str) -> Iterator[str]:
 
 @contextmanager
 def kernel_server(environment: dict[str, str], modules: Sequence[str] = PRELOAD) -> Iterator[dict[str, str]]:
-    """Yield ``environment`` with a kernel server behind it (unchanged where forking is not safe).
-
-    ``modules`` are imported before the first request is answered.
-    """
+    """Yield ``environment`` with a kernel server behind it (unchanged where forking is not safe)."""
     if sys.platform != "linux":
         yield environment
         return
@@ -195,12 +185,8 @@ def _become(request: dict, streams: list[int]) -> None:
         os._exit(code & 0xFF)
 
 
-def _run(argv: list[str], attempts: int = 3) -> None:
-    """Run papermill's command line or a kernel.
-
-    papermill again when the kernel did not start, which is before anything was done: Jupyter looks for free ports and
-    leaves it to the kernel to take them, so of two that start at once, one may lose.
-    """
+def _run(argv: list[str]) -> None:
+    """Run papermill's command line or a kernel."""
     import random
 
     import numpy
@@ -214,12 +200,15 @@ def _run(argv: list[str], attempts: int = 3) -> None:
         return IPKernelApp.launch_instance(argv[1:])
     from papermill.cli import papermill
 
-    for attempt in range(attempts):
+    # Again when the kernel did not start, which is before anything was done: Jupyter looks for free ports and leaves it
+    # to the kernel to take them, so of two that start at once, one may lose.
+    for _ in range(2):
         try:
             return papermill(argv[1:])
         except RuntimeError as error:
-            if attempt + 1 == attempts or "before replying to kernel_info" not in str(error):
+            if "before replying to kernel_info" not in str(error):
                 raise
+    papermill(argv[1:])
 
 
 if __name__ == "__main__":

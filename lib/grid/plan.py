@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -19,18 +19,17 @@ from lib.common.files import KitError, read_json
 from lib.grid.jobs import NOTEBOOKS, answers, disk, generated, pool_sizes, runs, steps_of, suite_tokens
 from lib.grid.machine import visible
 from lib.grid.run import run
-from lib.grid.status import DONE, Job, duration, failures, jobs, mean_seconds, measured
+from lib.grid.status import DONE, Job, duration, failures, jobs, measured
 from lib.params.model import PlanParams
 from lib.params.params import Params, load
 
 HERE = "measured: finished jobs of this run folder"
-START_ONLY = ("inspect", "influence")  # without a measurement only the start of these two is counted
 STEPS = 16  # training steps of a calibration, at most
 RATES = {"generate": "generate", "train": "train", "score": "encode"}  # stage -> plan.<name>_tokens_per_second
 
 
 class Stage(NamedTuple):
-    """One stage of the plan: the seconds of each of its jobs that will run, and where they come from."""
+    """One stage of the plan, with the seconds of each of its jobs that will run."""
 
     name: str
     jobs: int
@@ -42,9 +41,9 @@ class Stage(NamedTuple):
 def plan(params: Params, everything: list[Job], rates: PlanParams, source: str, anew: bool = False) -> list[Stage]:
     """Return the stages of the grid with the seconds each job will take; ``anew``: as if none were done.
 
-    Raises KitError when neither finished jobs nor ``rates`` know how long a stage takes.
+    Finished jobs take their mean, trainings by their steps. Raises KitError when neither they nor ``rates`` know.
     """
-    sizes, suite, stages = pool_sizes(params), suite_tokens(params), []
+    suite, stages, sizes = suite_tokens(params), [], pool_sizes(params)
     steps = {job: steps_of(params, run, sizes) for job, run in runs(params).items()}
     per_step = params.training.batch_size * rates.triplet_tokens
     for name in NOTEBOOKS:
@@ -54,39 +53,31 @@ def plan(params: Params, everything: list[Job], rates: PlanParams, source: str, 
             tokens = {job: generated(asked, pool_sizes(asked)) for job, asked in answers(params).items()}
         elif name == "train":
             tokens = {job: count * per_step for job, count in steps.items()}
-        seconds = _as_finished(name, done, tokens, steps) if done else _by_rates(name, tokens, rates)
+        rate = f"{RATES.get(name)}_tokens_per_second"
+        speed = getattr(rates, rate, 0.0)
+        if done:
+            seconds = dict.fromkeys(tokens, fmean(job.seconds for job in done))
+        elif any(tokens.values()) and not speed:
+            raise KitError(
+                f"nothing is known about how long {name} takes: say `make plan CALIBRATE=1` on the machine "
+                f"that will run it, or set plan.{rate}"
+            )
+        else:
+            seconds = {job: rates.start_seconds + (count / speed if count else 0.0) for job, count in tokens.items()}
+        if done and name == "train":
+            work, count = (sum(read_json(job.result)[part] for job in done) for part in ("seconds", "steps"))
+            seconds = {job: seconds[job] + work * (own / count - 1 / len(done)) for job, own in steps.items()}
         will_run = [seconds[job.name] for job in mine if anew or job.state != DONE]
-        stages.append(Stage(name, len(mine), will_run, sum(tokens.values()), HERE if done else source))
+        from_ = f"only the start of the job is counted ({source})" if name not in RATES else source
+        stages.append(Stage(name, len(mine), will_run, sum(tokens.values()), HERE if done else from_))
     return stages
 
 
-def _as_finished(stage: str, done: list[Job], tokens: Mapping, steps: Mapping[str, int]) -> dict[str, float]:
-    """Return seconds per job: the mean of the finished ones; trainings by their steps, and what is not training."""
-    mean = mean_seconds(done)
-    if stage != "train":
-        return dict.fromkeys(tokens, mean)
-    work, count = (sum(read_json(job.result)[name] for job in done) for name in ("seconds", "steps"))
-    return {job: mean + work * (mine / count - 1 / len(done)) for job, mine in steps.items()}
-
-
-def _by_rates(stage: str, tokens: Mapping[str, float], rates: PlanParams) -> dict[str, float]:
-    """Return seconds per job from tokens per second."""
-    rate = f"{RATES.get(stage)}_tokens_per_second"
-    speed = getattr(rates, rate, 0.0)
-    if any(tokens.values()) and not speed:
-        raise KitError(
-            f"nothing is known about how long {stage} takes: say `make plan CALIBRATE=1` on the machine "
-            f"that will run it, or set plan.{rate}"
-        )
-    return {job: rates.start_seconds + (count / speed if count else 0.0) for job, count in tokens.items()}
-
-
-def calibrate(profile: str, overrides: dict[str, Any], cores: int = 0) -> PlanParams:
+def calibrate(params: Params, profile: str, overrides: dict[str, Any], cores: int = 0) -> PlanParams:
     """Measure this machine's rates: run two short trainings and three scorings of bundled data, in a folder of its own.
 
     The model and the recipe are the profile's. Raises KitError when a job of it fails.
     """
-    params = load(profile, overrides)
     steps = min(STEPS, params.mixture.steps)
     short = {
         "study.categories": [params.study.categories[0]],
@@ -107,23 +98,22 @@ def calibrate(profile: str, overrides: dict[str, Any], cores: int = 0) -> PlanPa
         small = load(profile, short)
         if run(small, profile, short, cores, ["--until", "score", "inspect"]):
             raise KitError((failures(small) or ["the calibration failed"])[0].splitlines()[0])
-        return _rates(params, small)
+        return _rates(small, params)
 
 
-def _rates(params: Params, small: Params) -> PlanParams:
-    """Return the reference figures of ``params`` with those that the finished jobs of ``small`` show."""
-    trains, scores = (measured(jobs(small), stage) for stage in ("train", "score"))
-    trained = [read_json(job.result) for job in trains]
-    tokens, steps, seconds = (sum(one[name] for one in trained) for name in ("tokens", "steps", "seconds"))
+def _rates(finished: Params, params: Params) -> PlanParams:
+    """Return the reference figures of ``params`` with those that the jobs of a finished study show."""
+    trains, scores = (measured(jobs(finished), stage) for stage in ("train", "score"))
+    trained = pd.DataFrame([read_json(job.result) for job in trains])[["tokens", "steps", "seconds"]].sum()
     scoring = sum(pd.read_csv(job.result)["score_seconds"].sum() for job in scores)
-    idle = sum(job.seconds for job in trains + scores) - seconds - scoring
+    idle = sum(job.seconds for job in trains + scores) - trained["seconds"] - scoring
     found = {
-        "train_tokens_per_second": tokens / seconds,
-        "encode_tokens_per_second": suite_tokens(small) * len(scores) / scoring,
+        "train_tokens_per_second": trained["tokens"] / trained["seconds"],
+        "encode_tokens_per_second": suite_tokens(finished) * len(scores) / scoring,
         "start_seconds": max(0.0, idle) / len(trains + scores),
     }
     if params.generation.backend == "replay":  # otherwise other texts than these will be trained on
-        found["triplet_tokens"] = tokens / steps / small.training.batch_size
+        found["triplet_tokens"] = trained["tokens"] / trained["steps"] / finished.training.batch_size
     return params.plan.model_copy(update=found)
 
 
@@ -133,25 +123,24 @@ def report(params: Params, profile: str, overrides: dict, cores: int = 0, measur
     done = sum(job.state == DONE for job in everything)
     rates, source = params.plan, f"reference figures for {params.plan.device or 'an unnamed device'}, not measured here"
     if measure and not all(measured(everything, stage) for stage in ("train", "score")):
-        rates, source = calibrate(profile, overrides, cores), "measured: a short calibration on this machine, just now"
+        rates = calibrate(params, profile, overrides, cores)
+        source = "measured: a short calibration on this machine, just now"
     anew = done == len(everything)
     stages = plan(params, everything, rates, source, anew)
-    known = all(stage.source != source for stage in stages if stage.name not in START_ONLY) or rates is not params.plan
+    known = rates is not params.plan or all(stage.source != source for stage in stages)
     slots = max(1, (cores or os.cpu_count() or 1) // params.grid.threads) if known else params.plan.devices
     if known and params.grid.gpus and gpus:
         slots = max(1, min(slots, gpus // params.grid.gpus))
     lines = [f"All {done} jobs are done: nothing will run. Made anew, the whole would take:", ""] if anew else []
     lines += [*_table(params, stages), "", *_costs(params, stages, slots, known)]
     if not anew:
-        left = {name: [job.name for job in everything if job.stage == name and job.state != DONE] for name in NOTEBOOKS}
-        parts = [name if jobs == [name] else f"{len(jobs)} x {name}" for name, jobs in left.items() if jobs]
+        left = [stage for stage in stages if stage.seconds]
+        parts = [stage.name if stage.jobs == 1 else f"{len(stage.seconds)} x {stage.name}" for stage in left]
         lines += ["", f"Done already: {done} of {len(everything)} jobs. Will run: {'; '.join(parts)}."]
-    by_source: dict[str, list[str]] = {}
-    for stage in (stage for stage in stages if stage.seconds):
-        start = stage.name in START_ONLY and stage.source != HERE
-        from_ = f"only the start of the job is counted ({stage.source})" if start else stage.source
-        by_source.setdefault(from_, []).append(stage.name)
-    return "\n".join(lines + [f"{', '.join(names).capitalize()}: {from_}." for from_, names in by_source.items()])
+    for source in dict.fromkeys(stage.source for stage in stages if stage.seconds):
+        names = ", ".join(stage.name for stage in stages if stage.seconds and stage.source == source)
+        lines.append(f"{names.capitalize()}: {source}.")
+    return "\n".join(lines)
 
 
 def _table(params: Params, stages: list[Stage]) -> list[str]:
@@ -159,15 +148,16 @@ def _table(params: Params, stages: list[Stage]) -> list[str]:
     models, seeds = len({run.name for run in some}), len({run.seed for run in some})
     counts = {steps_of(params, run, sizes) for run in some}
     steps = " to ".join(f"{count:,}" for count in sorted({min(counts), max(counts)}))
-    lines = [f"{models} models x {seeds} seeds = {len(some)} trainings of {steps} steps of {batch} triplets; "
-             f"{len(some) + 1} scorings", ""]  # fmt: skip
+    trainings = f"{models} models x {seeds} seeds = {len(some)} trainings of {steps} steps of {batch} triplets"
     unit = "GPU-hours" if params.grid.gpus else "CPU-hours"
+    lines = [f"{trainings}; {len(some) + 1} scorings", ""]
     lines.append(f"{'stage':<10} {'jobs':>5} {'to run':>6} {'tokens':>9} {'each':>9} {unit:>10}")
     for name, count, seconds, tokens, _ in stages:
-        left, hours, short = len(seconds), sum(seconds) / 3600, _short(tokens) if tokens else "-"
-        each = duration(sum(seconds) / left) if left else "done"
-        digits = 2 if hours < 10 else 0
-        lines.append(f"{name:<10} {count:>5} {left:>6} {short:>9} {each:>9} {hours:>10.{digits}f}")
+        each, short = duration(fmean(seconds)) if seconds else "done", _short(tokens) if tokens else "-"
+        hours = sum(seconds) / 3600
+        lines.append(
+            f"{name:<10} {count:>5} {len(seconds):>6} {short:>9} {each:>9} {hours:>10.{2 if hours < 10 else 0}f}"
+        )
     return lines
 
 

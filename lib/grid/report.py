@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from lib.common.bundled import ROOT, data_path, shown
+from lib.common.bundled import data_path, shown
 from lib.common.design import BASE, CROSSED, FACTORIAL, GENERATORS, ISOLATION, generator_of
 from lib.common.files import KitError, digest_file, write_text
 from lib.figures.base import save
@@ -25,7 +25,7 @@ from lib.figures.texts import PLAIN, defined, effect_table, headline, read_effec
 from lib.grid import status
 from lib.grid.jobs import NOTEBOOKS, listed, spoken, stage_files
 from lib.grid.results import read_scores, stale
-from lib.grid.run import run
+from lib.grid.run import last_words, run
 from lib.influence.influence import analyse, ceilings, compare, sentences
 from lib.params.params import Params, flat, load
 
@@ -33,13 +33,7 @@ FIRST = ("influence", "alone", "crossed", "generators", "replication")  # in ful
 SAME_EVERYWHERE = ("params_hash", "data_hash", "code", "versions", "device", "world_size")
 OF_DATA = ("params_hash", "data_hash")  # the same for all runs of a generator, and another for the next
 ORIGIN = "versions device code params_hash data_hash draws steps effective_batch world_size".split()
-STATES = {
-    status.WAITING: "Not done yet",
-    status.FAILED: "Failed",
-    status.RUNNING: "At work",
-    status.STALE: "Out of date",
-}
-OFFSET = 1000  # the second study's seeds are the first one's plus this
+STATES = {"-": "Not done yet", "FAILED": "Failed", "running": "At work", "stale": "Out of date"}  # of status.py
 EFFECTS = {  # per design: the table whose effects are compared, and what tells them apart
     FACTORIAL: ("influence.csv", ["type", "factor"]),
     ISOLATION: ("alone.csv", ["public", "task", "type", "level", "factor"]),
@@ -66,13 +60,9 @@ def mixed(table: pd.DataFrame) -> list[str]:
         by = trained["subset"].map(generator_of) if column in OF_DATA else [""] * len(trained)
         for _, own in trained.groupby(by):
             usual = own[column].value_counts(dropna=False).index[0]
-            names = [f"{run.subset} seed {run.seed}" for run in own[own[column] != usual].itertuples()]
-            if names:
-                verb = "differs" if len(names) == 1 else "differ"
-                notes.append(
-                    f"Note: not all runs have the same {column}: {listed(names)} {verb} from the rest; small "
-                    "differences between runs may come from that."
-                )
+            if names := [f"{run.subset} seed {run.seed}" for run in own[own[column] != usual].itertuples()]:
+                note = f"Note: not all runs have the same {column}: {listed(names)}, unlike the rest"
+                notes.append(f"{note}; small differences between runs may come from that.")
     return notes
 
 
@@ -95,23 +85,14 @@ def reproduced(fresh: Path, committed: Path, design: str = FACTORIAL) -> list[st
     moved = (both["effect_new"] - both["effect_old"]).abs()
     share = (moved / both["se_old"]).fillna(moved.where(moved == 0, float("inf")))
     at = share.idxmax()
-    cell = " on ".join(str(both[key][at]) for key in keys[::-1] if isinstance(both[key][at], str))
+    cell = " on ".join(key for key in both.loc[at, keys[::-1]] if isinstance(key, str))
     verdicts = old_claims.merge(new_claims, on="id", how="outer", suffixes=("_old", "_new"))
     turned = verdicts[verdicts["verdict_old"] != verdicts["verdict_new"]]
     word = "Reproduced" if share[at] <= NOISE and turned.empty else "NOT reproduced"
-    first = (
-        f"{word}: against {shown(committed)}, the effect that moved most is {cell}"
-        f", by {moved[at]:.3f} points or {share[at]:.2f} of its standard error ({both['se_old'][at]:.2f})."
-    )
+    by = f"{moved[at]:.3f} points or {share[at]:.2f} of its standard error ({both['se_old'][at]:.2f})"
     changes = [f"Verdict changed: {row.id}, {row.verdict_old} -> {row.verdict_new}." for row in turned.itertuples()]
+    first = f"{word}: against {shown(committed)}, the effect that moved most is {cell}, by {by}."
     return [first, *(changes or [f"All {len(verdicts)} verdicts are the same."])]
-
-
-def reproduced_profile(params: Params) -> list[str]:
-    """Compare a run's figures with the committed ones of its profile, see ``reproduced``."""
-    design = params.study.design
-    committed = f"{params.profile}{'' if design == FACTORIAL else f'-{design}'}"
-    return reproduced(params.figure_dir, ROOT / "figures" / committed, design)
 
 
 def replicate(
@@ -125,25 +106,20 @@ def replicate(
     first = load(profile, overrides)
     results = [*stage_files(first)["score"].values(), first.results_file]
     if not all(path.is_file() for path in results) or stale(first):
-        raise KitError(
-            f"the first study of {first.profile} is not finished; run `make reproduce` before `make replicate`"
-        )
+        raise KitError(f"the first study of {first.profile} is not finished; run `make reproduce` before this")
     again = overrides_of(first, overrides)
     second = load(profile, again)
-    code = run(second, profile, again, cores, extra, cluster)
-    if code or not second.results_file.is_file():
-        stopped = f"the second study stopped; see {second.run_dir / 'snakemake.log'}"
-        raise KitError("\n".join(status.failures(second)) or stopped)
+    if run(second, profile, again, cores, extra, cluster) or not second.results_file.is_file():
+        raise KitError("\n".join(status.failures(second) or last_words(second)))
     table = compare(*(analyse(each.results_file, first.influence) for each in (first, second)))
-    path = write_text(Path(first.figure_dir) / SECOND, table.to_csv(index=False, lineterminator="\n"))
+    path = write_text(first.figure_dir / SECOND, table.to_csv(index=False, lineterminator="\n"))
     write_all(build(first.results_file, first.influence, first.figure_dir), first.figure_dir)
-    return [*sentences(table), f"written to {path}; the figures show both studies now."]
+    return [*sentences(table), f"written to {path}; the figures show both studies now.", shown(write(first))]
 
 
 def overrides_of(params: Params, overrides: dict[str, Any]) -> dict[str, Any]:
     """Return the overrides of the second study: another run folder, and seeds that the first never used."""
-    step = OFFSET * (1 + max(params.study.seeds) // OFFSET)
-    seeds = [seed + step for seed in params.study.seeds]
+    seeds = [seed + 1000 * (1 + max(params.study.seeds) // 1000) for seed in params.study.seeds]
     return {**flat(overrides), "profile": f"{params.profile}-again", "study.seeds": seeds}
 
 
@@ -178,17 +154,14 @@ def write(params: Params) -> Path:
 def content(params: Params) -> dict[str, Any]:
     """Return all that stands on the page, by the names that ``lib/data/report.html`` uses."""
     scores = read_scores(params.results_file) if params.results_file.is_file() else None
-    effects, claims, listing = (
-        read_effects(params.figure_dir),
-        params.figure_dir / "claims.csv",
-        params.figure_dir / "INDEX.md",
-    )
+    folder, effects = params.figure_dir, read_effects(params.figure_dir)
+    claims, listing = folder / "claims.csv", folder / "INDEX.md"
     index = listing.read_text(encoding="utf-8").splitlines() if listing.is_file() else []
     jobs, drawn = status.jobs(params), figures(params)
-    second = read_second(params.figure_dir / SECOND) if "replication" in [each["name"] for each in drawn] else None
+    second = read_second(folder / SECOND) if "replication" in [each["name"] for each in drawn] else None
     undrawn = [line.split(" | ") for line in index if " | not drawn: " in line]
     undrawn = [f"Not drawn: {part[0][2:]} ({part[2][11:]})." for part in undrawn]
-    notes = [line[2:] for line in index if line.startswith("- ")] + undrawn
+    notes = [line[2:] for line in index if line.startswith("- ")]
     lacks = {"table of scores": scores is None, "figure": not drawn, "verdict on a claim": not claims.is_file()}
     lacks["second study (make replicate)"] = second is None and params.study.design == FACTORIAL
     missing = [f"No {name} yet." for name, so in lacks.items() if so]
@@ -202,8 +175,7 @@ def content(params: Params) -> dict[str, Any]:
         origin["results.csv"] = now
         if (then := re.search(r"results\.csv (\w{16})", "\n".join(index))) and then[1] != now:
             missing.append(f"The figures are of another table of scores ({then[1]}) than the one of this run ({now}).")
-    took = {stage: [job.seconds for job in status.measured(jobs, stage)] for stage in NOTEBOOKS}
-    say = status.duration
+    took, say = {stage: [j.seconds for j in status.measured(jobs, stage)] for stage in NOTEBOOKS}, status.duration
     return {
         "params": params,
         "sets": 0 if scores is None else scores["task"].nunique(),
@@ -225,8 +197,8 @@ def figures(params: Params) -> list[dict[str, Any]]:
     """Return name, question, and picture and numbers (in base64) of every figure of the run that is there."""
     found = []
     for name, (question, _) in ASKED.items():
-        stem = (params.data_figure_dir if name.startswith("data_") else params.figure_dir) / name
-        files = {kind: stem.with_suffix(f".{kind}") for kind in ("png", "csv")}
+        folder = params.data_figure_dir if name.startswith("data_") else params.figure_dir
+        files = {kind: folder / f"{name}.{kind}" for kind in ("png", "csv")}
         if all(path.is_file() for path in files.values()):
             data = {kind: base64.b64encode(path.read_bytes()).decode() for kind, path in files.items()}
             found.append({"name": name, "question": question, "first": name in FIRST} | data)

@@ -33,13 +33,9 @@ def read_scores(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype={"subset": str}, keep_default_na=False, na_values=["", "nan", "NaN"])
     except (OSError, ValueError) as error:
         raise KitError(f"{path} cannot be read ({error}); delete it and run again to have it scored anew") from None
-    missing = {"subset", "seed", "task", "type", "score"} - set(table.columns)
-    if missing or table.empty:
-        what = f"lacks the column {sorted(missing)[0]!r}" if missing else "is empty"
-        raise KitError(f"{path} {what}; delete it and run again to have it scored anew")
-    bad = table[pd.to_numeric(table["score"], errors="coerce").isna()]
-    if len(bad):
-        raise KitError(f"{path} has no number as the score of {bad['task'].iloc[0]}; delete it and run again")
+    whole = {"subset", "seed", "task", "type", "score"} <= set(table.columns) and len(table)
+    if not whole or pd.to_numeric(table["score"], errors="coerce").isna().any():
+        raise KitError(f"{path} lacks scores or columns; delete it and run again to have it scored anew")
     return table
 
 
@@ -67,9 +63,8 @@ def _costs(asked: Params, name: str) -> pd.DataFrame:
     """Return the costs of a generator's answers; of bundled ones the seconds that their record tells, if it does."""
     table = cost_table(asked.data_dir).assign(generator=name)
     if asked.generation.backend == "replay":  # what replaying took says nothing
-        record = DATA / "generators" / asked.generation.model_dump().get("bundle", "") / "made.json"
-        measured = read_json(record).get("measured", {}) if record.is_file() else {}
-        known = measured.get(asked.study.category, {})
+        record = _record(DATA / "generators" / asked.generation.model_dump().get("bundle", "") / "made.json")
+        known = record.get("measured", {}).get(asked.study.category, {})
         table["seconds"] = known["seconds"] * table["asked"] / known["asked"] if known else float("nan")
     return table
 
@@ -87,20 +82,15 @@ def collect(params: Params, allow_missing: bool = False) -> list[str]:
         try:
             check_scores(path)
             if path in old:
-                why = f" ({old[path]})" if old[path] else ""
-                raise KitError(
-                    f"{shown(path)} is not of these parameters{why}; run `make reproduce` to have it made again"
-                )
+                raise KitError(f"{shown(path)} is not of these parameters; `make reproduce` makes it again")
             present.append(path)
         except KitError as error:
             if not allow_missing:
                 raise
             notes.append(f"Left out of this table: {error}.")
     if missing and not allow_missing or not present:
-        raise KitError(
-            f"{len(files) - len(present)} of {len(files)} runs have no scores yet ({listed(missing, 3)}); "
-            "run `make reproduce` to make them"
-        )
+        count = f"{len(files) - len(present)} of {len(files)}"
+        raise KitError(f"{count} runs have no scores yet ({listed(missing, 3)}); run `make reproduce` to make them")
     for path, content in tables(params, present).items():
         write_text(path, content)
     return ([f"Missing from this table: {', '.join(missing)}."] if missing else []) + notes
@@ -131,14 +121,15 @@ def stale(params: Params) -> dict[Path, str]:
             else:
                 record, wanted = _record(path), of[name]["model" if stage == "train" else stage]
                 record.setdefault("made_of", wanted)
-            if stage == "train":
                 trained[job] = record
             adapter = trained.get(job, {}).get("adapter")
             if "made_of" not in record:
                 found[path] = "has no record of the parameters that made it"
             elif differs := differences(record["made_of"], wanted):
                 here |= differs
-                found[path] = _why(params, {name: pair for name, pair in differs.items() if said.get(name) != pair})
+                found[path] = _why(
+                    {name: pair for name, pair in differs.items() if said.get(name) != pair}, params.file
+                )
             elif stage == "train" and data[name] not in ("none", record.get("data_hash", data[name])):
                 found[path] = "was trained on other data"
             elif stage == "score" and adapter not in (None, record.get("adapter")):
@@ -169,19 +160,17 @@ def to_redo(params: Params) -> dict[Path, str]:
     if found or not collected:
         return found
     for path, text in tables(params).items():
-        if not path.exists():
-            return {results: ""}
-        if path.read_bytes() != text.encode("utf-8"):
-            return {results: f"and its like are not what the score files give ({path.name} differs)"}
+        if not path.exists() or path.read_bytes() != text.encode("utf-8"):
+            why = f"and its like are not what the score files give ({path.name} differs)"
+            return {results: why if path.exists() else ""}
     known = _record(influence).get("inputs", {}).get(results.name)
     return {influence: "was made of other results"} if known not in (None, digest_file(results)) else {}
 
 
 def sentences(params: Params, found: Mapping[Path, str]) -> list[str]:
     """Return one line per reason, naming the jobs as people do: ``train ss+ll seed 1: ... 0.001 on disk, ...``."""
-    names = {
-        path: (stage, spoken(job, stage)) for stage, jobs in stage_files(params).items() for job, path in jobs.items()
-    }
+    stages = stage_files(params).items()
+    names = {path: (stage, spoken(job, stage)) for stage, jobs in stages for job, path in jobs.items()}
     reasons: dict[tuple[str, str], list[str]] = {}
     for path, why in found.items():
         stage, job = names.get(path, ("results", shown(path)))
@@ -198,11 +187,9 @@ def _record(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _why(params: Params, differs: Mapping[str, tuple[Any, Any]]) -> str:
-    told = []
-    for name, pair in differs.items():
-        there, here = (value if value == ABSENT else repr(value)[:80] for value in pair)
-        told.append(f"{name} is {there} on disk, {here} in {params.file}")
+def _why(differs: Mapping[str, tuple[Any, Any]], file: str) -> str:
+    pairs = {name: [value if value == ABSENT else repr(value)[:80] for value in pair] for name, pair in differs.items()}
+    told = [f"{name} is {there} on disk, {here} in {file}" for name, (there, here) in pairs.items()]
     return "; ".join(told[:4]) + (f"; and {len(told) - 4} parameters more" if len(told) > 4 else "")
 
 
@@ -219,14 +206,12 @@ def _damage(stage: str, path: Path) -> str:
         if stage == "score":
             check_scores(path)
             read_scores(path)
-            return ""
-        record = read_json(path)
-        if not isinstance(record, dict):
+        elif not isinstance(record := read_json(path), dict):
             return "is damaged"
-        if stage == "train" and (file := corrupted(path.parent, record)):
-            return f"was written for another {file.name} than the one beside it"
-        if stage == "train" and not (path.parent / WEIGHTS).exists():
-            return f"was written for another {WEIGHTS} than the one beside it"
-        return ""
+        elif stage == "train" and (
+            wrong := corrupted(path.parent, record) or not (path.parent / WEIGHTS).exists() and path.with_name(WEIGHTS)
+        ):
+            return f"was written for another {wrong.name} than the one beside it"
     except KitError:
         return "is damaged"
+    return ""

@@ -20,10 +20,9 @@ from lib.grid.jobs import NOTEBOOKS, notebook_of, stage_files
 from lib.grid.kernel_server import die_with_parent, kernel_folder, kernel_server
 from lib.grid.machine import visible
 from lib.grid.results import sentences, to_redo
-from lib.grid.status import failure, message
+from lib.grid.status import MARK, failure, message, said
 from lib.params.params import Params
 
-MARK = "=== a run of the grid begins ==="  # written into snakemake.log, which all runs of a folder share
 # glibc gives each large tensor fresh pages and takes them back, over and over; kept pages train and encode 10 to 20 %
 # faster on a processor (other C libraries ignore these names)
 KEEP_PAGES = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(4 << 30)}
@@ -49,10 +48,16 @@ def run(
         except OSError:
             where = shown(params.study_dir)
             raise KitError(f"another run is at work in {where}; wait for it or stop it first") from None
-        _date_back(params)
+        files = [path for jobs in stage_files(params).values() for path in jobs.values()]
+        for path in (
+            *files,
+            params.results_file,
+        ):  # Snakemake deletes a new result that is older than what it is made of
+            if path.exists() and path.stat().st_mtime > time.time():  # the clock was set back since: as of now
+                os.utime(path)
         redo = to_redo(params)
-        lines = [*filter(None, [params.note()]), *(f"{line}; it is made again" for line in sentences(params, redo))]
-        print("".join(f"{line}\n" for line in lines), end="", flush=True)
+        for line in [*filter(None, [params.note()]), *(f"{one}; it is made again" for one in sentences(params, redo))]:
+            print(line, flush=True)
         with writing(log):
             out.write(f"\n{MARK}\n".encode())
             out.flush()
@@ -66,7 +71,7 @@ def run(
             process = subprocess.Popen(
                 snakemake, stdout=out, stderr=subprocess.STDOUT, env=environment, cwd=ROOT, preexec_fn=die_with_parent
             )
-            _watch(process, params)
+            _watch(process, files, f"{params.profile} grid")
         return process.returncode
 
 
@@ -88,26 +93,12 @@ def command(
     return [*words, *extra]
 
 
-def _date_back(params: Params) -> None:
-    """Date results that a clock set since then has left in the future as of now.
-
-    Snakemake refuses a new result that is older than what it was made of, and deletes it.
-    """
-    for path in (*_results(params), params.results_file):
-        if path.exists() and path.stat().st_mtime > time.time():
-            os.utime(path)
-
-
-def _results(params: Params) -> list[Path]:
-    return [path for jobs in stage_files(params).values() for path in jobs.values()]
-
-
-def _watch(process: subprocess.Popen, params: Params) -> None:
+def _watch(process: subprocess.Popen, files: Sequence[Path], title: str) -> None:
     """Show a bar of finished jobs until Snakemake ends; stop it when we are interrupted."""
     from tqdm import tqdm
 
-    files, ended = _results(params), False
-    with tqdm(total=len(files), unit="job", desc=f"{params.profile} grid") as bar:
+    ended = False
+    with tqdm(total=len(files), unit="job", desc=title) as bar:
         while not ended:
             try:
                 ended = process.poll() is not None
@@ -121,10 +112,9 @@ def _watch(process: subprocess.Popen, params: Params) -> None:
 
 def last_words(params: Params) -> list[str]:
     """Return what Snakemake itself said of errors, for a grid that stopped although no job failed."""
-    log = params.run_dir / "snakemake.log"
-    lines = log.read_text(encoding="utf-8", errors="replace").rpartition(MARK)[2].splitlines()
-    told = [line for line in lines if "Error" in line] or [line for line in lines if line.strip()]
-    first = f"Snakemake stopped; run again and it goes on where it was (all it said is in {shown(log)})"
+    lines = [line for line in said(params).splitlines() if line.strip()]
+    told, log = [line for line in lines if "Error" in line] or lines, shown(params.run_dir / "snakemake.log")
+    first = f"Snakemake stopped; run again and it goes on where it was (all it said is in {log})"
     return [first, *(f"    {line[:200]}" for line in told[-3:])]
 
 
@@ -148,7 +138,6 @@ def influence_anyway(params: Params, profile: str, overrides: dict) -> list[str]
     return [message("influence", notebook)] if failed else []
 
 
-# ── notebooks without a grid ─────────────────────────────────────────────────────────────────────────────
 def execute(source: Path, out: Path, parameters: dict[str, Any] | None = None) -> str:
     """Execute a notebook into ``out``; return the error of the cell that stopped it, in one line, or ""."""
     import papermill
@@ -162,23 +151,3 @@ def execute(source: Path, out: Path, parameters: dict[str, Any] | None = None) -
         except (papermill.PapermillExecutionError, RuntimeError, OSError) as error:  # a dead kernel, a full disk
             return failure(out) or str(error)
     return ""
-
-
-def run_one(name: str, out: Path, given: Sequence[Sequence[str]], overrides: dict[str, Any]) -> None:
-    """Execute a notebook of the kit into ``out`` with the parameters ``given`` as (name, value as YAML) and overrides.
-
-    Raises KitError in one sentence: for a parameter the notebook does not have, or whatever stopped it.
-    """
-    import yaml
-
-    known = sorted((ROOT / "notebooks").glob("*.ipynb"))
-    found = [path for path in known if path.stem.startswith(name)]
-    if len(found) != 1:
-        raise KitError(f"no notebook {name!r}; there are {', '.join(path.stem for path in known)}")
-    parameters: dict[str, Any] = {"overrides": overrides} if overrides else {}
-    for key, value in given:
-        if "." in key:
-            raise KitError(f"{key} is no parameter of the notebook itself; write --overrides '{{\"{key}\": {value}}}'")
-        parameters[key] = yaml.safe_load(value)
-    if why := execute(found[0], out, parameters):
-        raise KitError(f"{why.removeprefix('KitError: ')} (in {found[0].name}; as far as it came it is in {out})")

@@ -28,16 +28,21 @@ class Study(Kit):
         self.file.write_text(text + f"scoring:\n  exclude: {json.dumps(sets)}\ngrid:\n  retries: 0\n")
         self.runs = self.folder / "runs"
 
+    def around(self):
+        return {**os.environ, "PYTHONPATH": str(self.folder), "STANDIN": str(self.home), "TQDM_DISABLE": "1"}
+
     def command(self, *arguments):
-        around = {**os.environ, "PYTHONPATH": str(self.folder), "STANDIN": str(self.home), "TQDM_DISABLE": "1"}
-        return subprocess.run(
-            [sys.executable, "-m", "lib", *arguments], cwd=self.folder, env=around, capture_output=True, text=True
-        )
+        command = [sys.executable, "-m", "lib", *arguments]
+        return subprocess.run(command, cwd=self.folder, env=self.around(), capture_output=True, text=True)
 
     def papermill(self, notebook, *given, **overrides):
         """Execute one notebook as a user does, with parameters of their own."""
-        pairs = [part for name, value in given for part in ("-p", name, str(value))]
-        done = self.command("run", notebook, str(self.home / "out.ipynb"), *pairs, "--overrides", json.dumps(overrides))
+        code = "import json, sys; from pathlib import Path; from lib.grid.run import execute; "
+        code += "sys.exit(execute(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])))"
+        (source,) = (self.folder / "notebooks").glob(f"{notebook}*.ipynb")
+        values = json.dumps({**dict(given), "overrides": overrides})
+        command = [sys.executable, "-c", code, str(source), str(self.home / "out.ipynb"), values]
+        done = subprocess.run(command, cwd=self.folder, env=self.around(), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done
 

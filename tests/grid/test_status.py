@@ -73,8 +73,6 @@ def test_table_failures_and_time_left(params):
     assert states["train", trains[4]] == states["train", trains[5]] == "FAILED"
     assert states["train", trains[6]] == "-"
 
-    finished = [job for job in status.jobs(params) if job.stage == "train" and job.state == "done"]
-    assert status.concurrency(finished) == pytest.approx(2)
     seconds, unknown = status.remaining([job for job in status.jobs(params) if job.stage in ("train", "score")])
     assert seconds == pytest.approx(4 * 60 / 2)  # four trainings left, two at a time
     assert unknown == ["score"]
@@ -116,3 +114,16 @@ def test_a_finished_study_shows_where_its_time_went(params):
     finish(params, seconds=30)
     assert "20 of 20 jobs done" in status.report(params)
     assert "  train          30 s per job (8 measured)" in status.times(status.jobs(params))
+
+
+def test_a_job_that_ended_before_it_had_a_notebook_is_named(params):
+    notebook = grid.notebook_of(params, "train", "ss/seed0")
+    said = f"Error in rule train:\n    log: {notebook} (check log file(s) for error details)\n"
+    params.run_dir.mkdir(parents=True)
+    log = params.run_dir / "snakemake.log"
+    log.write_text(f"{status.MARK}\n{said}")
+    text = status.report(params)
+    assert "train ss/seed0 failed: it ended before it had a notebook" in text and "snakemake.log)" in text
+    assert text.count(" failed: ") == 1
+    log.write_text(f"{status.MARK}\n{said}{status.MARK}\n")
+    assert " failed: " not in status.report(params)

@@ -1,12 +1,10 @@
 """What people do to a notebook: run all twice, edit the parameter cell and run it again, mistype a parameter."""
 
-import subprocess
-import sys
-
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from lib.common.bundled import ROOT
+from lib.grid.run import execute
 
 CELLS = {
     "01_generate": "params_file = 'classroom'\noverrides = {}",
@@ -58,16 +56,10 @@ def test_what_papermill_injects_is_checked(shell):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["03", "-p", "training.learning_rate", "0.001"], "--overrides '{\"training.learning_rate\": 0.001}'"),
-        (["03", "-p", "sedd", "1"], "did you mean 'seed'"),
-        (["04", "-p", "subset", "bse"], "did you mean base?"),
-        (["9"], "no notebook '9'"),
-    ],
+    ("notebook", "given", "told"),
+    [("03_train", {"sedd": 1}, "did you mean 'seed'"), ("04_score", {"subset": "bse"}, "did you mean base?")],
 )
-def test_an_error_of_a_notebook_is_one_sentence_and_nothing_else(tmp_path, arguments, told):
-    command = [sys.executable, "-m", "lib", "run", arguments[0], str(tmp_path / "out.ipynb"), *arguments[1:]]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1, done.stderr
-    assert done.stderr.startswith("KitError: ") and told in done.stderr
+def test_an_error_of_a_notebook_is_one_sentence_and_nothing_else(tmp_path, capfd, notebook, given, told):
+    why = execute(ROOT / "notebooks" / f"{notebook}.ipynb", tmp_path / "out.ipynb", given)
+    assert why.startswith("KitError: ") and told in why and "\n" not in why
+    assert capfd.readouterr().err == ""
