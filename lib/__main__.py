@@ -142,15 +142,15 @@ COMMANDS = {  # its name: how it is done, its options, and what it does
 def _overrides(text: str) -> dict:
     try:
         return dict(json.loads(text))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError):
         example = "write for example '{\"training.steps\": 4}'"
-        raise KitError(f"--overrides is not valid JSON, an object of parameters ({error}); {example}") from None
+        raise KitError(f"--overrides is no JSON object of parameters; {example}") from None
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and run one command; a KitError is printed as its one sentence, exit code 2."""
     parser = argparse.ArgumentParser(prog="python -m lib", description=__doc__)
-    commands = parser.add_subparsers(required=True)
+    commands = parser.add_subparsers(required=True, dest="command")
     for name, (function, options, what) in COMMANDS.items():
         command = commands.add_parser(name, help=what)
         command.set_defaults(function=function, overrides="{}", design="", profile="", code=0)

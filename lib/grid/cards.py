@@ -96,7 +96,10 @@ def _form(template: str, params: Params, data: Path, **values: Any) -> str:
     return form.from_string(text).render(params=params, **common, **values)
 
 
-def _made(path: Path) -> str:  # when a file was written, UTC
+def _made(path: Path) -> str:
+    """Return when a file was written (ISO 8601, UTC). Raises KitError where there is none."""
+    if not path.is_file():
+        raise KitError(f"{path} does not exist; cards are of a finished run, so say `make reproduce` first")
     return datetime.datetime.fromtimestamp(int(path.stat().st_mtime), tz=datetime.UTC).isoformat()
 
 

@@ -174,8 +174,8 @@ def failure(notebook: Path) -> str:
 def message(name: str, notebook: Path, log: str = "snakemake.log") -> str:
     """Return the text on one failed job: what happened, the fix, where to look, and the last lines it left."""
     ran, last = executed(notebook), []
-    if not notebook.exists():
-        return f"{name} failed: it ended before it had a notebook; {_AGAIN} (what it said is in {log})"
+    if not ran:
+        return f"{name} failed: it was killed or broke before it had a notebook; {_AGAIN} (what it said is in {log})"
     if error := error_of(ran):
         reason = _line(error)
         if _MEMORY.search(reason):
