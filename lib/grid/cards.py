@@ -188,9 +188,10 @@ def crate(params: Params, runs: Sequence[tuple[str, int]]) -> Path:
     for action in actions:
         for path in (*action["used"], *action["made"]):
             if path not in files:
-                sha, kind = sha256(path.read_bytes()).hexdigest(), FORMATS.get(path.suffix, "application/octet-stream")
-                about = {"name": path.name, "date": _made(path), "size": path.stat().st_size, "sha256": sha}
-                files[path] = {"id": path.relative_to(home).as_posix(), "format": kind, **about}
+                about = {"name": path.name, "date": _made(path), "size": path.stat().st_size}
+                about |= {"format": FORMATS.get(path.suffix, "application/octet-stream")}
+                about |= {"id": path.relative_to(home).as_posix(), "sha256": sha256(path.read_bytes()).hexdigest()}
+                files[path] = about
         action["date"] = files[action["made"][-1]]["date"]
         action |= {name: [files[path]["id"] for path in action[name]] for name in ("used", "made")}
     codes = pd.read_csv(params.results_file, usecols=["code"], dtype=str)["code"].unique()
