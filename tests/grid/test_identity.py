@@ -38,7 +38,7 @@ class Study(Kit):
     def papermill(self, notebook, *given, **overrides):
         """Execute one notebook as a user does, with parameters of their own."""
         code = "import json, sys; from pathlib import Path; from lib.grid.run import execute; "
-        code += "sys.exit(execute(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])))"
+        code += "sys.exit(execute(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])) or 0)"
         (source,) = (self.folder / "notebooks").glob(f"{notebook}*.ipynb")
         values = json.dumps({**dict(given), "overrides": overrides})
         command = [sys.executable, "-c", code, str(source), str(self.home / "out.ipynb"), values]
