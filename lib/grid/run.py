@@ -49,11 +49,9 @@ def run(
             where = shown(params.study_dir)
             raise KitError(f"another run is at work in {where}; wait for it or stop it first") from None
         files = [path for jobs in stage_files(params).values() for path in jobs.values()]
-        for path in (
-            *files,
-            params.results_file,
-        ):  # Snakemake deletes a new result that is older than what it is made of
-            if path.exists() and path.stat().st_mtime > time.time():  # the clock was set back since: as of now
+        for path in (*files, params.results_file):
+            # Snakemake deletes a new result that is older than what it is made of, as one from before the clock was set
+            if path.exists() and path.stat().st_mtime > time.time():
                 os.utime(path)
         redo = to_redo(params)
         for line in [*filter(None, [params.note()]), *(f"{one}; it is made again" for one in sentences(params, redo))]:

@@ -183,9 +183,7 @@ def message(name: str, notebook: Path, log: str = "snakemake.log") -> str:
         elif not _ours(error):  # a KitError names its fix, and its whole traceback is its one sentence
             reason += f"; {_AGAIN}"
             lines = _filled(re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.get("traceback", []))))
-            last = [line for line in lines if re.match(r"-+> *\d+ ", line)] + lines[
-                -1:
-            ]  # where IPython points, and why
+            last = [*(line for line in lines if re.match(r"-+> *\d+ ", line)), *lines[-1:]]  # where IPython points, why
     else:
         cells = [cell for cell in ran.get("cells", []) if cell.get("cell_type") == "code"]
         begun = [n for n, cell in enumerate(cells, 1) if cell["metadata"].get("papermill", {}).get("start_time")]
