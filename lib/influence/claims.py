@@ -147,8 +147,8 @@ def _named(generators, part: str) -> str:
     return found[0] if len(found) == 1 else ""
 
 
-TWO_STUDIES = verdicts.effect, verdicts.no_improvement, verdicts.tasks_improving, verdicts.sparse_effects
-TWO_STUDIES = *TWO_STUDIES, verdicts.trade_off, average_gain  # these are asked again of the second study
+OF_EFFECTS = verdicts.effect, verdicts.no_improvement, verdicts.tasks_improving, verdicts.sparse_effects
+TWO_STUDIES = *OF_EFFECTS, verdicts.trade_off, average_gain  # these are asked again of the second study
 ONE_STUDY = verdicts.interaction_with, generator_parity, cost_ratio, published_gain, concentrated_gain, alone
 RULES = {rule.__name__: rule for rule in (*TWO_STUDIES, *ONE_STUDY)}
 

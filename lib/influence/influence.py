@@ -135,14 +135,6 @@ def reliability(scores, effects: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["level", "factor", "reliability", "shrinkage", "n", "split_half"])
 
 
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Correlation of the pairs without a gap; NaN for fewer than three."""
-    good = np.isfinite(a) & np.isfinite(b)
-    if good.sum() < 3 or a[good].std() == 0 or b[good].std() == 0:
-        return np.nan
-    return float(np.corrcoef(a[good], b[good])[0, 1])
-
-
 def without_excluded(table: pd.DataFrame, exclude: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
     """Return a table without the excluded tasks, and a sentence that says so, if any. KitError when nothing is left."""
     tasks = table["task"].astype(str).str.strip() if "task" in table else pd.Series("", table.index)
