@@ -141,10 +141,12 @@ COMMANDS = {  # its name: how it is done, its options, and what it does
 
 def _overrides(text: str) -> dict:
     try:
-        return dict(json.loads(text))
-    except (TypeError, ValueError):
-        example = "write for example '{\"training.steps\": 4}'"
-        raise KitError(f"--overrides is no JSON object of parameters; {example}") from None
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise KitError("--overrides is no JSON object of parameters; write for example '{\"training.steps\": 4}'")
+    return found
 
 
 def main(argv: list[str] | None = None) -> int:
