@@ -106,7 +106,7 @@ def top_k(
     ceiling: np.ndarray | None = None,
     forbidden: Iterable[tuple[int, int]] = (),
     groups: Iterable[tuple[np.ndarray, np.ndarray]] = (),
-    block: int = 128,
+    block: int = 256,
     threads: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (scores, indices) of the k best candidates per query, ``(queries, k)``; -inf and -1 where there are fewer.
