@@ -142,6 +142,8 @@ def design_runs(
     - ``crossed``: the paper's 16 and WITHOUT_PUBLIC: the effect of the public data, and its interactions, too.
     - ``generators``: one category as each of ``generators`` wrote it, and public data alone.
     """
+    if name not in DESIGNS:
+        raise KitError(f"unknown design {name!r}; the designs are {', '.join(DESIGNS)}")
     if not seeds or len(set(seeds)) < len(seeds):
         raise KitError(f"seeds={seeds!r} must name at least one seed, and each only once")
     models = [(subset, True, "") for subset in subsets(categories)]

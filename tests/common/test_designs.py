@@ -40,9 +40,18 @@ def test_no_run_without_any_data():
         assert len({(run.name, run.seed) for run in runs}) == len(runs)
 
 
-def test_the_crossed_design_is_made_for_the_papers_four():
-    with pytest.raises(KitError, match="four categories"):
-        designs.design_runs("crossed", [1], ("sts",))
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("fractional",), "fractional"),
+        (("factorial", []), "seed"),
+        (("factorial", [1, 1]), "once"),
+        (("crossed", [1], ("sts",)), "four categories"),
+    ],
+)
+def test_bad_designs_are_refused(arguments, words):
+    with pytest.raises(KitError, match=words):
+        designs.design_runs(*arguments)
 
 
 def table_of(name, seeds):
