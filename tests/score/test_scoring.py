@@ -117,6 +117,15 @@ def test_trap_nan_embeddings_give_no_score(tmp_path):
     assert len(run(CountingEmbedder(), [task], tmp_path / "out")) == 1
 
 
+def test_a_score_that_is_no_number_is_not_kept(tmp_path):
+    """All texts alike: mteb's rank correlation is NaN."""
+    alike = CountingEmbedder()
+    alike.vector = lambda text: np.ones(alike.dim, np.float32)
+    table = run(alike, suites.tasks(written(tmp_path / "sets", ["STS"])), tmp_path / "out")
+    assert table.empty and "came out as nan" in table.attrs["failed"]["MySTS"]
+    assert not list((tmp_path / "out").glob("store/*"))
+
+
 def aggregate(parts):
     """An aggregate task over the given parts, as CQADupstackRetrieval is one over twelve."""
     from mteb.abstasks.aggregate_task_metadata import AggregateTaskMetadata
