@@ -11,8 +11,8 @@ all of them are there means that the chain holds: backends, formats, templates, 
 The recipe stays the profile's: loss, temperature, GradCache batches of the full size, pooling, the appended
 end-of-sequence token, instructions, precision, lengths, suite. What gives way, and why:
 
-- ``generation``: one batch of answers per category of the study (an incomplete batch is dropped, so with fewer the
-  step would be left out) and 40 of the others; texts of 12 characters, so that 8,000 answers take a minute or two. The
+- ``generation``: a batch of answers and a few per category of the study (an incomplete batch is dropped, so with fewer
+  the step would be left out) and 40 of the others; texts of 12 characters, so that 8,000 answers take minutes. The
   tiny generator writes random words; the schema makes them valid answers, as nothing else would. In float32, since most
   processors are slow at bfloat16.
 - ``training.warmup_steps`` and ``learning_rate``: runs have one to five steps. A warm-up of 100 and a rate for a 7B
@@ -83,7 +83,8 @@ def overrides_of(profile: str, overrides: dict[str, Any] | None = None) -> dict[
         found |= {"generation.location": str(home / "released"), "training.batch_size": 64}
     elif backend != "replay":
         batch = real.training.batch_size
-        found |= {"generation.n": dict.fromkeys(CATEGORIES, batch) | dict.fromkeys(EXTRA, 40), **WRITING}
+        enough = batch + max(4, batch // 32)  # random weights write blanks now and then
+        found |= {"generation.n": dict.fromkeys(CATEGORIES, enough) | dict.fromkeys(EXTRA, 40), **WRITING}
     if real.mixture.budget == "fixed_steps":
         found |= {"mixture.steps": 5, "mixture.steps_per_category": 1}
     return found | given
