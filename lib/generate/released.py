@@ -121,15 +121,16 @@ def _declared(folder: Path) -> dict[str, list[Path]]:
 
     try:
         configs = (metadata_load(folder / "README.md") or {}).get("configs") or []
-        return {entry["config_name"]: paths(entry["data_files"]) for entry in configs if "data_files" in entry}
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+        named = [entry for entry in configs if entry.get("config_name") and entry.get("data_files")]
+        return {entry["config_name"]: sorted({*paths(entry["data_files"])}) for entry in named}
+    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError):
         return {}
 
 
 def _data_files(path: Path) -> list[Path]:
     """Return the file itself when it is one of data, or all data files below a folder, sorted by path."""
     if path.is_dir():
-        return [file for file in sorted(path.rglob("*")) if file.suffix in SUFFIXES]
+        return [file for file in sorted(path.rglob("*")) if file.is_file() and file.suffix in SUFFIXES]
     return [path] if path.is_file() and path.suffix in SUFFIXES else []
 
 
@@ -180,19 +181,21 @@ def _triplet(row: Any, place: str, category: str, name: str, instruction: str) -
     try:
         row = json.loads(row) if isinstance(row, bytes) else row
     except ValueError as error:
-        raise KitError(f"{place} is not valid JSON ({error}); mend or delete that line") from None
+        why = getattr(error, "msg", "not UTF-8 text")  # the place that the whole error names is one within the line
+        raise KitError(f"{place} is not valid JSON ({why}); mend or delete that line") from None
     if not isinstance(row, dict):
         raise KitError(f"{place} holds {type(row).__name__}, not an object; mend or delete that line")
-    query, own = row.get("query"), row.get("instruction") or instruction
+    query, own = row.get("query"), row.get("instruction")
     if isinstance(query, list | tuple) and len(query) == 2:  # [instruction, text], as some E5-like sets have it
         own, query = query
     texts = {"query": query, "positive": row.get("positive", row.get("pos"))}
-    texts["negative"] = row.get("negative", row.get("neg")) or ""
+    texts["negative"] = row.get("negative", row.get("neg"))
     for key, text in texts.items():
-        while isinstance(text, list | tuple):  # E5 rows hold a text or a list of them
+        while key != "query" and isinstance(text, list | tuple):  # E5 rows hold a text or a list of them
             text = text[0] if text else ""
+        text = text or "" if key == "negative" else text
         if not isinstance(text, str) or (key != "negative" and not text.strip()):
             raise KitError(f"{place} has no text under {key!r}; mend or delete that line")
         texts[key] = text
     category, language = row.get("category") or category, row.get("language") or ""
-    return Triplet(str(own), **texts, category=category, language=language, id=row.get("id") or name)
+    return Triplet(str(own or instruction), **texts, category=category, language=language, id=row.get("id") or name)

@@ -83,6 +83,25 @@ def test_every_layout_of_the_released_form_is_read(tmp_path, layout):
     assert [t.id for t in found] == [f"sl-{i:06d}" for i in range(5)]
 
 
+def test_a_file_that_two_splits_declare_is_read_once_and_an_entry_that_names_nothing_spoils_no_other(tmp_path):
+    rows = [{"instruction": "i", "query": f"q{i}", "positive": f"p{i}"} for i in range(5)]
+    name = config_name(GENERATOR, "short_long")
+    write(tmp_path / "d" / "a.jsonl", rows[:3])
+    write(tmp_path / "d" / "b.jsonl", rows[3:])
+    (tmp_path / "README.md").write_text(
+        f"---\nconfigs:\n- data_files: d/a.jsonl\n- config_name: other\n  data_files: null\n- config_name: {name}\n"
+        "  data_files:\n  - split: test\n    path: d/b.jsonl\n  - split: train\n    path: d/*.jsonl\n---\n"
+    )
+    assert [t.query for t in load_released(tmp_path, GENERATOR, "short_long")] == ["q0", "q1", "q2", "q3", "q4"]
+
+
+def test_a_folder_whose_name_ends_like_a_file_is_no_file(tmp_path):
+    folder = tmp_path / config_name(GENERATOR, "sts") / "train.parquet"
+    folder.mkdir(parents=True)
+    pd.DataFrame(made("sts")).to_parquet(folder / "part-0000.parquet")
+    assert load_released(tmp_path, GENERATOR, "sts") == made("sts")
+
+
 def test_what_is_not_there_is_said_with_what_is(tmp_path):
     write_triplets(tmp_path / config_name(GENERATOR, "sts") / "train.jsonl", made("sts"))
     with pytest.raises(KitError, match="holds no synthetic_GPT_sts; it holds synthetic_LLaMA-3.1-8B-Instruct_sts"):
@@ -126,10 +145,18 @@ def test_e5_data_sets_are_read_mixed_and_sampled_in_proportion(tmp_path):
         public_pairs(PublicParams(source="e5"))
 
 
+@pytest.mark.parametrize("query", ["q", ["", "q"], [None, "q"]])
+def test_a_row_without_an_instruction_or_a_negative_of_its_own_gets_the_kit_s_and_none(tmp_path, query):
+    write(tmp_path / "nq.jsonl", [{"query": query, "pos": "p", "neg": [None]}])
+    (found,) = load_e5(tmp_path)
+    assert found.instruction.startswith("Given a question") and (found.query, found.negative) == ("q", "")
+
+
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ('{"query": "q", "positive": ', r"nq\.jsonl, line 3 is not valid JSON"),
+        ('{"query": "q", "positive": ', r"nq\.jsonl, line 3 is not valid JSON \(Expecting value\)"),
+        ('{"query": ["Do this.", "q", "more"], "positive": "p"}', r"nq\.jsonl, line 3 has no text under 'query'"),
         ('["q", "p"]', r"nq\.jsonl, line 3 holds list, not an object"),
         ('{"query": "q", "positive": " "}', r"nq\.jsonl, line 3 has no text under 'positive'"),
         ('{"query": 4, "positive": "p"}', r"nq\.jsonl, line 3 has no text under 'query'"),
