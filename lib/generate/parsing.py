@@ -130,6 +130,9 @@ def _objects(text: str) -> tuple[list[dict], Rejection | None]:
                     position = match.start() + brace.end()
                     break
     if not found and problem is None:
+        with suppress(ValueError, RecursionError):
+            if isinstance(inner := json.loads(text, strict=False), str):  # an object that was made a text once more
+                return _objects(inner)
         problem = Rejection("invalid_json", "there is no JSON object in the answer")
     return found, problem
 

@@ -86,7 +86,7 @@ def read_list(text: str, start: int) -> list[str]:
     try:
         while match := _ITEM.match(text, at):
             item, at, _ = _string(text, match.end(), _AFTER_ITEM)
-            items.append(item)
+            items.append(json.loads(json.dumps(item)))  # which joins the halves of a character beyond 16 bits
     except (Broken, EndOfText):
         pass
     return items

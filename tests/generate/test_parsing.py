@@ -174,6 +174,7 @@ def test_reasons(answer, reason):
     "answer",
     [
         PAIR + PAIR,
+        json.dumps(PAIR),
         f'{{"result": {{"data": {PAIR}}}}}',
         PAIR.replace("input", "Input").replace("_", " "),
         PAIR[:-1] + ', "input_note": "z",}',
@@ -231,6 +232,7 @@ def test_bundled_responses(category, kind="brainstorm"):
     [
         ("['it's a dog', 'two. Sentences.']", ["it's a dog", "two. Sentences."]),
         ('["a", "b", "cut o', ["a", "b"]),
+        (r'["a \ud83d\ude00", "b", "cut o', ["a \U0001f600", "b"]),
         ("tasks = [\n 'a',\n 'b',\n]\nDone.", ["a", "b"]),
         ('1. Find "x".\n2) "baz",\n', ['Find "x".', "baz"]),
         ("- a\n* b", ["a", "b"]),
