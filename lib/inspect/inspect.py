@@ -64,6 +64,8 @@ def load(places: Mapping[str, Path]) -> pd.DataFrame:
         for name, folder in places.items()
         for category, t in _written(folder)
     ]
+    if not rows:
+        raise KitError("the triplet files are empty; run notebook 01 again")
     data = pd.DataFrame(rows)
     for name in ("query", "positive", "negative"):
         data[f"words_{name}"] = data[name].map(count_words)

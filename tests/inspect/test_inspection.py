@@ -92,6 +92,12 @@ def test_a_missing_run_is_named(study):
         inspection.folders(study.params, ["nowhere"])
 
 
+def test_a_folder_without_one_triplet_is_said_in_a_sentence(tmp_path):
+    write_jsonl(tmp_path / "triplets" / "sts.jsonl", [])
+    with pytest.raises(KitError, match="the triplet files are empty; run notebook 01 again"):
+        inspection.load({"x": tmp_path})
+
+
 def test_the_funnel_adds_up(study):
     stages, rejected, reports = inspection.funnel(study.places, study.params, suite_texts())
     order = list(inspection.STAGES)
