@@ -36,6 +36,8 @@ def open_backend(generation: GenerationParams):
     """Return the backend of ``generation``. A loaded model is kept for the next category; another one replaces it."""
     if not _open or _open[0][0] != generation:
         close_backends()
+        if generation.backend == "released":
+            raise KitError("released triplets are loaded, not asked for: set generation.backend to who is to answer")
         if generation.backend != "replay" and not generation.model:
             raise KitError(f"backend {generation.backend} needs to know which generator: set generation.model")
         backend = {"replay": Replay, "openai": OpenAIServer, "vllm": LocalVLLM}[generation.backend]
@@ -120,7 +122,7 @@ class OpenAIServer:
                     text, finish = choice["message"].get("content") or "", choice.get("finish_reason") or "stop"
                     self._lost = 0
                     return Answer(request.key, text, finish, usage.get("prompt_tokens"), usage.get("completion_tokens"))
-            except (httpx.TransportError, ValueError, KeyError, IndexError, TypeError) as error:
+            except (httpx.TransportError, ValueError, LookupError, TypeError, AttributeError) as error:
                 status, trouble = None, f"{type(error).__name__}: {error}".rstrip(": ")
             if status is not None and status not in _RETRY:
                 if status in (400, 413, 422) and _ONE_PROMPT_ONLY.search(trouble):

@@ -150,11 +150,12 @@ def test_a_patient_client(tmp_path):
             9: (503, {}, {}),
             11: (200, {}, [1]),
             13: (429, {"Retry-After": "0.1"}, {}),
+            15: (200, {}, {"choices": [{"message": None}]}),
         }.get(k)
 
     with FakeLLM(faults=faults) as server:
         rows = generation.generate(served(server, concurrency=4), "sts", 25, tmp_path, progress=False)
-        assert len(rows) == 25 and server.count == 25 + 7
+        assert len(rows) == 25 and server.count == 25 + 8
         first = server.times[
             0
         ]  # answers under way come in and three workers may ask once more before the limit is known
@@ -428,6 +429,12 @@ def test_a_backend_without_a_model_says_so(tmp_path, backend):
     params = load("classroom", {"generation.backend": backend, "generation.n": {"sts": 1}})
     with pytest.raises(KitError, match="generation.model"):
         generation.generate(params, "sts", out_dir=tmp_path)
+
+
+def test_released_triplets_are_not_asked_for(tmp_path):
+    params = load("laptop", {"paths.runs": str(tmp_path)})
+    with pytest.raises(KitError, match="released triplets are loaded, not asked for: set generation.backend"):
+        generation.ask(params, "sts", 1, progress=False)
 
 
 def test_asking_for_nothing_is_refused(tmp_path):
