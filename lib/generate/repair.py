@@ -14,7 +14,7 @@ from string import hexdigits
 
 _TYPOGRAPHIC = "“”„‟"
 _CLOSERS = {'"': '"', "'": "'", "‘": "’'", "’": "’'", **dict.fromkeys(_TYPOGRAPHIC, _TYPOGRAPHIC + '"')}
-_ESCAPE = r"\\(?:u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|.)"
+_ESCAPE = r"\\(?:u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|U000[0-9a-fA-F]{5}|.)"
 _SPECIAL = {opener: re.compile(f"{_ESCAPE}|[{closers}]", re.DOTALL) for opener, closers in _CLOSERS.items()}
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "/": "/", "\\": "\\"}
 _WORD = re.compile(r"[\w.+-]+")
@@ -121,7 +121,7 @@ def _string(text: str, at: int, after: re.Pattern) -> tuple[str, int, bool]:
             parts.append(_ESCAPES[letter])
         elif len(match[0]) > 2:
             parts.append(chr(int(match[0][2:], 16)))
-        elif letter in "ux" and not text[at : at + 9].strip(hexdigits):
+        elif letter in "uxU" and not text[at : at + 9].strip(hexdigits):
             break
         else:
             raise Broken(f"unknown escape \\{letter}")

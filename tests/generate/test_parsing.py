@@ -182,6 +182,7 @@ def test_reasons(answer, reason):
         PAIR.replace(",", ""),
         "{'input': 'x', 'ok': True, 'n': -1.5e3, 'none': None, 'positive_document': 'y'}",
         r"{'input': '\x78', 'positive_document': 'y'}",
+        r"{'input': '\U00000078', 'positive_document': 'y'}",
         f"<think>maybe {PAIR.replace('x', 'q')}</think>{PAIR}",
         f"I use {{braces}} often. {PAIR} Good?",
     ],
