@@ -159,7 +159,7 @@ def finish(request: Request, answer: Mapping) -> str:
     for key, rule in (request.schema or {}).get("properties", {}).items():
         try:
             text = json.loads(answer["response"], strict=False)[key]
-        except (ValueError, LookupError, TypeError):  # no such object: the parser will say what is wrong
+        except (ValueError, LookupError, TypeError, RecursionError):  # no object: the parser will say what is wrong
             break
         if isinstance(text, str) and len(text) >= rule.get("maxLength", len(text) + 1):
             return "length"

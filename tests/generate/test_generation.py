@@ -307,6 +307,7 @@ def test_a_text_that_fills_its_schema_was_cut(text, finish, length):
     request = Request("", "p", "m", 1, 0.8, 0.9, 64, "json_schema", answer_schema("short_short", 9))
     assert generation.finish(request, {"response": response, "finish": finish}) == ("length" if length else finish)
     assert generation.finish(replace(request, schema=None), {"response": response, "finish": "stop"}) == "stop"
+    assert generation.finish(request, {"response": "[" * 100_000, "finish": "stop"}) == "stop"
 
 
 def test_answers_that_ran_to_a_limit_are_counted(tmp_path):

@@ -222,7 +222,7 @@ def test_hostile_answers_take_no_time(bomb):
 
 
 @pytest.mark.parametrize("category", BRAINSTORMED)
-def test_bundled_responses(category, kind="brainstorm"):
+def test_bundled_brainstorms(category):
     tasks = [task for row in responses(category, kind="brainstorm") for task in parse_brainstorm(row["response"])]
     assert len(set(tasks)) == (32 if category == "long_long" else 40)
     assert {row["slots"]["task"] for row in responses(category)} <= set(tasks)
