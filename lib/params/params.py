@@ -178,8 +178,8 @@ def flat(overrides: dict[str, Any]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for name, value in overrides.items():
-        section = isinstance(value, dict) and "." not in name
-        inside = {f"{name}.{inner}": own for inner, own in value.items()} if section else {name: value}
+        section = isinstance(value, dict) and "." not in str(name)
+        inside = {f"{name}.{inner}": own for inner, own in value.items()} if section else {str(name): value}
         for key, one in inside.items():
             if key in found and found[key] != one:
                 raise KitError(f"override {key!r} is given twice, as {found[key]!r} and as {one!r}; keep one of them")

@@ -61,6 +61,13 @@ def test_the_nested_override_of_a_newcomer():
         load("classroom", {"training": {"learning_rate": 1e-3}, "training.learning_rate": 2e-3})
     with pytest.raises(KitError, match="training.learning_rte"):
         load("classroom", {"training": {"learning_rte": 1e-3}})
+    for wrong, said in (
+        ({1: 2}, "'1'"),
+        ({True: {"steps": 2}}, "'True'"),
+        ({"influence.seeds_considered": []}, "at least 1"),
+    ):
+        with pytest.raises(KitError, match=said):
+            load("classroom", wrong)
 
 
 def test_numbers_as_people_write_them_are_numbers(tmp_path):
