@@ -12,7 +12,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -115,11 +115,12 @@ def read_jsonl(path: str | Path) -> list[dict]:
     rows = []
     for number, line in enumerate(_read_text(path).split("\n"), start=1):
         if line.strip():
-            row = None
-            with suppress(json.JSONDecodeError):
-                row = json.loads(line)
+            try:
+                row, why = json.loads(line), ""
+            except json.JSONDecodeError as error:
+                row, why = None, f" ({error.msg})"
             if not isinstance(row, dict):
-                raise KitError(f"{path}, line {number} is not one whole JSON object; fix or delete that line")
+                raise KitError(f"{path}, line {number} is not one whole JSON object{why}; fix or delete that line")
             rows.append(row)
     return rows
 

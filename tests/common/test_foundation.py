@@ -176,6 +176,9 @@ def test_json_lines_name_file_and_line(tmp_path):
     path.write_text('{"a": 1}\n[1]\n')
     with pytest.raises(KitError, match="line 2 is not one whole JSON object"):
         read_jsonl(path)
+    path.write_text('{"a": 1}\n', encoding="utf-8-sig")  # as some editors of Windows write it, and nobody sees
+    with pytest.raises(KitError, match="line 1 is not one whole JSON object .*BOM"):
+        read_jsonl(path)
     with pytest.raises(KitError, match="does not exist"):
         read_jsonl(tmp_path / "absent")
     (tmp_path / "bad.json").write_text("{")
