@@ -41,9 +41,10 @@ RETRIEVAL_COLUMNS = {
     "queries": {"_id": Text, "text": Text},
     "qrels": {"query-id": Text, "corpus-id": Text, "score": int},
 }
-Setting = Literal[  # numbers of mteb's protocols, of Classification and of Clustering
-    "n_experiments", "samples_per_label", "k_mean_batch_size", "max_documents_per_cluster", "n_clusters"
-]
+SETTINGS = {  # numbers of mteb's protocols
+    "Classification": ("n_experiments", "samples_per_label"),
+    "Clustering": ("k_mean_batch_size", "max_documents_per_cluster", "n_clusters"),
+}
 
 
 class Spec(BaseModel, extra="forbid", strict=True):
@@ -60,7 +61,7 @@ class Spec(BaseModel, extra="forbid", strict=True):
     languages: list[str] = ["eng-Latn"]
     min_score: int | float = 0
     max_score: int | float = 5
-    settings: dict[Setting, int] = {}
+    settings: dict[str, int] = {}
 
 
 def read_spec(path: Path) -> dict[str, Any]:
@@ -70,6 +71,10 @@ def read_spec(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, yaml.YAMLError) as error:
         why = " ".join(line.strip() for line in str(error).splitlines()[:3])
         raise KitError(f"{path} describes no set ({why}); its keys are {', '.join(Spec.model_fields)}") from None
+    known = SETTINGS.get(spec["type"], ())
+    if strange := sorted(spec["settings"].keys() - {*known}):
+        have = ", ".join(known) or "none"
+        raise KitError(f"{path}: {spec['type']} has no setting {strange[0]!r}; it has {have}")
     keys = RETRIEVAL_COLUMNS if spec["type"] == "Retrieval" else ["file"]
     files = {key: path.parent / spec.get(key, "") for key in keys}
     for key, file in files.items():
@@ -96,9 +101,14 @@ def read_set(spec: dict[str, Any]) -> dict[str, Any]:
             data[row["split"]].append({"text": row["text"], **label})
         if few := [split for split, part in data.items() if len({row["label"] for row in part}) < 2]:
             raise KitError(f"{path} needs rows of at least two labels with split {few[0]!r}")
+    elif len(rows) < 2:
+        raise KitError(f"{path} has one row; a {kind} set needs at least two")
     else:
         theirs = {"text": "sentences", "label": "labels"} if kind == "Clustering" else {"label": "labels"}
         data = {"test": [{theirs.get(name, name): row[name] for name in COLUMNS[kind]} for row in rows]}
+    for number, row in enumerate(rows if kind == "Summarization" else (), start=1):
+        if (grades := len(row["relevance"])) != (count := len(row["machine_summaries"])):
+            raise KitError(f"{path}, row {number}: {count} machine summaries but {grades} numbers in relevance")
     if kind == "PairClassification" and {row["label"] for row in rows} != {0, 1}:
         raise KitError(f"{path} needs pairs with label 1 and pairs with label 0, and no other label")
     return DatasetDict({split: Dataset.from_list(part) for split, part in data.items()})

@@ -230,7 +230,7 @@ BAD = {
     "key": ("type: STS\nfile: a.jsonl\ninstructions: x\n", "instructions Extra inputs are not permitted"),
     "file": ("type: STS\nfile: b.jsonl\n", "is no file in"),
     "yaml": ("type: [STS\n", "describes no set (while parsing"),
-    "setting": ("type: STS\nfile: a.jsonl\nsettings: {experiments: 3}\n", "settings.experiments"),
+    "setting": ("type: STS\nfile: a.jsonl\nsettings: {n_experiments: 3}\n", "no setting 'n_experiments'; it has none"),
 }
 
 
@@ -251,6 +251,7 @@ ROWS = {
     "label 2": ("PairClassification", 0, lambda row: row.update(label=2), "no other label"),
     "no negatives": ("Reranking", 2, lambda row: row.update(negative=[]), "row 3: 'negative'"),
     "number in a list": ("Reranking", 2, lambda row: row.update(negative=[3]), "row 3: 'negative'"),
+    "too few scores": ("Summarization", 5, lambda row: row["relevance"].pop(), "row 6: 4 machine summaries but 3"),
     "unknown split": ("Classification", 0, lambda row: row.update(split="dev"), "row 1: 'split' is 'dev'"),
 }
 
@@ -268,6 +269,14 @@ def test_a_malformed_row_is_named_and_nothing_is_scored(tmp_path, case):
     reason = table.attrs["failed"][f"My{kind}"]
     assert says in reason and str(path) in reason and "\n" not in reason
     assert list(table["task"]) == ["MyClustering"]  # the healthy set is scored all the same
+
+
+@pytest.mark.parametrize("kind", ["STS", "Summarization", "BitextMining"])
+def test_a_set_of_one_row_is_refused_and_not_perfect(tmp_path, kind):
+    write_set(tmp_path, kind)
+    lines(tmp_path / f"My{kind}.file.jsonl", rows_of(kind)[:1])
+    table = score(CountingEmbedder(), suites.tasks(str(tmp_path)), tmp_path / "out", progress=False)
+    assert table.empty and f"a {kind} set needs at least two" in table.attrs["failed"][f"My{kind}"]
 
 
 @pytest.mark.parametrize(
