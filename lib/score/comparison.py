@@ -78,15 +78,13 @@ class Items(NamedTuple):
 
 
 def read_items(task, folder: str | Path) -> Items | None:
-    """Return a loaded task's items from mteb's predictions in ``folder``; None where there are none (clustering)."""
+    """Return a loaded task's items from mteb's predictions in ``folder``; None for clustering and for rare types."""
     path = Path(folder) / task.prediction_file_name
     saved = read_json(path).get("default", {}).get("test") if path.is_file() else None
     kind = task.metadata.type
-    if saved is None or kind == "Clustering":
-        return None
-    if kind in _MEASURES:
+    if saved is not None and kind in _MEASURES:
         return _ranking(task.dataset["default"]["test"], saved, _MEASURES[kind])
-    return _READERS[kind](task.dataset["test"].to_pandas(), saved)
+    return _READERS[kind](task.dataset["test"].to_pandas(), saved) if saved is not None and kind in _READERS else None
 
 
 def _classification(test: pd.DataFrame, predicted: list[list]) -> Items:
@@ -105,7 +103,11 @@ def _classification(test: pd.DataFrame, predicted: list[list]) -> Items:
 
 def _pairs(test: pd.DataFrame, saved: dict) -> Items:
     """mteb's max_ap is the best of five similarities; so it is in every resample here."""
-    labels, cosine = test["labels" if "labels" in test else "label"].to_numpy(), saved["cosine_scores"]
+    column = "labels" if "labels" in test else "label"
+    test = test[["sentence1", "sentence2", column]]
+    if len(test) == 1:  # the hub keeps such a set as one row of lists
+        test = test.explode([*test], ignore_index=True)
+    labels, cosine = test[column].to_numpy(), saved["cosine_scores"]
     near = [np.asarray(saved[key]) for key in ("similarity_scores", "cosine_scores", "dot_scores")]
     near += [-np.asarray(saved[key]) for key in ("manhattan_distances", "euclidean_distances")]
     answers = [f"similarity {c:.2f} ({'same' if y else 'different'})" for c, y in zip(cosine, labels, strict=True)]
@@ -114,7 +116,8 @@ def _pairs(test: pd.DataFrame, saved: dict) -> Items:
         precisions = []
         for one in near:
             hits = labels[rows][np.argsort(-one[rows], kind="stable")] == 1
-            precisions.append((np.cumsum(hits)[hits] / (np.flatnonzero(hits) + 1)).mean())
+            precision = np.cumsum(hits)[hits] / (np.flatnonzero(hits) + 1)
+            precisions.append(precision.mean() if hits.any() else np.nan)  # and left out below
         return max(precisions)
 
     return Items(_both(test), answers, np.where(labels == 1, _ranks(cosine), 1 - _ranks(cosine)), score)
@@ -155,7 +158,7 @@ def _ranking(data: dict, saved: dict[str, dict[str, float]], measure: str) -> It
     for query in queries:
         order = sorted(saved[query], key=lambda i: (saved[query][i], i), reverse=True)  # as that program does
         first = next((n for n, i in enumerate(order, start=1) if data["relevant_docs"][query].get(i, 0) > 0), "-")
-        answers.append(f"right one at place {first}; first: {documents[order[0]]}")
+        answers.append(f"right one at place {first}; first: {documents[order[0]] if order else 'none'}")
     return Items(list(queries.values()), answers, values, lambda rows: values[rows].mean())
 
 

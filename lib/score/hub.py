@@ -138,8 +138,13 @@ class _Texts:
     limit: int
 
     def __iter__(self) -> Iterator[str]:
-        with suites.kept_random_state():
-            load(self.task)
+        try:
+            with suites.kept_random_state():
+                load(self.task)
+        except Exception as error:  # whatever datasets says of a folder that was fetched by half
+            name, why = self.task.metadata.name, f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            fix = "bring it again, or set cleaning.contamination to off"
+            raise KitError(f"the texts of {name} cannot be read for the contamination check ({why}); {fix}") from error
         try:
             yield from islice(walk(self.task.dataset), self.limit or None)
         finally:

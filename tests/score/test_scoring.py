@@ -490,3 +490,49 @@ def test_items_agree_with_the_scores_and_their_intervals_are_paired(seven, tmp_p
     shown = comparison.examples(tasks, table, one, two, count=2)
     assert len(shown) == 4 and shown["text"].str.len().min() > 5
     assert len(bars(table).axes[0].patches) == len(MAIN_SCORES)
+
+
+def test_pairs_in_one_row_are_read_pair_by_pair_without_a_warning(tmp_path, monkeypatch, recwarn):
+    """So the hub keeps SprintDuplicateQuestions and its like; many resamples of two pairs have no positive."""
+    import datasets
+    import pandas as pd
+
+    from lib.score import comparison
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "arrow")
+    hub_set(tmp_path / "hub", "PairClassification")
+    params = ScoringParams(instructions="off", data_dir=str(tmp_path / "hub"))
+    tasks = suites.tasks([HUB["PairClassification"]])
+    one, two = (run(CountingEmbedder(n), tasks, tmp_path / "out", params, name=n, predictions=True) for n in "ab")
+    table = comparison.changes(tasks, one, two)
+    whole = comparison.read_items(tasks[0], one.attrs["predictions"]).score(np.arange(40))
+    assert whole == pytest.approx(one["score"][0], abs=1e-5)
+    assert table["noise"].tolist() == ["items"] and len(comparison.examples(tasks, table, one, two, count=1)) == 2
+    saved = dict.fromkeys(["similarity_scores", "cosine_scores", "dot_scores"], [0.9, 0.1])
+    saved |= dict.fromkeys(["manhattan_distances", "euclidean_distances"], [0.1, 0.9])
+    pairs = pd.DataFrame({"sentence1": ["a", "b"], "sentence2": ["c", "d"], "label": [1, 0]})
+    recwarn.clear()
+    assert np.isnan(comparison._pairs(pairs, saved).score(np.array([1, 1]))) and not recwarn.list
+
+
+def test_types_without_items_and_queries_without_candidates_do_not_end_a_comparison(tmp_path):
+    from types import SimpleNamespace
+
+    from lib.score import comparison
+
+    (tmp_path / "p.json").write_text('{"default": {"test": {"q": {}}}}')
+    table = {"id": ["q"], "text": ["who"]}
+    data = {"default": {"test": {"queries": table, "corpus": table, "relevant_docs": {"q": {"q": 1}}}}}
+    task = {"prediction_file_name": "p.json", "dataset": data}
+    rare, usual = (SimpleNamespace(metadata=SimpleNamespace(type=t), **task) for t in ("Regression", "Reranking"))
+    assert comparison.read_items(rare, tmp_path) is None
+    assert comparison.read_items(usual, tmp_path).values.tolist() == [0.0]
+
+
+def test_texts_that_cannot_be_read_for_the_contamination_check_are_one_sentence(tmp_path):
+    folder = tmp_path / "mteb__sts12-sts"  # as a download that was broken off leaves it
+    folder.mkdir()
+    (folder / "README.md").write_text("---\n---\n")
+    params = load("classroom", {"scoring.suite": ["STS12"], "scoring.data_dir": str(tmp_path)})
+    with pytest.raises(KitError, match="the texts of STS12 cannot be read .* set cleaning.contamination to off"):
+        list(hub.evaluation_texts(params)["STS12"])
