@@ -79,7 +79,9 @@ class InfluenceParams(Section):
     # Half of the 2.07 points that all synthetic data add in the published scores of Wang et al. (2024)
     margin: float = Field(1.0, gt=0, description="points within which two generators count as alike")
     power: float = Field(0.8, gt=0, lt=1, description="power at which a detectable effect is reported")
-    seeds_considered: tuple[int, ...] = Field((1, 2, 3, 5, 8), strict=False, min_length=1, description="per subset")
+    seeds_considered: tuple[int, ...] = Field(
+        (1, 2, 3, 5, 8), strict=False, min_length=1, description="for what more seeds buy"
+    )
 
 
 class GridParams(Section):

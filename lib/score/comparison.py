@@ -117,7 +117,7 @@ def _pairs(test: pd.DataFrame, saved: dict) -> Items:
         for one in near:
             hits = labels[rows][np.argsort(-one[rows], kind="stable")] == 1
             precision = np.cumsum(hits)[hits] / (np.flatnonzero(hits) + 1)
-            precisions.append(precision.mean() if hits.any() else np.nan)  # and left out below
+            precisions.append(precision.mean() if hits.any() else np.nan)  # left out by ``changes``
         return max(precisions)
 
     return Items(_both(test), answers, np.where(labels == 1, _ranks(cosine), 1 - _ranks(cosine)), score)
