@@ -157,3 +157,9 @@ def design_runs(
     elif name == GENERATORS:
         models = [((), True, ""), *((tuple(categories), True, generator) for generator in generators)]
     return [Run(subset, public, seed, by) for subset, public, by in models for seed in seeds]
+
+
+def common_seeds(runs) -> bool:
+    """Do the subsets of a table of runs have two seeds or more in common (each in more than half of the subsets)?"""
+    cells = runs.drop(columns=["seed", "subset"]).drop_duplicates()
+    return int((runs["seed"].value_counts() > len(cells) / 2).sum()) > 1

@@ -214,7 +214,8 @@ def across_tasks(scores, alpha: float = 0.05) -> pd.DataFrame:
         parts.append(table)
     few = [f"{name} ({count})" for name, count in pd.Series(data.types).value_counts().items() if 2 <= count < 6]
     notes += [f"Few tasks, so wide errors across tasks: {', '.join(few)}."] if few else []
-    table = with_corrected(pd.concat(parts, ignore_index=True), p="p_t")
+    columns = "type factor n_tasks effect se t df p_t ci_low ci_high se_runs se_sets".split()  # all, if empty
+    table = with_corrected(pd.concat(parts, ignore_index=True).reindex(columns=columns), p="p_t")
     table.attrs = {"notes": notes}
     return table
 

@@ -53,7 +53,13 @@ def draw_errors(data: Study, draws) -> pd.DataFrame:
     seeds do not reduce. Tasks with fewer than two draws, or whose runs do not all have the same draws, are left out.
     """
     table = read(draws)
-    table = table.assign(**{name: pd.to_numeric(table[name]) for name in ("seed", "draw", "score")})
+    if missing := {"subset", "seed", "task", "draw", "score"} - set(table):
+        raise KitError(f"the table of draws has no column {min(missing)!r}; it needs subset, seed, task, draw, score")
+    numbers = {name: pd.to_numeric(table[name], errors="coerce") for name in ("seed", "draw", "score")}
+    if (table := table.assign(**numbers))[list(numbers)].isna().any(axis=None):
+        raise KitError("the table of draws has a seed, draw or score that is not a number; score that task again")
+    if table.duplicated(["subset", "seed", "task", "draw"]).any():
+        raise KitError("the table of draws has one draw of a run and task twice; keep one")
     table = table.merge(data.runs[["subset", "seed"]].assign(row=np.arange(len(data.runs))), on=["subset", "seed"])
     columns, rows = ["task", "factor", "n_draws", "se_score_draws", "se_difference_draws", "se_draw"], []
     for task, part in table[table["task"].isin(data.tasks)].groupby("task"):
@@ -71,7 +77,7 @@ def draw_errors(data: Study, draws) -> pd.DataFrame:
         spread = effect.std(axis=1, ddof=1) / np.sqrt(count)
         each = zip(data.factors, spread, strict=True)
         rows += [(task, name, count, se_score, difference, se_draw) for name, se_draw in each]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[2:], float))  # numbers also if empty
 
 
 @cache

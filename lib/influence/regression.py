@@ -24,7 +24,8 @@ from scipy.sparse.csgraph import connected_components
 from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.multitest import fdrcorrection
 
-from lib.influence.scores import Study, common_seeds
+from lib.common.design import common_seeds
+from lib.influence.scores import Study
 
 TINY = 1e-10  # relative size under which a residual or a singular value counts as rounding
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from lib.common.bundled import reference
-from lib.common.design import BASE, CATEGORIES, CODES, levels, parse_run
+from lib.common.design import BASE, CATEGORIES, CODES, common_seeds, levels, parse_run
 from lib.common.files import KitError
 
 FOUR = [CODES[category] for category in CATEGORIES]
@@ -53,10 +53,7 @@ class Study:
 
 
 def study(scores: str | Path | pd.DataFrame | Study, nan: str = "refuse") -> Study:
-    """Return the checked ``Study`` of a table or CSV file (a ``Study`` as it is); KitError for one that cannot be used.
-
-    ``nan="refuse"`` stops at missing scores, ``"drop"`` treats them as runs that did not happen.
-    """
+    """Return the checked ``Study`` of a table or CSV file; ``nan="drop"`` takes missing scores as runs never made."""
     if isinstance(scores, Study):
         return scores
     notes: list[str] = []
@@ -84,28 +81,30 @@ def study(scores: str | Path | pd.DataFrame | Study, nan: str = "refuse") -> Stu
 
 def read(table: str | Path | pd.DataFrame) -> pd.DataFrame:
     """Return a copy of a table, or a CSV as text, so that a subset called none stays a name. KitError for no table."""
-    if isinstance(table, pd.DataFrame):
-        found = table.reset_index(drop=True).rename(columns=lambda name: str(name).strip())
-        found.attrs = {}  # pandas copies them at every step
-        return found
-    try:
-        found = pd.read_csv(table, dtype=str, keep_default_na=False, encoding="utf-8-sig").rename(columns=str.strip)
-        last = Path(table).read_text(encoding="utf-8-sig").rpartition("\n")[2]
-    except FileNotFoundError:
-        hint = "run `make reproduce` to make it, or give the path of your own table"
-        raise KitError(f"{table} does not exist; {hint}") from None
-    except (OSError, ValueError) as error:
-        raise KitError(f"{table} cannot be read as CSV ({str(error).splitlines()[0]}); mend or restore it") from None
+    found, last = table, ""
+    if not isinstance(table, pd.DataFrame):
+        try:
+            found = pd.read_csv(table, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+            last = Path(table).read_text(encoding="utf-8-sig").rpartition("\n")[2]
+        except FileNotFoundError:
+            hint = "run `make reproduce` to make it, or give the path of your own table"
+            raise KitError(f"{table} does not exist; {hint}") from None
+        except (OSError, ValueError) as error:
+            said = str(error).splitlines()[0]
+            raise KitError(f"{table} cannot be read as CSV ({said}); mend or restore it") from None
     if last and last.count(",") < len(found.columns) - 1:  # pandas would fill it up
         raise KitError(f"the last line of {table} is cut off; restore the file or have it written again")
+    found = found.reset_index(drop=True).rename(columns=lambda name: str(name).strip())
+    if (twice := found.columns.duplicated()).any():
+        raise KitError(f"the table has the column {found.columns[twice][0]!r} twice; keep one")
+    found.attrs = {}  # pandas copies them at every step
     return found
 
 
 def _rows(table: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, dict[str, float]]:
     """Check that what a study needs is there; take the untrained model's rows out, which take no part in any fit."""
-    for needed in ("task", "score"):
-        if needed not in table:
-            raise KitError(f"the table has no column {needed!r}, only {', '.join(table.columns)}; rename or add it")
+    if lost := [name for name in ("task", "score") if name not in table]:
+        raise KitError(f"the table has no column {lost[0]!r}, only {', '.join(table.columns)}; rename or add it")
     for name in ("task", "subset") if "subset" in table else ("task",):
         table[name] = table[name].fillna("").astype(str).str.strip()
         if empty := int((table[name] == "").sum()):
@@ -146,6 +145,10 @@ def _with_factors(table: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, 
     if "subset" not in table:
         rows = table[names].to_numpy()
         table["subset"] = ["+".join(n for n, on in zip(names, row, strict=True) if on) or "none" for row in rows]
+    idle = ~table[names].any(axis=1) & (_zero_one(table["public"]) == 0 if "public" in table else False)
+    if idle.any() and not idle.all():  # nothing was trained there
+        notes.append(f"{idle.sum()} rows without synthetic and without public data take no part in the fit.")
+        table = table[~idle].reset_index(drop=True)
     return table, names
 
 
@@ -171,7 +174,10 @@ def _with_seed(table: pd.DataFrame, names: list[str], notes: list[str]) -> pd.Da
         if len(wrong := table["seed"][values.isna() | (values % 1 != 0)]):
             raise KitError(f"column 'seed' must hold whole numbers, and one row has {str(wrong.iloc[0])!r}")
         return table.assign(seed=values.astype(int))
-    seed = table.groupby([*names, "task"]).cumcount()
+    cells = table.groupby([*names, "task"])
+    if more := [name for name in ("metric", "generator") if name in table and (cells[name].nunique() > 1).any()]:
+        raise KitError(f"rows of one subset and task differ in the column {more[0]!r}; keep those of one value")
+    seed = cells.cumcount()
     if most := seed.max():
         notes.append(f"No seed column: up to {most + 1} rows per subset and task count as replicates, in this order.")
     return table.assign(seed=seed, draws=table.get("draws", "own"))
@@ -201,8 +207,8 @@ def _numbers(table: pd.DataFrame, nan: str, notes: list[str]) -> pd.DataFrame:
     if len(garbled := text[~empty & ~np.isfinite(score)]):
         words = f"has the score {garbled.iloc[0]!r}, which is not a number; score it again"
         raise KitError(f"{_where(table, garbled.index)} {words}")
-    if (count := int(empty.sum())) and nan == "refuse":
-        hint = "score it again, or set influence.nan: drop to go on without"
+    if (count := int(empty.sum())) and (nan == "refuse" or empty.all()):
+        hint = "score some first" if empty.all() else "score it again, or set influence.nan: drop to go on without"
         raise KitError(f"{_where(table, empty)} has no score (NaN), and {count} rows in all; {hint}")
     if count:
         notes.append(f"{count} rows have no score (NaN) and are treated as runs that did not happen.")
@@ -229,12 +235,6 @@ def _draws(table: pd.DataFrame, runs: pd.DataFrame, notes: list[str]) -> str:
     if runs["seed"].nunique() == 1:
         notes.append("One seed: had the runs shared their draws, a lucky draw of a category would count as its effect.")
     return "own"
-
-
-def common_seeds(runs: pd.DataFrame) -> bool:
-    """Do the subsets have two seeds or more in common (each in more than half of the subsets)?"""
-    cells = runs.drop(columns=["seed", "subset"]).drop_duplicates()
-    return int((runs["seed"].value_counts() > len(cells) / 2).sum()) > 1
 
 
 def _where(table: pd.DataFrame, mask) -> str:

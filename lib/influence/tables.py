@@ -107,13 +107,16 @@ def cells(scores, task: str | None = None, type: str | None = None) -> pd.DataFr
     """
     data = study(scores)
     table = data.runs.assign(score=one(data, task, type)).dropna(subset=["score"])
-    table = table.groupby(["subset", *data.factors], sort=False)["score"].agg(["mean", "std", "size"])
-    return table.set_axis(["score", "sd_seed", "n"], axis=1).reset_index()
+    wanted = {"score": ("score", "mean"), "sd_seed": ("score", "std"), "n": ("score", "size")}
+    table = table.groupby(list(data.factors), sort=False).agg(subset=("subset", "first"), **wanted).reset_index()
+    return table[["subset", *data.factors, *wanted]]  # by categories: ss+ls and ls+ss are one subset
 
 
 def paired_differences(scores, factor: str, task: str | None = None, type: str | None = None) -> pd.DataFrame:
     """Return the pairs of runs that differ in ``factor`` only: ``without, with_, seed, before, after, difference``."""
     data = study(scores)
+    if factor not in data.factors:
+        raise KitError(f"no category {factor!r} in the scores; there are {', '.join(data.factors)}")
     runs = data.runs.assign(score=one(data, task, type))
     others = [*(name for name in data.factors if name != factor), "seed"]
     table = runs[runs[factor] == 0].merge(runs[runs[factor] == 1], on=others, suffixes=("_off", "_on"))

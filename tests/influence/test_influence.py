@@ -19,7 +19,7 @@ from lib.influence.effects import across_tasks, effects
 from lib.influence.influence import reliability
 from lib.influence.power import half_normal, noise
 from lib.influence.scores import study
-from lib.influence.tables import cells, run_means
+from lib.influence.tables import cells, paired_differences, run_means
 
 
 @pytest.fixture(scope="module")
@@ -248,6 +248,10 @@ def test_base_rows_take_no_part_and_are_announced(table):
         (lambda t: t.assign(draws="some"), "own, or shared"),
         (lambda t: t.assign(seed=0.5), "whole numbers"),
         (lambda t: t.assign(task=t["task"].where(t.index != 0, "")), "no task"),
+        (lambda t: t.assign(**{" task": "again"}), "'task' twice"),
+        # what differs in more than the run is no replicate of it
+        (lambda t: pd.concat([t, t.assign(metric="f1", score=0.1)]).drop(columns="seed"), "column 'metric'"),
+        (lambda t: pd.concat([t.assign(generator=g) for g in "ab"]).drop(columns="seed"), "column 'generator'"),
     ],
 )
 def test_refused_in_one_sentence(table, damage, words):
@@ -275,6 +279,26 @@ def test_nan_can_be_dropped_with_its_consequence(table):
     assert any("1 of 32 runs are missing" in note for note in result.attrs["notes"])
     first = result[result["task"] == holes["task"].iloc[0]]
     assert (first["n"] == 31).all() and (result[result["task"] != holes["task"].iloc[0]]["n"] == 32).all()
+
+
+def test_without_any_score_nothing_can_be_dropped(table):
+    with pytest.raises(KitError, match="score some first"):
+        study(table.assign(score=np.nan), nan="drop")
+
+
+def test_without_a_set_that_all_runs_have_nothing_is_said_across_sets(table):
+    few = table[table["task"].isin(table["task"].unique()[:2])].assign(type="STS")
+    first = few["task"] == few["task"].iloc[0]
+    result = across_tasks(few[few["subset"] != np.where(first, "ss", "sl")])
+    assert len(result) == 8 and (result["n_tasks"] == 0).all() and result[["effect", "p_t", "p_bh"]].isna().all(None)
+
+
+def test_a_run_without_any_data_takes_no_part(table):
+    idle = table[table["subset"] == "none"].assign(subset="untouched", public=0, score=0.1)
+    result = effects(pd.concat([table, idle])).query("factor != 'public'")
+    assert np.allclose(result["effect"], effects(table)["effect"])
+    both = study(pd.concat([table, idle]))
+    assert len(both.runs) == 32 and any("without public data" in note for note in both.notes)
 
 
 def test_points_are_recognised(table):
@@ -404,10 +428,14 @@ def test_cells_and_run_means(table):
     mine = table[(table["task"] == task) & (table["subset"] == "ss+ll")]["score"]
     row = shown[shown["subset"] == "ss+ll"].iloc[0]
     assert row["score"] == pytest.approx(100 * mine.mean()) and row["sd_seed"] == pytest.approx(100 * mine.std())
+    turned = table.assign(subset=table["subset"].where(table["seed"] == 0, table["subset"].replace("ss+ll", "ll+ss")))
+    assert cells(turned, task=task).equals(shown), "one subset by two names was two"
     wide = run_means(table, "overall")
     assert len(wide) == 32 and wide["overall"].mean() == pytest.approx(100 * table["score"].mean())
     with pytest.raises(KitError, match="no task 'Nope'"):
         cells(table, task="Nope")
+    with pytest.raises(KitError, match="no category 'short_short'"):
+        paired_differences(table, "short_short")
 
 
 def test_alone_is_the_difference_to_the_reference(table):
@@ -462,6 +490,14 @@ def test_draws_are_compared_run_against_run():
     assert len(result) == 24 and result["se_draw"].notna().all()
     some = effects(table, draws=draws[draws["task"] == table["task"].iloc[0]])
     assert some["se_draw"].notna().sum() == 4
+    assert noise(table, draws[draws["draw"] == 0])["n_draws"].isna().all(), "one draw has no error, and a column for it"
+    for wrong, words in (
+        (draws.drop(columns="draw"), "draws has no column 'draw'"),
+        (draws.assign(score="broken"), "not a number"),
+        (pd.concat([draws, draws[:1]]), "twice"),
+    ):
+        with pytest.raises(KitError, match=words):
+            effects(table, draws=wrong)
 
 
 def test_import_is_light():
