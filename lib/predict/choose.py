@@ -105,7 +105,7 @@ def _scored(wide: pd.DataFrame, types: Sequence[str], names: Sequence[str], x: n
     """Scores (index subset and seed, columns sets) as a block of the seeds that all ``names`` have."""
     seeds = [seed for seed in sorted(set(wide.index.levels[1])) if all((name, seed) in wide.index for name in names)]
     if not seeds:
-        raise KitError("no seed has every mixture's scores on every set; run `make improve` to its end")
+        raise KitError("no seed has every mixture's scores on every set; finish `make reproduce`, or `make improve`")
     y = wide.loc[[(name, seed) for name in names for seed in seeds]].to_numpy().reshape(len(names), len(seeds), -1)
     seeds = tuple(map(int, seeds))
     return Scored(tuple(names), x, tuple(wide.columns), tuple(types), y, *error(y, x), len(names), seeds, codes)

@@ -33,6 +33,8 @@ def truth(scores) -> Scored:
     known, whole = scored(scores), study(scores)
     if len(known.names) < 2 ** len(known.codes) or known.y.size < whole.y.size or np.isnan(whole.y).any():
         raise KitError("predictions are judged by a complete study, every subset with every seed; run `make reproduce`")
+    if known.held.sum() < 3:
+        raise KitError("fewer than three subsets of two categories: nothing to rank; predict needs three categories")
     return known
 
 

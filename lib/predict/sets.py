@@ -69,6 +69,8 @@ def read_samples(params: Params, names: Sequence[str], limit: int, write: Callab
         return sample(task, limit, lambda text, side: write(text, instruction_of(task.metadata, side, mode)))
 
     found, left = _read(params, names, one)
+    if len(found) < 3:
+        raise KitError(f"{len(found)} sets can be looked at, and this needs three; have more in scoring.suite")
     return [replace(one, name=name) for name, one in found.items()], left
 
 

@@ -119,3 +119,7 @@ def test_the_scores_of_a_table_and_what_cannot_be_judged():
     assert known.by_seed[0][place] - known.by_seed[0][0, place[1]] == pytest.approx(3)
     with pytest.raises(KitError, match="complete study"):
         truth(table[~((table["subset"] == "ss+ll") & (table["seed"] == 1))])
+    with pytest.raises(KitError, match="three categories"):
+        truth(table[(table["ls"] == 0) & (table["ll"] == 0)].drop(columns=["ls", "ll"]))
+    with pytest.raises(KitError, match="make reproduce"):  # no seed in common
+        truth(table.assign(seed=table["seed"] + 2 * (table["subset"] == "ss")))

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from lib.common.design import Triplet
+from lib.common.files import KitError
 from lib.params.params import load
 from lib.predict import sets
 from lib.predict.sets import FEATURES, GRADES, LABELS, PAIRS, Sides, features, leave_one_set_out, read_sides
@@ -61,6 +62,11 @@ def test_a_sample_pairs_what_its_set_says_belongs_together(name):
     if one.type == "PairClassification":
         test = task.dataset["test"]
         assert set(text) <= {(r["sentence1"], r["sentence2"]) for r in test if r["labels"] == 1}
+
+
+def test_less_than_three_sets_are_too_few_to_explain():
+    with pytest.raises(KitError, match="2 sets can be looked at"):
+        sets.read_samples(load("classroom"), ["TechSTS", "KindOf"], 8, lambda text, instruction: text)
 
 
 def test_features_say_how_alike_a_category_and_a_set_are():
