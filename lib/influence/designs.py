@@ -102,8 +102,9 @@ def isolation(scores, alpha: float = 0.05) -> pd.DataFrame:
     runs, names, notes = data.runs, [name for name in data.factors if name != "public"], list(data.notes)
     beside, count = runs["public"] if "public" in data.factors else 1, runs[names].sum(axis=1)
     base = [data.base.get(task, np.nan) for task in data.tasks]
-    levels = [outcomes(replace(data, y=np.vstack([data.y, base])), level) for level in LEVELS]  # the base is the last
     for public in (1, 0):
+        last = np.full(len(base), np.nan) if public else base  # the base is the last row where it is the reference
+        levels = [outcomes(replace(data, y=np.vstack([data.y, last])), level) for level in LEVELS]
         used = (beside == public) & (count >= 1 - public) & (count <= 1)
         chosen = [name for name in names if runs.loc[used, name].any()]
         none = used & (count == 0)

@@ -455,6 +455,8 @@ def test_alone_is_the_difference_to_the_reference(table):
     result = isolation(pd.concat([mine, off, base])).query("public == 0")
     expected = 100 * (off[off["subset"] == "ss-alone"]["score"].mean() - 0.2)
     assert of(result, task, "ss")["effect"] == pytest.approx(expected, abs=1e-10)
+    beside = isolation(pd.concat([table, base])).set_index(["level", "task", "type", "factor"])["effect"]
+    assert np.allclose(beside, isolation(table)["effect"]), "sets without a base are left out beside public data"
 
 
 def test_noise_floor_recovers_what_was_planted():
