@@ -22,7 +22,7 @@ from lib.figures.catalogue import FIGURES
 from lib.figures.data import counts
 from lib.figures.forest import forest
 from lib.figures.scores import published
-from lib.figures.structure import with_margin
+from lib.figures.structure import detectable, with_margin
 from lib.figures.texts import palette
 from lib.influence import tables
 from lib.influence.influence import analyse
@@ -188,6 +188,11 @@ def test_noise_and_interaction_tables_are_recomputed(drawn):
     contrasts = pd.read_csv(folder / "half_normal.csv").query("term == 'sl' and type == 'STS'")
     expected = abs(present_minus_absent(rows[rows["type"] == "STS"], "sl"))
     assert contrasts["magnitude"].item() == pytest.approx(expected, abs=1e-7)
+
+
+def test_types_of_one_set_each_have_a_power_figure(tmp_path):
+    found = save(*detectable(analyse(study({"STS": 1, "Reranking": 1}))), "power", tmp_path)
+    assert pd.read_csv(found["csv"]).query("table == 'sets'")["alone"].isna().all()
 
 
 def test_lattice_shows_the_most_moved_task(drawn):
