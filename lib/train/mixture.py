@@ -96,7 +96,7 @@ def _doses(given, sources: Sequence[str], pools, params: MixtureParams, batch_si
 
 
 def start_seed(subset: Sequence[str], params: MixtureParams, seed: int, public: bool = True) -> int:
-    """Return the seed of a run's adapter start and dropout: its own, with ``params.draws`` "shared" the plain seed."""
+    """Return the seed of a run's adapter start: its own, with ``params.draws`` "shared" the plain seed."""
     if params.draws == "shared":
         return seed
     return int(digest(["start", run_name(subset, public), seed]), 16) % 2**31
