@@ -28,7 +28,7 @@ class CountingEmbedder:
     def adapter_digest(self) -> str:
         return self.adapter
 
-    def encode(self, texts, batch_tokens=None, progress=False, instruction=""):
+    def encode(self, texts, progress=False, instruction=""):
         if self.fail:
             self.fail(texts)
         self.texts += [(instruction, text) for text in texts]

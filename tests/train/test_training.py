@@ -212,6 +212,17 @@ def test_the_same_seed_gives_the_same_bits_and_memory_changes_none(tmp_path):
     assert first["losses"] == second["losses"] and first["key"] == second["key"]
 
 
+def test_the_models_own_dropout_is_off_whatever_state_the_model_is_in(tmp_path):
+    """BERT's configuration asks for dropout, and a second forward pass would draw another one than the first."""
+    losses = []
+    for share in (0.0, 0.5):
+        found = embedder("bert", lora=False, dropout=share)
+        found.model.train()
+        done = train(found, POOLS, BATCHES, training(), tmp_path / str(share), 4, progress=False)
+        losses.append(done["losses"])
+    assert losses[0] == losses[1]
+
+
 def test_what_a_run_leaves_behind(tmp_path):
     found, summary = one_run(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {
