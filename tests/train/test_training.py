@@ -18,7 +18,7 @@ from lib.common.files import KitError, read_json, read_jsonl
 from lib.kernels.lora import fuse_lora
 from lib.params.model import MixtureParams
 from lib.train import checkpoint
-from lib.train.gradcache import GradCache, step_texts, triplet_texts
+from lib.train.gradcache import GradCache, StepTexts, batch_loss, step_texts, triplet_texts
 from lib.train.mixture import plan
 from lib.train.trainer import COPY, SUMMARY, Run, learning_rate, train
 
@@ -162,6 +162,18 @@ def test_each_distinct_text_is_embedded_once():
 def test_pair_without_any_hard_negative_is_refused():
     with pytest.raises(KitError, match="needs hard negatives"):
         step(embedder("bert"), triplets(6, negatives=False), training(loss="pair"))
+
+
+def test_pair_leaves_known_texts_out_of_the_negatives():
+    """A negative that is a positive of the same query in another row, the query itself, or its own positive."""
+    found = torch.nn.functional.normalize(torch.randn(8, 5, generator=torch.Generator().manual_seed(3)), dim=1)
+    texts = StepTexts([], query=[0, 0, 1, 2], positive=[3, 4, 5, 6], negative=[4, 7, 1, 6])
+    rows = zip(texts.query, texts.positive, texts.negative, strict=True)
+    each = [torch.log1p(torch.exp(found[q] @ (found[n] - found[p]) / 0.1)).item() for q, p, n in rows]
+    params = training(loss="pair", temperature=0.1)
+    assert batch_loss(found, texts, params).item() == pytest.approx(each[1] / 4, rel=1e-5)
+    every = batch_loss(found, texts, params.model_copy(update={"mask_duplicates": False}))
+    assert every.item() == pytest.approx(sum(each) / 4, rel=1e-5)
 
 
 def test_bf16_is_close():
