@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install what tests/test_slurm.py needs: Debian's SLURM and munge. Nothing is started; the test does that itself.
+# Install what tests/grid/test_slurm.py needs: Debian's SLURM and munge. Nothing is started; the test does that itself.
 # Without root, or on another system, this does nothing and the test is skipped and says why.
 set -eu
 command -v slurmctld slurmd sbatch munged > /dev/null && exit 0
