@@ -169,7 +169,8 @@ def visible() -> list[str]:
     """
     listed = os.environ.get(_VARIABLE)
     if listed is not None:
-        return [name.strip() for name in listed.partition("-1")[0].split(",") if name.strip()]
+        names = [name.strip() for name in listed.split(",") if name.strip()]
+        return names[: names.index("-1")] if "-1" in names else names  # a name may hold it: GPU-1f3c...
     files = [path for path in Path("/dev").glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()]
     return [str(index) for index in range(len(files))]
 

@@ -4,11 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 
 from lib.common.files import KitError
 from lib.grid import machine as devices
+from lib.grid import run
+from lib.params.params import load
 
 HOLD = """
 import os, sys
@@ -82,3 +85,30 @@ def test_nothing_happens_without_a_choice(machine, monkeypatch, listed, wanted):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
     assert devices.claim(wanted) == []
     assert os.environ["CUDA_VISIBLE_DEVICES"] == listed
+
+
+def test_names_after_minus_one_do_not_count_and_a_name_may_hold_it(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1f3c-77, GPU-2a-1b,-1,GPU-9")
+    assert devices.visible() == ["GPU-1f3c-77", "GPU-2a-1b"]
+
+
+class Started(Exception):
+    """Snakemake would have been started."""
+
+
+@pytest.mark.parametrize(
+    ("gpus", "listed", "cluster", "limit"),
+    [(1, "0,1,2", "", "gpu=3"), (0, "0,1,2", "", None), (1, "", "", None), (1, "0,1,2", "slurm", None)],
+)
+def test_the_grid_starts_no_more_jobs_than_there_are_devices(tmp_path, monkeypatch, gpus, listed, cluster, limit):
+    def start(command, **_):
+        raise Started(*command)
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
+    monkeypatch.setattr(run, "kernel_server", nullcontext)
+    monkeypatch.setattr(run.subprocess, "Popen", start)
+    params = load("classroom", {"paths.runs": str(tmp_path), "grid.gpus": gpus})
+    with pytest.raises(Started) as started:
+        run.run(params, "classroom", {}, cluster=cluster)
+    words = list(started.value.args)
+    assert (words[words.index("--resources") + 1] if "--resources" in words else None) == limit
