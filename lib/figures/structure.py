@@ -197,12 +197,11 @@ def _sets(ax, table: pd.DataFrame) -> None:
     points(ax, table["alone"], y, GAIN, s=20, zorder=3)
     points(ax, table["corrected"], y, GAIN, False, s=20, zorder=3)
     rows(ax, y, [f"{type_name(k)} ({n})" for k, n in zip(table["type"], table["sets"], strict=True)], 6.5)
-    ax.set_title("Would other sets of the kind move?")
+    known = table["alone"].notna().any()  # where every type is one set, there is nothing to take limits from
+    ax.set(xscale="log", xlim=None if known else (0.1, 10), title="Would other sets of the kind move?")
     ax.set_xlabel("mean effect found, in spreads between sets (log\nscale; runs without noise); one set: no answer")
-    if table["alone"].notna().any():  # a log scale needs a number
-        ax.set_xscale("log")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.xaxis.set_minor_locator(NullLocator())
-        ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter("{x:g}")
     key = [mark("one type, tested alone", GAIN), mark("among all types (Bonferroni)", GAIN, filled=False)]
     ax.legend(handles=key, loc="upper center", bbox_to_anchor=(0.4, -0.3), ncols=2, handletextpad=0.2)
