@@ -111,7 +111,8 @@ def _watch(process: subprocess.Popen, files: Sequence[Path], title: str) -> None
 def last_words(params: Params) -> list[str]:
     """Return what Snakemake itself said of errors, for a grid that stopped although no job failed."""
     lines = [line for line in said(params).splitlines() if line.strip()]
-    told, log = [line for line in lines if "Error" in line] or lines, shown(params.run_dir / "snakemake.log")
+    told = [line for line in lines if line.startswith("KitError: ")] or [line for line in lines if "Error" in line]
+    told, log = told or lines, shown(params.run_dir / "snakemake.log")
     first = f"Snakemake stopped; run again and it goes on where it was (all it said is in {log})"
     return [first, *(f"    {line[:200]}" for line in told[-3:])]
 

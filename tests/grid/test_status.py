@@ -7,6 +7,7 @@ import pytest
 
 from lib.grid import jobs as grid
 from lib.grid import status
+from lib.grid.run import last_words
 from lib.params.params import load
 from lib.params.provenance import MADE, decisive
 from lib.score.score import wanted_sets
@@ -132,3 +133,16 @@ def test_a_job_that_ended_before_it_had_a_notebook_is_named(params):
     empty.unlink()
     log.write_text(f"{status.MARK}\n{said}{status.MARK}\n")
     assert " failed: " not in status.report(params)
+
+
+def test_a_step_without_a_notebook_that_failed_says_why(params):
+    """Of the lines of Snakemake that hold the word Error, the last three do not tell it."""
+    log = params.run_dir / "snakemake.log"
+    log.parent.mkdir(parents=True)
+    log.write_text(
+        f"KitError: of an earlier run\n{status.MARK}\nKitError: cannot write a.csv; make that folder writable\n"
+        "RuleException:\nCalledProcessError in file Snakefile, line 115:\nError in rule contrast:\nWorkflowError:\n"
+    )
+    assert last_words(params)[1:] == ["    KitError: cannot write a.csv; make that folder writable"]
+    log.write_text(f"{status.MARK}\nBuilding DAG of jobs...\nLockException:\nError: Directory cannot be locked.\n")
+    assert last_words(params)[1:] == ["    Error: Directory cannot be locked."]
