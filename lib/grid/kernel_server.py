@@ -118,15 +118,16 @@ def serve(path: str, lifeline: int, modules: Sequence[str] = ()) -> None:
         if os.fork() == 0:
             try:
                 die_with_parent(server)
-                os.close(lifeline)
                 listener.close()
-                _answer(connection)
+                _answer(connection, lifeline)
             finally:
                 os._exit(1)
         connection.close()
+    with suppress(ChildProcessError):  # until those that answer have ended what they started
+        os.wait()
 
 
-def _answer(connection: socket.socket) -> None:
+def _answer(connection: socket.socket, lifeline: int) -> None:
     """Fork for one request, pass signals on to it, and answer with its exit code."""
     message, streams, _, _ = socket.recv_fds(connection, 1 << 16, 3)
     while b"\n" not in message:
@@ -143,13 +144,16 @@ def _answer(connection: socket.socket) -> None:
     if pid == 0:
         die_with_parent(parent)
         connection.close()
+        os.close(lifeline)
         _become(json.loads(request), streams)
     for stream in streams:
         os.close(stream)
     while True:
         for number in signals:
             os.kill(pid, number)
-        signals, ready = b"", select.select([connection, wake], [], [])[0]
+        signals, ready = b"", select.select([connection, wake, lifeline], [], [])[0]
+        if lifeline in ready:  # the grid is gone: what a kernel has started goes with it, as below
+            return os.killpg(pid, signal.SIGKILL)
         if wake in ready:
             os.read(wake, 4096)
             ended, status = os.waitpid(pid, os.WNOHANG)

@@ -67,16 +67,31 @@ def test_a_failing_cell_fails_the_command(tmp_path, environment):
     assert done.returncode == 1 and "planted" in done.stderr
 
 
+def begun(folder):
+    """The process whose id a notebook writes into ``pid``."""
+    deadline = time.time() + 60
+    while not (folder / "pid").exists() or not (folder / "pid").read_text():
+        assert time.time() < deadline, "the kernel never started"
+        time.sleep(0.1)
+    return psutil.Process(int((folder / "pid").read_text()))
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_run_leaves_no_kernel(tmp_path, environment, number):
     note = f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))"
     notebook(tmp_path, f"import os, pathlib, time\n{note}\ntime.sleep(600)")
     process = subprocess.Popen(command(tmp_path), env=environment)
-    deadline = time.time() + 60
-    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-        assert time.time() < deadline, "the kernel never started"
-        time.sleep(0.1)
-    kernel = psutil.Process(int((tmp_path / "pid").read_text()))
+    kernel = begun(tmp_path)
     process.send_signal(number)
     process.wait(30)
     kernel.wait(30)
+
+
+def test_the_end_of_the_server_ends_what_a_kernel_has_started(tmp_path):
+    note = f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(subprocess.Popen(['sleep', '600']).pid))"
+    notebook(tmp_path, f"import pathlib, subprocess, time\n{note}\ntime.sleep(600)")
+    with kernel_server(dict(os.environ), modules=("papermill.cli", "ipykernel.kernelapp")) as environment:
+        process = subprocess.Popen(command(tmp_path), env=environment)
+        worker = begun(tmp_path)
+    process.wait(30)
+    worker.wait(30)
