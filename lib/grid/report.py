@@ -59,8 +59,9 @@ def mixed(table: pd.DataFrame) -> list[str]:
     for column in (column for column in SAME_EVERYWHERE if column in trained):
         by = trained["subset"].map(generator_of) if column in OF_DATA else [""] * len(trained)
         for _, own in trained.groupby(by):
-            usual = own[column].value_counts(dropna=False).index[0]
-            if names := [f"{run.subset} seed {run.seed}" for run in own[own[column] != usual].itertuples()]:
+            value = own[column].map(str)  # a cell without one is like the next that has none
+            other = own[value != value.value_counts().index[0]]
+            if names := [f"{run.subset} seed {run.seed}" for run in other.itertuples()]:
                 note = f"Note: not all runs have the same {column}: {listed(names)}, unlike the rest"
                 notes.append(f"{note}; small differences between runs may come from that.")
     return notes

@@ -124,3 +124,11 @@ def test_other_designs_have_their_page_too(params, design):
     assert Outside(text).found == [] and "no second study" not in text.split('id="effects"')[0]
     for claim in pd.read_csv(other.figure_dir / "claims.csv", keep_default_na=False).itertuples():
         assert html.escape(claim.claim, quote=False) in text.replace("&#39;", "'")
+
+
+def test_runs_that_differ_are_named_and_an_empty_column_is_no_difference():
+    runs = {"subset": ["base", "none", "ss", "sl"], "seed": 0, "versions": ["", "torch 2", "torch 2", "torch 3"]}
+    table = pd.DataFrame({**runs, "code": float("nan"), "data_hash": ["", "a", "a", None]})
+    versions, data = onepage.mixed(table)[::-1]
+    assert versions.startswith("Note: not all runs have the same versions: sl seed 0, unlike the rest")
+    assert data.startswith("Note: not all runs have the same data_hash: sl seed 0, unlike the rest")
