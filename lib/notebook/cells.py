@@ -115,6 +115,8 @@ def check(name: str, answer: Callable) -> str:
     """
     from lib.notebook.exercises import EXERCISES
 
+    if name not in EXERCISES:
+        raise KitError(f"there is no exercise {name!r}; there are {', '.join(EXERCISES)}")
     reference, cases, mistakes = EXERCISES[name]
     right, given = _all(reference, cases), _all(answer, cases)
     for case, value in given.items():
@@ -153,7 +155,7 @@ def _all(function: Callable, cases: dict[str, tuple]) -> dict[str, Any]:
 
 def _number(value: Any) -> Any:  # a float where a tensor or an array holds one number
     try:
-        return value if isinstance(value, str) else float(value)
+        return value if isinstance(value, str) else float(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError, RuntimeError):
         return value
 

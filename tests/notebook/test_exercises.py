@@ -51,6 +51,15 @@ def test_an_unknown_mistake_is_told_with_a_case_and_both_values():
         check("ndcg", lambda gains, grades: None)
     with pytest.raises(KitError, match="ndcg stops with ZeroDivisionError: division by zero"):
         check("ndcg", lambda gains, grades: 1 / 0)
+    with pytest.raises(KitError, match="there is no exercise 'dcg'; there are reading, overlap"):
+        check("dcg", max)
+
+
+def test_an_array_or_a_tensor_of_one_number_is_a_number(recwarn):
+    effect, loss = EXERCISES["main_effect"][0], EXERCISES["infonce"][0]
+    assert check("main_effect", lambda *given: np.array([effect(*given)])).startswith("right: ")
+    assert check("infonce", lambda *given: loss(*given).reshape(1).requires_grad_()).startswith("right: ")
+    assert not recwarn.list
 
 
 def test_the_reference_of_ndcg_is_that_of_scikit_learn():
