@@ -155,7 +155,7 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, dest="command")
     for name, (function, options, what) in COMMANDS.items():
         command = commands.add_parser(name, help=what)
-        command.set_defaults(function=function, overrides="{}", design="", profile="", code=0)
+        command.set_defaults(function=function, overrides="{}", design="", profile=None, code=0)
         for option in options:
             command.add_argument(option, **OPTIONS[option])
     given = parser.parse_args(argv)
@@ -163,7 +163,7 @@ def main(argv: list[str] | None = None) -> int:
         given.overrides = _overrides(given.overrides)
         if given.design:
             given.overrides["study.design"] = given.design
-        if given.profile:
+        if given.profile is not None:
             given.params = _lib("params.params").load(given.profile, given.overrides)
         for line in given.function(given):
             print(line, flush=True)

@@ -394,6 +394,8 @@ def test_a_folder_in_the_place_of_a_parameter_file(tmp_path, capsys):
     (tmp_path / "mine.yaml").mkdir()
     assert main(["reproduce", "--profile", str(tmp_path / "mine.yaml")]) == 2
     assert "no parameter file" in capsys.readouterr().err
+    assert main(["status", "--profile", ""]) == 2
+    assert "no parameter file" in capsys.readouterr().err
 
 
 # ── a hub that goes away ─────────────────────────────────────────────────────────────────────────────────
