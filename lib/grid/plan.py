@@ -18,7 +18,7 @@ from lib.common.bundled import shown
 from lib.common.files import KitError, read_json
 from lib.grid.jobs import NOTEBOOKS, answers, disk, generated, pool_sizes, runs, steps_of, suite_tokens
 from lib.grid.machine import visible
-from lib.grid.run import run
+from lib.grid.run import last_words, run
 from lib.grid.status import DONE, Job, duration, failures, jobs, measured
 from lib.params.model import PlanParams
 from lib.params.params import Params, load
@@ -97,7 +97,8 @@ def calibrate(params: Params, profile: str, overrides: dict[str, Any], cores: in
         short = {**overrides, **short, "paths.runs": folder, "paths.figures": f"{folder}/figures"}
         small = load(profile, short)
         if run(small, profile, short, cores, ["--until", "score", "inspect"]):
-            raise KitError((failures(small) or ["the calibration failed"])[0].splitlines()[0])
+            told = failures(small) or last_words(small)[1:] or ["the calibration failed"]  # the log goes now
+            raise KitError(told[0].splitlines()[0].strip())
         return _rates(small, params)
 
 

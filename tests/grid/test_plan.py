@@ -108,6 +108,17 @@ def test_a_calibration_is_run_only_when_it_is_asked_for(params, monkeypatch):
     assert "Done already: 0 of 20 jobs" in text and "8 x train" in text and "this machine, 2 jobs at once" in text
 
 
+def test_a_calibration_that_cannot_even_begin_says_why(params, monkeypatch):
+    def stopped(small, *_):
+        small.run_dir.mkdir(parents=True)
+        (small.run_dir / "snakemake.log").write_text(f"{status.MARK}\nWorkflowError: no such rule\n")
+        return 1
+
+    monkeypatch.setattr(plan, "run", stopped)
+    with pytest.raises(KitError, match="^WorkflowError: no such rule$"):
+        plan.calibrate(params, "classroom", {})
+
+
 def test_rates_are_those_of_the_finished_jobs(params):
     finish(params, seconds=30)
     found = plan._rates(params, params)
