@@ -130,7 +130,7 @@ def drawn(params: Params, design: str) -> Path | None:
 
 def of_design(params: Params) -> list[str]:
     """Draw the figures of a design other than the factorial, write its last file, and return what was found."""
-    work = build(params.results_file, params.influence)
+    work = build(params.results_file, params.influence, params.figure_dir)
     drawn = sorted(path.stem for path in write_all(work, params.figure_dir) if path.suffix == ".png")
     verdicts = dict(zip(work.claims["id"], work.claims["verdict"], strict=True))
     record = {"inputs": work.inputs, "made_of": decisive(params, "influence"), "notes": work.notes}

@@ -3,10 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from drawing import again
 from scipy import stats
 
 from lib.common.bundled import ROOT
 from lib.common.design import BASE, CATEGORIES, CODES, design_runs, minus
+from lib.common.files import read_json
 from lib.figures import report
 from lib.influence.designs import crossed, isolation
 from lib.influence.tables import OVERALL
@@ -118,6 +120,18 @@ def test_the_notebook_finds_the_figures_of_the_last_run_before_the_committed_one
         (folder / "classroom-isolation").mkdir(parents=True)
         (folder / "classroom-isolation" / "INDEX.md").touch()
         assert report.drawn(params, "isolation") == folder / "classroom-isolation"
+
+
+def test_a_design_drawn_again_by_the_grid_keeps_its_second_study(tmp_path):
+    table, place = results("crossed", sts_helps_sts), {"paths.runs": str(tmp_path), "paths.figures": str(tmp_path)}
+    params = load("classroom", {**place, "study.design": "crossed"})
+    params.results_file.parent.mkdir(parents=True)
+    table.to_csv(params.results_file, index=False)
+    params.figure_dir.mkdir()
+    again(table, table).to_csv(params.figure_dir / report.SECOND, index=False)
+    report.of_design(params)
+    assert "second" in pd.read_csv(params.figure_dir / "influence.csv")
+    assert report.SECOND in read_json(params.influence_file)["inputs"]
 
 
 def said_of(design):
