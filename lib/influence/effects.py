@@ -17,6 +17,7 @@ where datasets do not differ at all.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 import pandas as pd
@@ -108,6 +109,12 @@ def _design_notes(data: Study) -> list[str]:
     if cells.min() < cells.max():
         what = "subsets with more seeds weigh more, and effects are regression estimates, not plain mean differences"
         notes.append(f"Between {cells.min()} and {cells.max()} seeds per subset: {what}.")
+    seeds = data.runs["seed"].unique()
+    if 0 < possible * len(seeds) - cells.sum() <= 6:
+        whole = pd.MultiIndex.from_product([*[(0, 1)] * len(names), seeds])
+        lost = whole.difference(pd.MultiIndex.from_frame(data.runs[[*names, "seed"]]))
+        said = [f"{'+'.join(compress(names, row)) or 'none'} seed {row[-1]}" for row in lost]
+        notes.append(f"Of a complete design only {', '.join(said)} {'is' if len(said) == 1 else 'are'} missing.")
     return notes
 
 

@@ -340,6 +340,7 @@ def test_one_seed_for_some_subsets(table):
     short = table[~(table["subset"].isin(["sl", "ss+ll"]) & (table["seed"] == 1))]
     result = effects(short)
     assert any("Between 1 and 2 seeds" in note for note in result.attrs["notes"])
+    assert any("sl seed 1, ss+ll seed 1" in note for note in result.attrs["notes"]), "what is missing is named"
     row = result.iloc[0]
     assert row["n"] == 30 and row["effect"] == pytest.approx(
         regression(short, task=row["task"]).params[row["factor"]], abs=1e-10
