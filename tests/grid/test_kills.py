@@ -90,8 +90,11 @@ def linger(process: subprocess.Popen, stage: str, seconds: float) -> None:
         time.sleep(0.05)
 
 
-def finished(run: Path, busy: dict[str, str]) -> dict[Path, int]:
-    """Return {file: when it was written} of all that is finished: adapters, scores, and results of jobs at rest."""
+def finished(run: Path, busy: dict[str, str], killed: float) -> dict[Path, int]:
+    """Return {file: when it was written} of all that was finished when the grid was killed: adapters, scores, results.
+
+    Results count three seconds after they were written: Snakemake has to have seen the end of their job.
+    """
     adapters = [record.with_name("adapter_model.safetensors") for record in run.glob("models/*/*/.train.json")]
     results = [
         *run.glob("models/*/*/train.json"),
@@ -104,7 +107,7 @@ def finished(run: Path, busy: dict[str, str]) -> dict[Path, int]:
         path
         for path in results
         if path.exists()
-        and time.time() - path.stat().st_mtime > 3
+        and killed - path.stat().st_mtime > 3
         and not names
         & {
             f"{path.parent.parent.name}-{path.parent.name}",
@@ -127,6 +130,7 @@ def test_thirty_kills_and_then_the_same_bytes(reference, tmp_path):
         linger(process, aim, rng.uniform(0, 0.9 * spans[aim]))
         busy = at_work(process)
         assert process.poll() is None, "the grid ended before the last kill: " + process.communicate()[0]
+        killed = time.time()
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         assert gone(MARK, str(tmp_path / "runs")) == []
@@ -137,7 +141,7 @@ def test_thirty_kills_and_then_the_same_bytes(reference, tmp_path):
             path.relative_to(run) for path, made in done.items() if not path.exists() or path.stat().st_mtime_ns != made
         ]
         assert not again, f"finished before the kill, and done again: {again}"
-        done |= finished(run, busy)
+        done |= finished(run, busy, killed)
     assert set(hit) == set(STAGES), hit
     last = reproduce(overrides(tmp_path))
     assert last.returncode == 0, last.stdout + last.stderr
