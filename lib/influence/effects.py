@@ -110,7 +110,7 @@ def _design_notes(data: Study) -> list[str]:
         what = "subsets with more seeds weigh more, and effects are regression estimates, not plain mean differences"
         notes.append(f"Between {cells.min()} and {cells.max()} seeds per subset: {what}.")
     seeds = data.runs["seed"].unique()
-    if 0 < possible * len(seeds) - cells.sum() <= 6:
+    if 0 < possible * len(seeds) - cells.sum() <= 6:  # few enough to be named one by one
         whole = pd.MultiIndex.from_product([*[(0, 1)] * len(names), seeds])
         lost = whole.difference(pd.MultiIndex.from_frame(data.runs[[*names, "seed"]]))
         said = [f"{'+'.join(compress(names, row)) or 'none'} seed {row[-1]}" for row in lost]
